@@ -1,1 +1,11 @@
-//! landbridge-feed.
+//! The one replication machine and the join: everything one incarnation of one writer has said, in order, and what all
+//! listed writers together mean.
+//!
+//! Invariant: nothing here looks at a clock, a socket, a disk or chance; the same inputs give the same effects.
+//! Invariant: silence deletes nothing; a copy disappears only when its feed's close is known and every need is reached.
+
+pub mod input;
+pub mod message;
+
+pub use input::{Effect, Input, Peer, RegionStatus, Role, Shown, Standing, StreamId};
+pub use message::{BUCKETS, BucketContent, Digests, Message};
