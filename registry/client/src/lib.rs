@@ -1,1 +1,10 @@
-//! landbridge-client.
+//! A nouns-only face of a registry: what a gateway follows and keeps, and what the command line asks.
+//!
+//! Invariant: a gateway that has once had a table serves from one, whatever the registries do (follower and keepsake).
+//! Invariant: no type of a wire or of the replication machine is needed to use this crate.
+
+pub mod admin;
+pub mod table;
+
+pub use admin::{Admin, AdminError};
+pub use table::{Endpoint, RegionView, Standing, Table};
