@@ -1,1 +1,3 @@
-//! landbridge-tests.
+//! What several test suites share: waiting for a condition until a deadline.
+
+pub mod wait;
