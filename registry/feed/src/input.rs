@@ -70,6 +70,12 @@ pub enum Input {
         /// Which.
         stream: StreamId,
     },
+    /// The leader's sign of life for the own region's Raft feed, given by the leader's own driver once a second with
+    /// n = term in the upper 32 bits, a counter in the lower; other holders hear of it by relay (members only).
+    RaftBeat {
+        /// Rises over leader changes.
+        n: u64,
+    },
     /// The own region's Raft state machine has applied something (members only).
     Applied {
         /// The position it stands at.
@@ -93,12 +99,13 @@ pub enum Input {
     },
     /// The own feed was closed, or is being left behind: it is a copy like any other from here on (members only).
     Ended,
-    /// Changes of the own feed, one seq for each call (members only).
+    /// Changes of the own feed, one seq for each call (members only). A call heavier than one message may carry
+    /// (`bulk_bytes_max`) travels by reconcile: split such a batch where it need not be one step.
     Wrote {
         /// What changed.
         changes: Vec<Change>,
     },
-    /// A copy found on disk at start (R18).
+    /// A copy found on disk at start (R18). Of each region the Raft feed comes first: `FeedId`'s order does that.
     Loaded {
         /// Which feed.
         feed: FeedId,

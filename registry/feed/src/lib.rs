@@ -4,8 +4,20 @@
 //! Invariant: nothing here looks at a clock, a socket, a disk or chance; the same inputs give the same effects.
 //! Invariant: silence deletes nothing; a copy disappears only when its feed's close is known and every need is reached.
 
+mod body;
+pub mod copy;
+mod digest;
+pub mod holder;
 pub mod input;
 pub mod message;
+mod ring;
+pub mod settings;
+mod weight;
 
+pub use copy::Copy;
+pub use digest::{bucket_of, hash_of};
+pub use holder::Holder;
 pub use input::{Effect, Input, Peer, RegionStatus, Role, Shown, Standing, StreamId};
 pub use message::{BUCKETS, BucketContent, Digests, Message};
+pub use settings::{Limits, Settings};
+pub use weight::MESSAGE_BYTES_MIN;

@@ -2,7 +2,10 @@
 
 use ecow::EcoString;
 
-use crate::name::{InvalidName, ServiceKey, checked};
+use crate::{
+    feed::Position,
+    name::{InvalidName, ServiceKey, checked},
+};
 
 /// The most globs in one policy's list.
 pub const GLOBS_MAX: usize = 1024;
@@ -66,6 +69,9 @@ fn glob(pattern: &str, text: &str) -> bool {
 /// Which services a peer region may see: denied unless allowed, and a denial wins.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct ExportPolicy {
+    /// The Raft position of the command that set it: the name of the view it makes. It travels with the policy, so that
+    /// an exporter that learnt the policy by a reconcile names the same view.
+    pub since: Position,
     /// What may leave.
     pub allow: Vec<KeyGlob>,
     /// What stays in spite of that.
@@ -94,7 +100,11 @@ mod tests {
 
     #[test]
     fn nothing_leaves_unless_allowed_and_a_denial_wins() {
-        let policy = ExportPolicy { allow: globs(&["public/*/ord*"]), deny: globs(&["*/*/*-internal"]) };
+        let policy = ExportPolicy {
+            since: Position::NONE,
+            allow: globs(&["public/*/ord*"]),
+            deny: globs(&["*/*/*-internal"]),
+        };
 
         assert!(!ExportPolicy::default().selects(&key("orders")));
         assert!(policy.selects(&key("orders")));
