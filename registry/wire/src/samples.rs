@@ -79,8 +79,11 @@ fn policy() -> impl Strategy<Value = ExportPolicy> {
     let parsed = |texts: Vec<String>| {
         texts.iter().map(|text| KeyGlob::parse(text).expect("a valid glob")).collect::<Vec<_>>()
     };
-    (globs(), globs())
-        .prop_map(move |(allow, deny)| ExportPolicy { allow: parsed(allow), deny: parsed(deny) })
+    (position(), globs(), globs()).prop_map(move |(since, allow, deny)| ExportPolicy {
+        since,
+        allow: parsed(allow),
+        deny: parsed(deny),
+    })
 }
 
 pub(crate) fn entry() -> impl Strategy<Value = (RecordKey, Record)> {

@@ -12,7 +12,7 @@ use super::{
     Malformed,
     dictionary::{Reader, Writer, number},
     hello::member_from,
-    identity::{feed_from, feed_of, region_from},
+    identity::{feed_from, feed_of, position_from, position_of, region_from},
     need, proto, within,
 };
 use proto::change::{Key, Record as Body};
@@ -75,7 +75,11 @@ fn record_of<'a>(writer: &mut Writer<'a>, record: &'a Record) -> Body {
         }),
         Record::Policy(policy) => {
             let texts = |globs: &[KeyGlob]| globs.iter().map(KeyGlob::to_string).collect();
-            Body::Policy(proto::Policy { allow: texts(&policy.allow), deny: texts(&policy.deny) })
+            Body::Policy(proto::Policy {
+                allow: texts(&policy.allow),
+                deny: texts(&policy.deny),
+                since: Some(position_of(policy.since)),
+            })
         }
         Record::Settling => Body::Settling(proto::Nothing {}),
     }
@@ -150,6 +154,7 @@ fn record_from(reader: &Reader, record: Body) -> Result<Record, Malformed> {
             need: entry.need,
         }),
         Body::Policy(policy) => Record::Policy(Arc::new(ExportPolicy {
+            since: position_from(policy.since)?,
             allow: globs_from(&policy.allow)?,
             deny: globs_from(&policy.deny)?,
         })),
