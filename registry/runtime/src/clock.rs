@@ -6,6 +6,9 @@ use std::time::{Duration, SystemTime, UNIX_EPOCH};
 
 use tokio::time::Instant;
 
+/// Thirty years: no process waits longer, and adding it to an instant cannot overflow.
+const FAR_MS: u64 = 30 * 365 * 24 * 3_600 * 1_000;
+
 /// The clock of one process; copies tell the same time.
 #[derive(Clone, Copy, Debug)]
 pub struct Clock {
@@ -46,9 +49,9 @@ impl Clock {
         }
     }
 
-    /// The instant at which `now` reads `moment_ms`.
+    /// The instant at which `now` reads `moment_ms`; a moment beyond `FAR_MS` is as good as never.
     pub fn instant(&self, moment_ms: u64) -> Instant {
-        self.start + Duration::from_millis(moment_ms)
+        self.start + Duration::from_millis(moment_ms.min(FAR_MS))
     }
 
     /// Ends when `now` reaches `deadline_ms`; without a deadline, never.
@@ -90,9 +93,10 @@ mod tests {
     async fn no_deadline_is_never_reached() {
         let clock = Clock::start();
 
-        let waited = tokio::time::timeout(Duration::from_secs(3_600), clock.reach(None)).await;
+        let hour = Duration::from_secs(3_600);
 
-        assert!(waited.is_err());
+        assert!(tokio::time::timeout(hour, clock.reach(None)).await.is_err());
+        assert!(tokio::time::timeout(hour, clock.reach(Some(u64::MAX))).await.is_err());
     }
 
     #[tokio::test]

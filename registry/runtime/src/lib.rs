@@ -2,6 +2,8 @@
 //!
 //! Invariant: this room names no other room of ours, and it decides nothing about records.
 
+pub mod config;
+
 pub mod clock;
 pub mod dice;
 pub mod shutdown;
@@ -10,5 +12,6 @@ pub mod log;
 pub mod pages;
 pub mod telemetry;
 
+pub mod http;
 pub mod listen;
 pub mod tls;
