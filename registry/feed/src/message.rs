@@ -16,7 +16,10 @@ pub struct Digests(pub Box<[u64; BUCKETS]>);
 #[derive(Clone, Debug, PartialEq)]
 pub enum BucketContent {
     /// Equal to what the follower's digest announced.
-    Same,
+    Same {
+        /// That digest, so that the follower takes its own bucket only while it still is the one meant.
+        digest: u64,
+    },
     /// A run of its records, in key order; `last` closes the bucket.
     Records {
         /// The records of this run.

@@ -23,7 +23,7 @@ impl Message {
                     changes.iter().map(of_change).sum()
                 }
                 Self::Bucket { content, .. } => match content {
-                    BucketContent::Same => 0,
+                    BucketContent::Same { .. } => 0,
                     BucketContent::Records { records, .. } => {
                         records.iter().map(|(key, record)| of_entry(key, record)).sum()
                     }

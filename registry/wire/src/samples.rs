@@ -128,7 +128,7 @@ fn digests() -> impl Strategy<Value = Digests> {
 
 fn bucket() -> impl Strategy<Value = BucketContent> {
     prop_oneof![
-        Just(BucketContent::Same),
+        any::<u64>().prop_map(|digest| BucketContent::Same { digest }),
         (vec(entry(), 0..8), any::<bool>())
             .prop_map(|(records, last)| BucketContent::Records { records, last }),
     ]

@@ -39,14 +39,14 @@ pub(super) fn encode(message: &Message) -> proto::Frame {
             Arm::Live(proto::Live { feed: Some(feed_of(feed)), changes: Some(encode_changes(changes)) })
         }
         Message::Bucket { feed, bucket, content } => {
-            let (records, last) = match content {
-                BucketContent::Same => (None, true),
+            let (records, last, digest) = match content {
+                BucketContent::Same { digest } => (None, true, *digest),
                 BucketContent::Records { records, last } => {
-                    (Some(changes_of(records.iter().map(|(key, record)| (key, Some(record))))), *last)
+                    (Some(changes_of(records.iter().map(|(key, record)| (key, Some(record))))), *last, 0)
                 }
             };
             let bucket = u32::from(*bucket);
-            Arm::Bucket(proto::Bucket { feed: Some(feed_of(feed)), bucket, records, last })
+            Arm::Bucket(proto::Bucket { feed: Some(feed_of(feed)), bucket, records, last, digest })
         }
         Message::End { feed, view, position } => Arm::End(proto::End {
             feed: Some(feed_of(feed)),
@@ -140,7 +140,7 @@ fn bucket_from(bucket: proto::Bucket) -> Result<Message, Malformed> {
     let number = u16::try_from(bucket.bucket).ok().filter(|number| usize::from(*number) < BUCKETS);
     let number = need(number, "bucket")?;
     let content = match bucket.records {
-        None => BucketContent::Same,
+        None => BucketContent::Same { digest: bucket.digest },
         Some(records) => BucketContent::Records { records: records_from(records)?, last: bucket.last },
     };
     Ok(Message::Bucket { feed, bucket: number, content })
