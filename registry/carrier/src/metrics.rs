@@ -1,0 +1,82 @@
+//! All metric names of this room.
+
+use landbridge_feed::{Peer, Role};
+use metrics::{Counter, Gauge, counter, gauge};
+
+use crate::gate::Refusal;
+
+/// Which side opened a connection.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Side {
+    /// This process dialled.
+    Dialled,
+    /// The peer did.
+    Accepted,
+}
+
+impl Side {
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Dialled => "dialled",
+            Self::Accepted => "accepted",
+        }
+    }
+}
+
+/// Which way frames go.
+#[derive(Clone, Copy, Debug)]
+pub(crate) enum Way {
+    /// From the peer.
+    In,
+    /// To the peer.
+    Out,
+}
+
+/// Frames and bytes of one stream in one direction.
+#[derive(Clone)]
+pub(crate) struct Traffic {
+    frames: Counter,
+    bytes: Counter,
+}
+
+impl Traffic {
+    pub fn with(peer: &Peer, way: Way) -> Self {
+        let way = match way {
+            Way::In => "in",
+            Way::Out => "out",
+        };
+        let region = peer.region.to_string();
+        Self {
+            frames: counter!("landbridge_carrier_frames_total", "direction" => way, "peer_region" => region.clone()),
+            bytes: counter!("landbridge_carrier_bytes_total", "direction" => way, "peer_region" => region),
+        }
+    }
+
+    pub fn count(&self, bytes: usize) {
+        self.frames.increment(1);
+        self.bytes.increment(bytes as u64);
+    }
+}
+
+/// Streams that are up with peers of one region and role.
+pub(crate) fn streams(peer: &Peer) -> Gauge {
+    let role = match peer.role {
+        Role::Member(_) => "registry",
+        Role::Bridge => "bridge",
+        Role::Gateway => "gateway",
+    };
+    gauge!("landbridge_carrier_streams", "peer_region" => peer.region.to_string(), "peer_role" => role)
+}
+
+/// Counts a stream that did not come to be.
+pub(crate) fn refused(refusal: &Refusal, side: Side) {
+    counter!("landbridge_carrier_refusals_total", "reason" => refusal.reason(), "side" => side.as_str())
+        .increment(1);
+}
+
+/// Counts a stream that ended.
+pub(crate) fn parted(peer: &Peer, reason: &'static str) {
+    let region = peer.region.to_string();
+    counter!("landbridge_carrier_streams_closed_total", "reason" => reason, "peer_region" => region)
+        .increment(1);
+}
