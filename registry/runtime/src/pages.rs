@@ -149,7 +149,7 @@ mod tests {
 
     async fn ask(health: &Health, path: &str) -> (u16, String) {
         let metrics = install(BuildInfo { version: "0.0.0-test", role: "registry" }).unwrap();
-        let request = axum::http::Request::get(path).body(Body::empty()).unwrap();
+        let request = http::Request::get(path).body(Body::empty()).unwrap();
         let answer = routes(health.clone(), metrics).oneshot(request).await.unwrap();
         let status = answer.status().as_u16();
         let body = answer.into_body().collect().await.unwrap().to_bytes();

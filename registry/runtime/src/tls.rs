@@ -9,6 +9,9 @@ mod files;
 mod gate;
 mod name;
 
+#[cfg(test)]
+pub(crate) mod tests;
+
 use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;

@@ -1,5 +1,7 @@
 //! Finds all mistakes of a page: notes one, mends it for the moment, and reads on.
 
+use std::collections::BTreeSet;
+
 use figment::Error;
 use figment::error::{Actual, Kind};
 use figment::value::{Dict, Tag, Value};
@@ -17,6 +19,7 @@ const SLIP_EDITS_MAX: usize = 2;
 pub(super) fn read_page<Page: DeserializeOwned>(stack: Stack) -> Result<Page, Vec<String>> {
     let mut tree = stack.tree.clone();
     let mut mistakes = Vec::new();
+    let mut told = BTreeSet::new();
     while mistakes.len() < MISTAKES_MAX {
         let error = match tree.deserialize::<Page>() {
             Ok(page) if mistakes.is_empty() => return Ok(page),
@@ -27,7 +30,10 @@ pub(super) fn read_page<Page: DeserializeOwned>(stack: Stack) -> Result<Page, Ve
         if take_literally(&stack, &mut tree, &spot, &error) {
             continue;
         }
-        mistakes.push(sentence(&stack, &tree, &spot, &error));
+        // A key that was wrong and taken out is not missing as well.
+        if told.insert(spot.key()) {
+            mistakes.push(sentence(&stack, &tree, &spot, &error));
+        }
         if !mend::<Page>(&mut tree, &spot, &error) {
             break;
         }
@@ -83,7 +89,7 @@ fn sentence(stack: &Stack, tree: &Value, spot: &Spot, error: &Error) -> String {
             format!("`{key}` is \"{}\"{place}: {}", name.escape_debug(), known_names(name, known))
         }
         Kind::InvalidType(actual, wanted) | Kind::InvalidValue(actual, wanted) => {
-            format!("`{key}` is {}{place}: write {wanted}", shown(actual))
+            format!("`{key}` is {}{place}: write {}", shown(actual), in_words(wanted))
         }
         Kind::InvalidLength(length, wanted) => format!("`{key}` has {length} parts{place}: write {wanted}"),
         Kind::Message(why) => format!("`{key}`{place}: {why}"),
@@ -98,7 +104,31 @@ fn sentence(stack: &Stack, tree: &Value, spot: &Spot, error: &Error) -> String {
 fn shown(actual: &Actual) -> String {
     match actual {
         Actual::Str(text) => format!("the text \"{}\"", text.escape_debug()),
+        Actual::Bool(value) => value.to_string(),
+        Actual::Unsigned(number) => format!("the number {number}"),
+        Actual::Signed(number) => format!("the number {number}"),
+        Actual::Float(number) => format!("the number {number}"),
+        Actual::Seq => "a list".to_owned(),
+        Actual::Map => "a table".to_owned(),
         other => other.to_string(),
+    }
+}
+
+/// What serde wants, in an operator's words.
+fn in_words(wanted: &str) -> String {
+    match wanted {
+        "u8" => "a whole number from 0 to 255".to_owned(),
+        "u16" => "a whole number from 0 to 65535".to_owned(),
+        "u32" => format!("a whole number from 0 to {}", u32::MAX),
+        "u64" | "usize" => "a whole number, 0 or more".to_owned(),
+        "i32" | "i64" | "isize" => "a whole number".to_owned(),
+        "f32" | "f64" => "a number".to_owned(),
+        "a boolean" => "true or false".to_owned(),
+        "a string" => "text in quotes".to_owned(),
+        "a sequence" => "a list".to_owned(),
+        "a map" => "a table".to_owned(),
+        other if other.starts_with("struct ") => "a table".to_owned(),
+        other => other.to_owned(),
     }
 }
 
