@@ -6,6 +6,7 @@ fn main() -> Result<(), Box<dyn std::error::Error>> {
     tonic_prost_build::configure().compile_fds(feeds)?;
     let nacos = protox::compile(["nacos/nacos.proto"], ["proto"])?;
     tonic_prost_build::configure()
+        .btree_map(".")
         .extern_path(".google.protobuf.Any", "crate::nacos::grpc::Any")
         .compile_fds(nacos)?;
     Ok(())

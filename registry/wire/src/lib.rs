@@ -5,6 +5,7 @@
 
 pub mod disk;
 pub mod feeds;
+pub mod nacos;
 
 #[cfg(test)]
 mod samples;
