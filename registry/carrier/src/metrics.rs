@@ -17,8 +17,8 @@ pub(crate) enum Side {
 impl Side {
     pub fn as_str(self) -> &'static str {
         match self {
-            Self::Dialled => "dialled",
-            Self::Accepted => "accepted",
+            Self::Dialled => "out",
+            Self::Accepted => "in",
         }
     }
 }
@@ -47,8 +47,8 @@ impl Traffic {
         };
         let region = peer.region.to_string();
         Self {
-            frames: counter!("landbridge_carrier_frames_total", "direction" => way, "peer_region" => region.clone()),
-            bytes: counter!("landbridge_carrier_bytes_total", "direction" => way, "peer_region" => region),
+            frames: counter!("landbridge_carrier_frames_total", "direction" => way, "peer" => region.clone()),
+            bytes: counter!("landbridge_carrier_bytes_total", "direction" => way, "peer" => region),
         }
     }
 
@@ -65,18 +65,17 @@ pub(crate) fn streams(peer: &Peer) -> Gauge {
         Role::Bridge => "bridge",
         Role::Gateway => "gateway",
     };
-    gauge!("landbridge_carrier_streams", "peer_region" => peer.region.to_string(), "peer_role" => role)
+    gauge!("landbridge_carrier_streams", "peer" => peer.region.to_string(), "role" => role)
 }
 
 /// Counts a stream that did not come to be.
 pub(crate) fn refused(refusal: &Refusal, side: Side) {
-    counter!("landbridge_carrier_refusals_total", "reason" => refusal.reason(), "side" => side.as_str())
+    counter!("landbridge_carrier_refusals_total", "reason" => refusal.reason(), "direction" => side.as_str())
         .increment(1);
 }
 
 /// Counts a stream that ended.
 pub(crate) fn parted(peer: &Peer, reason: &'static str) {
     let region = peer.region.to_string();
-    counter!("landbridge_carrier_streams_closed_total", "reason" => reason, "peer_region" => region)
-        .increment(1);
+    counter!("landbridge_carrier_streams_closed_total", "reason" => reason, "peer" => region).increment(1);
 }

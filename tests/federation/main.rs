@@ -1,0 +1,4 @@
+//! Holders over real connections on loopback: who is let in, what crosses, and what survives.
+
+mod end;
+mod refusals;
