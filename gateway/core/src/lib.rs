@@ -1,1 +1,25 @@
-//! landbridge-gateway-core.
+//! Which endpoint answers a call, and whether to try at all: pure functions over an immutable snapshot and atomics.
+//!
+//! Invariant: nothing here waits, reads a clock or throws a die; time and chance are arguments.
+//! Invariant: a pick never names a worse rung while a better one has enough.
+
+pub mod endpoint;
+pub mod ladder;
+pub mod service;
+
+pub mod pick;
+
+pub mod budget;
+pub mod protect;
+
+pub mod route;
+pub mod snapshot;
+
+pub use budget::{Budget, BudgetRules};
+pub use endpoint::{EndpointState, HealthRules, Outcome};
+pub use ladder::{Caller, Costs, Ladder, Rung, Step};
+pub use pick::{Choice, Compared, Decision, Explanation, PickRules, Weighed, explain, pick};
+pub use protect::{Guard, GuardRules};
+pub use route::{Asked, HostMatch, Matched, Policy, Route, RouteTable};
+pub use service::{Endpoint, EndpointSpec, Name, Service};
+pub use snapshot::{Book, Snapshot};

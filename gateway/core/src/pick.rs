@@ -1,0 +1,384 @@
+//! The choice of an endpoint for one try of one call.
+//!
+//! A first try walks the ladder: each step takes the share of calls its healthy weight can bear (over-provisioned by
+//! 1.4), the rest goes one step further; if all steps together are short, they share in proportion. On the step, two
+//! different endpoints are drawn by weight and the less loaded one is taken. A retry goes to the nearest endpoint
+//! outside of what failed this call: first another endpoint, then another zone, then another region.
+//!
+//! Invariant: a step gets no first try while the steps before it can bear all of them.
+//! Invariant: `explain` runs the very code of `pick`; it only listens.
+
+use landbridge_model::Moment;
+
+use crate::{
+    endpoint::HealthRules,
+    ladder::{Ladder, Rung, Stand, Step},
+    service::{Endpoint, Service},
+};
+
+/// How choices are made.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct PickRules {
+    /// How much more than its plain share a place can bear: it keeps all calls until less than `1 / this` is healthy.
+    pub over_provision: f64,
+    /// Below this healthy share of a rung, while all places are short, health marks are not believed; 0 always believes.
+    pub panic_share: f64,
+    /// What the state of endpoints means.
+    pub health: HealthRules,
+}
+
+/// An endpoint that was chosen.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Choice {
+    /// Its position in the service's list.
+    pub endpoint: u32,
+    /// The kind of place it is in.
+    pub rung: Rung,
+    /// Health marks were not believed.
+    pub panic: bool,
+}
+
+/// The answer to one question.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Decision {
+    /// Try this endpoint.
+    Use(Choice),
+    /// The service has no endpoint at all.
+    Nobody,
+}
+
+/// One endpoint as an explanation shows it.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Compared {
+    /// Its position in the service's list.
+    pub endpoint: u32,
+    /// Latency × calls in flight by weight: the smaller wins.
+    pub cost: f32,
+}
+
+/// One step as an explanation shows it.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Weighed {
+    /// The position of the step on the ladder.
+    pub step: usize,
+    /// The weight that is healthy and in rotation.
+    pub available: f64,
+    /// The share of all calls it could bear, at most 1.
+    pub capacity: f64,
+}
+
+/// Why a call goes where it goes.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Explanation {
+    /// The outcome, as routing has it.
+    pub decision: Decision,
+    /// The steps that were looked at, in that order.
+    pub weighed: Vec<Weighed>,
+    /// The endpoints that were compared at the end.
+    pub compared: Vec<Compared>,
+}
+
+/// Listens to a decision being made.
+trait Listener {
+    fn weighed(&mut self, weighed: Weighed);
+    fn compared(&mut self, compared: Compared);
+}
+
+/// The listener of the request path: nothing is left of it after compilation.
+struct Nobody;
+
+impl Listener for Nobody {
+    fn weighed(&mut self, _: Weighed) {}
+    fn compared(&mut self, _: Compared) {}
+}
+
+impl Listener for Explanation {
+    fn weighed(&mut self, weighed: Weighed) {
+        self.weighed.push(weighed);
+    }
+
+    fn compared(&mut self, compared: Compared) {
+        self.compared.push(compared);
+    }
+}
+
+/// Chooses an endpoint. `tried` are the positions that already failed this call; `dice` is any random number.
+pub fn pick(
+    rules: &PickRules,
+    service: &Service,
+    ladder: &Ladder,
+    now: Moment,
+    dice: u64,
+    tried: &[u32],
+) -> Decision {
+    let calm = service.calm(now);
+    Asking { rules, service, ladder, now, dice: Dice(dice), calm, listener: &mut Nobody }.decide(tried)
+}
+
+/// Chooses as [`pick`] does and tells why.
+pub fn explain(
+    rules: &PickRules,
+    service: &Service,
+    ladder: &Ladder,
+    now: Moment,
+    dice: u64,
+    tried: &[u32],
+) -> Explanation {
+    let mut told = Explanation { decision: Decision::Nobody, weighed: Vec::new(), compared: Vec::new() };
+    let calm = service.calm(now);
+    told.decision =
+        Asking { rules, service, ladder, now, dice: Dice(dice), calm, listener: &mut told }.decide(tried);
+    told
+}
+
+/// Random numbers from one throw (splitmix64).
+#[derive(Clone, Copy)]
+struct Dice(u64);
+
+impl Dice {
+    fn next(&mut self) -> u64 {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mixed = (self.0 ^ (self.0 >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        let mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        mixed ^ (mixed >> 31)
+    }
+
+    /// A number from 0 up to, not including, 1.
+    fn share(&mut self) -> f64 {
+        (self.next() >> 11) as f64 / (1_u64 << 53) as f64
+    }
+
+    /// A number below `bound`.
+    fn below(&mut self, bound: usize) -> usize {
+        ((u128::from(self.next()) * bound as u128) >> 64) as usize
+    }
+}
+
+/// What a retry stays away from.
+#[derive(Clone, Copy)]
+enum Avoid<'a> {
+    Nothing,
+    Endpoints(&'a [u32]),
+    Zones(&'a [u32]),
+    Regions(&'a [u32]),
+}
+
+/// Which endpoints of a step may be drawn.
+#[derive(Clone, Copy)]
+struct Fit<'a> {
+    avoid: Avoid<'a>,
+    believe: bool,
+}
+
+/// How a walk up the ladder ended.
+enum Walk {
+    /// At this step.
+    Reached(usize),
+    /// Past the end: all steps together bear only `total`; `last` is the last that bears anything.
+    Short { total: f64, last: Option<usize> },
+}
+
+impl Walk {
+    /// The step, also where rounding put the point just past the end.
+    fn step(self) -> Option<usize> {
+        match self {
+            Self::Reached(step) => Some(step),
+            Self::Short { last, .. } => last,
+        }
+    }
+}
+
+/// Draws before the list is looked through one by one.
+const DRAWS_MAX: usize = 4;
+
+/// Differences below this are noise of a network and never decide alone.
+const NOISE_US: f32 = 1_000.0;
+
+/// The second draw wins only when the first costs so much more.
+const WORSE_FACTOR: f32 = 1.5;
+
+struct Asking<'a, L> {
+    rules: &'a PickRules,
+    service: &'a Service,
+    ladder: &'a Ladder,
+    now: Moment,
+    dice: Dice,
+    calm: bool,
+    listener: &'a mut L,
+}
+
+impl<L: Listener> Asking<'_, L> {
+    fn decide(mut self, tried: &[u32]) -> Decision {
+        let choice = if tried.is_empty() { self.first_try() } else { self.retry(tried) };
+        choice.map_or(Decision::Nobody, Decision::Use)
+    }
+
+    /// Walks the ladder by the share each step can bear.
+    fn first_try(&mut self) -> Option<Choice> {
+        let lot = self.dice.share();
+        let reached = self.walk(lot, true);
+        let (step, short) = match reached {
+            Walk::Reached(step) => (step, false),
+            Walk::Short { total, .. } if total > 0.0 => {
+                let lot = self.dice.share() * total;
+                (self.walk(lot, true).step()?, true)
+            }
+            Walk::Short { .. } => (self.walk(lot, false).step()?, true),
+        };
+        let rung_share = self.rung_share(step);
+        let believe = rung_share > 0.0 && !(short && rung_share < self.rules.panic_share);
+        let fit = |believe| Fit { avoid: Avoid::Nothing, believe };
+        // Another core may have ejected the last endpoint of the step since it was weighed.
+        self.choose(step, fit(believe))
+            .or_else(|| self.nearest(fit(true)))
+            .or_else(|| self.nearest(fit(false)))
+    }
+
+    /// Looks for the step that holds the point `lot` of all calls.
+    fn walk(&mut self, lot: f64, believe: bool) -> Walk {
+        let mut total = 0.0;
+        let mut last = None;
+        for (position, step) in self.ladder.steps.iter().enumerate() {
+            let available = if believe { self.available(step) } else { step.weight() };
+            let bears = available * self.rules.over_provision / step.rung_weight;
+            let capacity = bears.min(1.0 - total).max(0.0);
+            self.listener.weighed(Weighed { step: position, available, capacity });
+            total += capacity;
+            if lot < total {
+                return Walk::Reached(position);
+            }
+            last = if capacity > 0.0 { Some(position) } else { last };
+        }
+        Walk::Short { total, last }
+    }
+
+    /// The weight of a step that is healthy and in rotation.
+    fn available(&self, step: &Step) -> f64 {
+        if self.calm {
+            return step.healthy_weight();
+        }
+        let healthy = &step.stands[..step.healthy];
+        let weight =
+            |endpoint: &Endpoint| if endpoint.state.ejected(self.now) { 0.0 } else { endpoint.weight };
+        healthy.iter().map(|stand| weight(self.service.endpoint(stand.endpoint))).sum()
+    }
+
+    /// The healthy share of the whole rung a step belongs to.
+    fn rung_share(&self, position: usize) -> f64 {
+        let chosen = &self.ladder.steps[position];
+        let same = |step: &&Step| step.rung == chosen.rung && step.region == chosen.region;
+        let available: f64 = self.ladder.steps.iter().filter(same).map(|step| self.available(step)).sum();
+        available / chosen.rung_weight
+    }
+
+    /// The nearest endpoint outside of what failed; failing that, anything rather than nothing.
+    fn retry(&mut self, tried: &[u32]) -> Option<Choice> {
+        let wide = match tried.len() {
+            1 => Avoid::Endpoints(tried),
+            2 => Avoid::Zones(tried),
+            _ => Avoid::Regions(tried),
+        };
+        let fits = [
+            Fit { avoid: wide, believe: true },
+            Fit { avoid: Avoid::Zones(tried), believe: true },
+            Fit { avoid: Avoid::Endpoints(tried), believe: true },
+            Fit { avoid: Avoid::Endpoints(tried), believe: false },
+            Fit { avoid: Avoid::Nothing, believe: true },
+            Fit { avoid: Avoid::Nothing, believe: false },
+        ];
+        let skip = if tried.len() < 2 { 2 } else { 0 };
+        fits[skip..].iter().find_map(|fit| self.nearest(*fit))
+    }
+
+    fn nearest(&mut self, fit: Fit<'_>) -> Option<Choice> {
+        (0..self.ladder.steps.len()).find_map(|position| self.choose(position, fit))
+    }
+
+    /// Draws two different endpoints of a step by weight and takes the better one.
+    fn choose(&mut self, position: usize, fit: Fit<'_>) -> Option<Choice> {
+        let ladder = self.ladder;
+        let step = &ladder.steps[position];
+        let first = self.draw(step, fit, None)?;
+        let endpoint = match self.draw(step, fit, Some(first)) {
+            None => first,
+            Some(second) => {
+                let mean = step.weight() / step.stands.len() as f64;
+                let (cost, other) = (self.cost(first, mean), self.cost(second, mean));
+                if other * WORSE_FACTOR < cost { second } else { first }
+            }
+        };
+        Some(Choice { endpoint, rung: step.rung, panic: !fit.believe })
+    }
+
+    /// One endpoint that fits and is not `other`, drawn by weight.
+    fn draw(&mut self, step: &Step, fit: Fit<'_>, other: Option<u32>) -> Option<u32> {
+        let count = if fit.believe { step.healthy } else { step.stands.len() };
+        let stands = &step.stands[..count];
+        let total = stands.last()?.upto;
+        if count == 1 && other.is_some() {
+            return None;
+        }
+        for _ in 0..DRAWS_MAX {
+            let at = if step.even {
+                self.dice.below(count)
+            } else {
+                let lot = self.dice.share() * total;
+                stands.partition_point(|stand| stand.upto <= lot).min(count - 1)
+            };
+            let endpoint = stands[at].endpoint;
+            if Some(endpoint) != other && self.fits(endpoint, fit) {
+                return Some(endpoint);
+            }
+        }
+        self.draw_among_few(stands, fit, other)
+    }
+
+    /// The same draw where few fit: weighs each, so that none is favoured for its place in the list.
+    fn draw_among_few(&mut self, stands: &[Stand], fit: Fit<'_>, other: Option<u32>) -> Option<u32> {
+        let fitting = || {
+            let positions = stands.iter().map(|stand| stand.endpoint);
+            positions.filter(|endpoint| Some(*endpoint) != other && self.fits(*endpoint, fit))
+        };
+        let weight = |endpoint: u32| self.service.endpoint(endpoint).weight;
+        let total: f64 = fitting().map(weight).sum();
+        let mut lot = { self.dice }.share() * total;
+        let passes = |endpoint: &u32| {
+            lot -= weight(*endpoint);
+            lot < 0.0
+        };
+        let found = fitting().find(passes).or_else(|| fitting().next_back());
+        self.dice.next();
+        found
+    }
+
+    fn fits(&self, position: u32, fit: Fit<'_>) -> bool {
+        let endpoint = self.service.endpoint(position);
+        if fit.believe && !self.calm && endpoint.state.ejected(self.now) {
+            return false;
+        }
+        let of = |tried: &u32| self.service.endpoint(*tried);
+        match fit.avoid {
+            Avoid::Nothing => true,
+            Avoid::Endpoints(tried) => !tried.contains(&position),
+            Avoid::Zones(tried) => {
+                let same = |other: &Endpoint| other.region == endpoint.region && other.zone == endpoint.zone;
+                !tried.iter().any(|tried| same(of(tried)))
+            }
+            Avoid::Regions(tried) => !tried.iter().any(|tried| of(tried).region == endpoint.region),
+        }
+    }
+
+    /// Latency × calls in flight; a heavier endpoint is expected to carry more calls.
+    fn cost(&mut self, position: u32, mean_weight: f64) -> f32 {
+        let endpoint = self.service.endpoint(position);
+        let load = endpoint.state.in_flight() as f32 * (mean_weight / endpoint.weight) as f32;
+        let latency = endpoint.state.latency_us(&self.rules.health, self.now) + NOISE_US;
+        let cost = latency * (1.0 + load);
+        self.listener.compared(Compared { endpoint: position, cost });
+        cost
+    }
+}
+
+#[cfg(test)]
+#[path = "pick_tests.rs"]
+mod tests;

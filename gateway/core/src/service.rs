@@ -1,0 +1,216 @@
+//! One service as the gateway sees it: its endpoints, the ladder for callers of this place, and what is learned.
+
+use std::{
+    fmt,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering::Relaxed},
+    },
+};
+
+use ecow::EcoString;
+use landbridge_model::{Address, Cluster, Moment, Region, ServiceKey, Zone};
+
+use crate::{
+    endpoint::{EndpointState, HealthRules, Outcome},
+    ladder::{Caller, Costs, Ladder},
+};
+
+/// What a route leads to.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Name {
+    /// A service of the registry.
+    Registered(ServiceKey),
+    /// A list of endpoints in the gateway's own config.
+    Static(EcoString),
+}
+
+impl fmt::Display for Name {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Registered(key) => key.fmt(f),
+            Self::Static(name) => write!(f, "static:{name}"),
+        }
+    }
+}
+
+/// An endpoint as a table or a config lists it.
+#[derive(Clone, Debug, PartialEq)]
+pub struct EndpointSpec {
+    /// Its address: an IP address or a host name.
+    pub address: Address,
+    /// Its port.
+    pub port: u16,
+    /// Nacos's label inside the service.
+    pub cluster: Cluster,
+    /// The region where it was registered.
+    pub region: Region,
+    /// Its zone.
+    pub zone: Zone,
+    /// Its share of traffic; one of weight 0 is not listed at all.
+    pub weight: f64,
+    /// What its registry says of its health.
+    pub healthy: bool,
+    /// Its writer is silent.
+    pub unverified: bool,
+    /// Its region's link is silent.
+    pub stale: bool,
+}
+
+/// An endpoint of a snapshot: what was listed, and the shared state.
+#[derive(Clone, Debug)]
+pub struct Endpoint {
+    /// What was listed.
+    pub spec: EndpointSpec,
+    /// What all cores learn of it.
+    pub state: Arc<EndpointState>,
+}
+
+impl std::ops::Deref for Endpoint {
+    type Target = EndpointSpec;
+
+    fn deref(&self) -> &EndpointSpec {
+        &self.spec
+    }
+}
+
+/// What all cores know of one service besides its endpoints; it survives snapshots.
+#[derive(Debug, Default)]
+pub(crate) struct ServiceState {
+    /// The moment by which every ejection so far is over: before it, endpoints are looked at one by one.
+    horizon: AtomicU64,
+}
+
+/// One service of a snapshot.
+#[derive(Debug)]
+pub struct Service {
+    /// Its name.
+    pub name: Name,
+    serial: u64,
+    pub(crate) endpoints: Box<[Endpoint]>,
+    pub(crate) home: Ladder,
+    pub(crate) state: Arc<ServiceState>,
+}
+
+impl Service {
+    pub(crate) fn new(
+        name: Name,
+        serial: u64,
+        endpoints: Vec<Endpoint>,
+        home: (&Caller, &Costs),
+        state: Arc<ServiceState>,
+    ) -> Self {
+        let home = Ladder::new(home.0, home.1, &endpoints);
+        Self { name, serial, endpoints: endpoints.into(), home, state }
+    }
+
+    /// A number no other service of this process ever had.
+    pub fn serial(&self) -> u64 {
+        self.serial
+    }
+
+    /// Its endpoints.
+    pub fn endpoints(&self) -> &[Endpoint] {
+        &self.endpoints
+    }
+
+    /// One endpoint by its position.
+    pub fn endpoint(&self, position: u32) -> &Endpoint {
+        &self.endpoints[position as usize]
+    }
+
+    /// The ladder for callers of the gateway's own place.
+    pub fn home(&self) -> &Ladder {
+        &self.home
+    }
+
+    /// True when no endpoint is ejected: what the snapshot counted beforehand holds.
+    pub(crate) fn calm(&self, now: Moment) -> bool {
+        self.state.horizon.load(Relaxed) <= now.0
+    }
+
+    /// Learns from a call that ended. True when this very call took the endpoint out of rotation.
+    pub fn report(&self, position: u32, rules: &HealthRules, now: Moment, outcome: Outcome) -> bool {
+        match self.endpoint(position).state.report(rules, now, outcome) {
+            Some(until) => {
+                self.state.horizon.fetch_max(until.0, Relaxed);
+                true
+            }
+            None => false,
+        }
+    }
+}
+
+#[cfg(test)]
+pub(crate) mod testing {
+    use super::*;
+
+    pub(crate) const RULES: HealthRules = HealthRules {
+        failures_max: 3,
+        eject_ms: 1_000,
+        eject_max_ms: 30_000,
+        failure_penalty_us: 1_000_000,
+        latency_decay_ms: 3_000,
+    };
+
+    pub(crate) fn region(name: &str) -> Region {
+        Region::parse(name).unwrap()
+    }
+
+    pub(crate) fn caller(region: &str, zone: &str) -> Caller {
+        Caller { region: Region::parse(region).unwrap(), zone: Zone::parse(zone).unwrap() }
+    }
+
+    pub(crate) fn spec(region: &str, zone: &str) -> EndpointSpec {
+        EndpointSpec {
+            address: Address::parse("10.0.0.1").unwrap(),
+            port: 80,
+            cluster: Cluster::parse("").unwrap(),
+            region: Region::parse(region).unwrap(),
+            zone: Zone::parse(zone).unwrap(),
+            weight: 1.0,
+            healthy: true,
+            unverified: false,
+            stale: false,
+        }
+    }
+
+    impl EndpointSpec {
+        pub(crate) fn stale(self) -> Self {
+            Self { stale: true, ..self }
+        }
+
+        pub(crate) fn unverified(self) -> Self {
+            Self { unverified: true, ..self }
+        }
+
+        pub(crate) fn unhealthy(self) -> Self {
+            Self { healthy: false, ..self }
+        }
+
+        pub(crate) fn weighing(self, weight: f64) -> Self {
+            Self { weight, ..self }
+        }
+    }
+
+    pub(crate) fn endpoints(specs: impl IntoIterator<Item = EndpointSpec>) -> Vec<Endpoint> {
+        let one = |(serial, spec)| Endpoint {
+            spec: EndpointSpec { port: 1_000 + serial as u16, ..spec },
+            state: Arc::new(EndpointState::new(serial, 0.0, Moment(0))),
+        };
+        (0..).zip(specs).map(one).collect()
+    }
+
+    /// A service as callers of `home`/`a` see it.
+    pub(crate) fn service(specs: impl IntoIterator<Item = EndpointSpec>) -> Service {
+        let home = (&caller("home", "a"), &Costs::default());
+        Service::new(Name::Static("s".into()), 0, endpoints(specs), home, Arc::default())
+    }
+
+    /// Takes one endpoint out of rotation until a second after `ms`.
+    pub(crate) fn eject(service: &Service, position: u32, ms: u64) {
+        for _ in 0..RULES.failures_max {
+            service.report(position, &RULES, Moment(ms), Outcome::Failed { latency_us: 10 });
+        }
+    }
+}
