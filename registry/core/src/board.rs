@@ -40,12 +40,12 @@ impl BeatBoard {
     }
 
     /// The tick that beats are noted with from here on.
-    pub fn advance(&self, tick: u32) {
+    pub(crate) fn advance(&self, tick: u32) {
         self.now.store(tick, Ordering::Relaxed);
     }
 
     /// The tick of the slot's last beat.
-    pub fn read(&self, slot: BeatSlot) -> u32 {
+    pub(crate) fn read(&self, slot: BeatSlot) -> u32 {
         self.cell(slot).load(Ordering::Relaxed)
     }
 
@@ -55,7 +55,7 @@ impl BeatBoard {
     }
 
     /// How many slots there can be.
-    pub const fn slots_max() -> usize {
+    pub(crate) const fn slots_max() -> usize {
         PIECE * PIECES_MAX
     }
 

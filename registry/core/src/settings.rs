@@ -20,6 +20,8 @@ pub struct Settings {
     pub visibility: Visibility,
     /// Times and bounds.
     pub limits: Limits,
+    /// Bounds of the feed machine.
+    pub feed: landbridge_feed::Limits,
 }
 
 /// How instances of other regions appear to plain clients.

@@ -28,7 +28,7 @@ pub struct ServiceView {
     pub metadata: Metadata,
     /// Its instances in key order, disabled ones included; keys are unique.
     pub hosts: Vec<Host>,
-    /// How many imported instances are not shown because a local one has their key.
+    /// How many imported instances are not shown because a nearer one has their key.
     pub shadowed: usize,
 }
 
@@ -74,6 +74,16 @@ impl ServiceView {
     pub fn host(&self, key: &InstanceKey) -> Option<&Host> {
         let at = self.hosts.binary_search_by(|host| host.key.cmp(key)).ok()?;
         Some(&self.hosts[at])
+    }
+
+    /// Whether plain clients would be answered the same by both; marks and numbers that they never see are left out.
+    pub fn answers_like(&self, other: &Self) -> bool {
+        let same = |(a, b): (&Host, &Host)| {
+            a.key == b.key && a.persistent == b.persistent && a.instance == b.instance
+        };
+        self.protect_threshold == other.protect_threshold
+            && self.hosts.len() == other.hosts.len()
+            && self.hosts.iter().zip(&other.hosts).all(same)
     }
 
     /// Selects as Nacos 2.x does (`selectInstancesWithHealthyProtection`): clusters, enabled, health, then the

@@ -1,0 +1,158 @@
+//! What a member shows: the view of a service, joined over origins as visibility says.
+
+use std::sync::Arc;
+
+use landbridge_feed::{Shown, Standing};
+use landbridge_model::{Instance, Metadata, Moment, Namespace, Region, ServiceKey};
+
+use super::Member;
+use crate::{
+    input::{Effect, InstanceRef},
+    outcome::Kind,
+    services::Facts,
+    settings::Visibility,
+    view::{Host, ORIGIN, ServiceView},
+};
+
+impl Member {
+    /// The view of a service as it is at this moment, none if it does not exist. Each call is a revision: the server
+    /// calls it after [`Effect::Touched`] and publishes what it gets.
+    pub fn view(&mut self, now: Moment, service: &ServiceKey) -> Option<ServiceView> {
+        self.look(service);
+        let reference = &self.reference;
+        let state = self.services.state_mut(service)?;
+        state.revision += 1;
+        state.last_ref_ms = reference.next(now, state.last_ref_ms);
+        let (revision, last_ref_ms, kind) = (state.revision, state.last_ref_ms, state.kind);
+        let definition = self.holder.definition(&self.settings.region, service);
+        let mut hosts = self.local(service);
+        let shadowed = self.remote(service, &mut hosts);
+        Some(ServiceView {
+            service: service.clone(),
+            revision,
+            last_ref_ms,
+            defined: definition.is_some(),
+            kind,
+            protect_threshold: definition.map_or(0.0, |definition| definition.protect_threshold),
+            metadata: definition.map(|definition| definition.metadata.clone()).unwrap_or_default(),
+            hosts,
+            shadowed,
+        })
+    }
+
+    /// All services of a namespace that exist, in key order.
+    pub fn services(&self, namespace: &Namespace) -> impl Iterator<Item = &ServiceKey> {
+        self.services.of(namespace)
+    }
+
+    /// What the instances of a service are, none before the first.
+    pub(super) fn kind(&mut self, service: &ServiceKey) -> Option<Kind> {
+        if self.persistent.contains_key(service) {
+            return Some(Kind::Persistent);
+        }
+        let known = self.services.state(service).and_then(|state| state.kind);
+        if known == Some(Kind::Ephemeral) || !self.services.is_dirty(service) {
+            return known;
+        }
+        let facts = self.facts(service);
+        match (facts.persistent > 0, facts.ephemeral > 0) {
+            (true, _) => Some(Kind::Persistent),
+            (false, true) => Some(Kind::Ephemeral),
+            (false, false) => known,
+        }
+    }
+
+    /// Looks at what has changed or is due, and says so where that changes a view.
+    pub(super) fn look_at_services(&mut self, effects: &mut Vec<Effect>) {
+        for service in self.services.dirty() {
+            self.look(&service);
+        }
+        for service in self.services.timed() {
+            if self.look(&service) {
+                self.touch(&service, effects);
+            }
+        }
+    }
+
+    fn look(&mut self, service: &ServiceKey) -> bool {
+        let facts = self.facts(service);
+        self.services.look(service, facts, self.tick, &self.settings.limits)
+    }
+
+    fn facts(&self, service: &ServiceKey) -> Facts {
+        let own = &self.settings.region;
+        let shown = self.holder.shown(own, service);
+        let persistent = shown.iter().filter(|shown| shown.persistent).count();
+        let healthy = |shown: &&Shown| shown.instance.healthy && shown.instance.enabled;
+        let remote = match self.settings.visibility {
+            Visibility::Hidden => 0,
+            Visibility::Failover | Visibility::Merge => {
+                self.others().map(|region| self.holder.shown(region, service).len()).sum()
+            }
+        };
+        Facts {
+            ephemeral: shown.len() - persistent,
+            persistent,
+            healthy: shown.iter().filter(healthy).count(),
+            remote,
+            defined: self.holder.definition(own, service).is_some(),
+        }
+    }
+
+    fn others(&self) -> impl Iterator<Item = &Region> {
+        self.holder.regions().filter(|region| **region != self.settings.region)
+    }
+
+    fn local(&self, service: &ServiceKey) -> Vec<Host> {
+        let host = |shown: Shown| {
+            let Shown { key, instance, persistent, unverified, feed, stamp: _ } = shown;
+            let mine = !persistent && Some(&feed) == self.holder.own();
+            let target: InstanceRef = (service.clone(), key);
+            let slot = self.claims.slot(&target).filter(|_| mine && self.lives_by_beats(&target));
+            let unverified = unverified || slot.is_some_and(|slot| self.hold.holds(slot));
+            Host { key: target.1, instance, persistent, origin: None, unverified, stale: false, slot }
+        };
+        let mut hosts: Vec<_> =
+            self.holder.shown(&self.settings.region, service).into_iter().map(host).collect();
+        hosts.sort_by(|a, b| a.key.cmp(&b.key));
+        hosts
+    }
+
+    fn lives_by_beats(&self, target: &InstanceRef) -> bool {
+        let record = self.claims.record(target);
+        record.is_some_and(|record| matches!(record.life, landbridge_model::Life::Beat(_)))
+    }
+
+    /// Adds what other regions show, where that is wanted and its key is free; tells how many were not free.
+    fn remote(&self, service: &ServiceKey, hosts: &mut Vec<Host>) -> usize {
+        if !self.services.remote_shown(service, self.settings.visibility) {
+            return 0;
+        }
+        let mut shadowed = 0;
+        for region in self.others() {
+            let stale = self.standings.get(region) == Some(&Standing::Frozen);
+            for Shown { key, instance, persistent, unverified, .. } in self.holder.shown(region, service) {
+                let at = match hosts.binary_search_by(|host| host.key.cmp(&key)) {
+                    Ok(_) => {
+                        shadowed += 1;
+                        continue;
+                    }
+                    Err(at) => at,
+                };
+                let (instance, origin) = (labelled(&instance, region), Some(region.clone()));
+                hosts.insert(at, Host { key, instance, persistent, origin, unverified, stale, slot: None });
+            }
+        }
+        shadowed
+    }
+}
+
+/// The instance with its origin in its metadata; one whose metadata is full keeps it as it is.
+fn labelled(instance: &Arc<Instance>, region: &Region) -> Arc<Instance> {
+    let origin = (ORIGIN.into(), region.as_str().into());
+    let pairs = instance.metadata.pairs().iter().cloned().chain([origin]);
+    match Metadata::new(pairs) {
+        Ok(metadata) => Arc::new(Instance { metadata, ..(**instance).clone() }),
+        Err(_) => instance.clone(),
+    }
+}

@@ -1,0 +1,100 @@
+//! How a member comes by the feed it writes (R1), and by a new one when that was closed (R9).
+//!
+//! ```text
+//! shut ──ask (again every reopen_ticks, same nonce)──▶ asked ──the directory lists the nonce──▶ open
+//!   ▲                                                                                           │
+//!   └────────────────────────── the directory lists the feed no longer ◀───────────────────────┘
+//! ```
+//!
+//! Invariant: a nonce is used for one feed; a feed that was closed is never written again.
+
+use std::collections::BTreeMap;
+
+use ecow::EcoString;
+use landbridge_model::{DirectoryEntry, FeedId, MemberId};
+
+use crate::{outcome::Token, state::Command};
+
+/// What the directory means for the own feed.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Turn {
+    /// Nothing new.
+    Same,
+    /// The own feed was closed.
+    Lost,
+    /// A feed was opened for this member.
+    Opened(FeedId),
+}
+
+/// The own feed, or the wish for one.
+#[derive(Clone, Debug)]
+pub(crate) struct Own {
+    member: MemberId,
+    address: EcoString,
+    dice: u64,
+    nonce: Option<u64>,
+    asked: Option<u32>,
+    open: Option<Token>,
+}
+
+impl Own {
+    pub fn new(member: MemberId, address: EcoString, seed: u64) -> Self {
+        Self { member, address, dice: seed, nonce: None, asked: None, open: None }
+    }
+
+    /// The feed this member writes.
+    pub fn feed(&self) -> Option<&FeedId> {
+        self.open.as_ref().map(|token| &token.feed)
+    }
+
+    /// Where it stands.
+    pub fn token(&self) -> Option<&Token> {
+        self.open.as_ref()
+    }
+
+    /// One more step was written.
+    pub fn wrote(&mut self) {
+        if let Some(token) = &mut self.open {
+            token.seq += 1;
+        }
+    }
+
+    /// Asks for a feed if there is none and it was not asked for lately.
+    pub fn ask(&mut self, tick: u32, reopen_ticks: u32) -> Option<Command> {
+        let lately = self.asked.is_some_and(|asked| tick.saturating_sub(asked) < reopen_ticks);
+        if self.open.is_some() || lately {
+            return None;
+        }
+        self.asked = Some(tick);
+        let nonce = *self.nonce.get_or_insert_with(|| roll(&mut self.dice));
+        Some(Command::Open { member: self.member, address: self.address.clone(), nonce })
+    }
+
+    /// Reads the directory.
+    pub fn read(&mut self, directory: &BTreeMap<FeedId, DirectoryEntry>) -> Turn {
+        if let Some(feed) = self.feed() {
+            if directory.contains_key(feed) {
+                return Turn::Same;
+            }
+            (self.open, self.nonce, self.asked) = (None, None, None);
+            return Turn::Lost;
+        }
+        let mine = |entry: &DirectoryEntry| Some(entry.nonce) == self.nonce;
+        match directory.iter().find(|(_, entry)| mine(entry)) {
+            Some((feed, _)) => {
+                self.open = Some(Token { feed: feed.clone(), seq: 1 });
+                Turn::Opened(feed.clone())
+            }
+            None => Turn::Same,
+        }
+    }
+}
+
+/// SplitMix64: a fresh number for each incarnation from the seed of this start.
+fn roll(dice: &mut u64) -> u64 {
+    *dice = dice.wrapping_add(0x9E37_79B9_7F4A_7C15);
+    let mut z = *dice;
+    z = (z ^ (z >> 30)).wrapping_mul(0xBF58_476D_1CE4_E5B9);
+    z = (z ^ (z >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
+    z ^ (z >> 31)
+}
