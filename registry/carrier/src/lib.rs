@@ -14,9 +14,12 @@ mod exchange;
 mod listen;
 mod outbox;
 
+mod shelf;
+
 mod metrics;
 
 pub use carrier::{Carrier, CarrierConfig, Event, StreamState, Target, TargetState};
 pub use exchange::Parting;
 pub use gate::Refusal;
 pub use limits::Limits;
+pub use shelf::{Loaded, Shelf};

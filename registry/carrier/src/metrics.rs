@@ -79,3 +79,13 @@ pub(crate) fn parted(peer: &Peer, reason: &'static str) {
     let region = peer.region.to_string();
     counter!("landbridge_carrier_streams_closed_total", "reason" => reason, "peer" => region).increment(1);
 }
+
+/// Counts a saved copy, or a whole shelf, that could not be read.
+pub(crate) fn shelf_unreadable() {
+    counter!("landbridge_carrier_shelf_unreadable_total").increment(1);
+}
+
+/// Counts a write that failed; after it nothing is saved.
+pub(crate) fn shelf_failed() {
+    counter!("landbridge_carrier_shelf_failures_total").increment(1);
+}

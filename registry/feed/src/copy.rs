@@ -24,6 +24,9 @@ pub struct Copy {
 }
 
 impl Copy {
+    /// The swaps of a copy that has not been replaced.
+    pub const SWAPS_AT_FIRST: u64 = 1;
+
     pub(crate) fn new(feed: &FeedId, view: View, position: Position, body: Body) -> Self {
         Self {
             id: Arc::new(feed.clone()),
@@ -33,7 +36,7 @@ impl Copy {
             generation: 1,
             body,
             ring: Ring::new(position),
-            swaps: 1,
+            swaps: Self::SWAPS_AT_FIRST,
         }
     }
 
@@ -60,6 +63,21 @@ impl Copy {
     /// All it holds, in an order that is the same at every holder.
     pub fn records(&self) -> impl Iterator<Item = (&RecordKey, &Record)> {
         self.body.records()
+    }
+
+    /// How often it was replaced whole, counted from [`Self::SWAPS_AT_FIRST`].
+    pub fn swaps(&self) -> u64 {
+        self.swaps
+    }
+
+    /// The latest change per key since it stood at `at`; none if its recent steps do not reach back that far.
+    pub fn changes_since(&self, at: Position) -> Option<Vec<Change>> {
+        if at < self.ring.floor() {
+            return None;
+        }
+        let steps = self.ring.after(at, usize::MAX);
+        let changes = steps.into_iter().flat_map(|steps| steps.changes);
+        Some(changes.map(|(key, record)| Change { key, record }).collect())
     }
 
     /// What it holds for a key.
