@@ -5,6 +5,7 @@
 
 pub mod codes;
 pub mod grpc;
+pub mod http;
 mod instance;
 mod json;
 mod query;

@@ -69,6 +69,9 @@ pub const CONFIG_NOT_FOUND_TEXT: &str = "config data not exist";
 pub const LEASE_TEXT: &str =
     "Instance 'heart beat interval' must less than 'heart beat timeout' and 'ip delete timeout'.";
 
+/// Said of a weight out of range.
+pub const WEIGHT_TEXT: &str = "instance format invalid: The weights range from 0.0 to 10000.0";
+
 /// Said when an ephemeral instance comes to a persistent service.
 pub fn service_is_persistent(service: &ServiceKey) -> String {
     format!("Current service {} is persistent service, can't register ephemeral instance.", service.grouped())
