@@ -1,122 +1,409 @@
 //! A holder: all copies of one process, its streams, and what they mean together.
+//!
+//! Invariant: each step ends with everything said that there was credit to say; nothing waits for a timer but heartbeats,
+//! verifications and the choice of suppliers.
 
-use std::{collections::BTreeMap, sync::Arc};
-
-use landbridge_model::{
-    Definition, DirectoryEntry, FeedId, Heartbeat, InstanceKey, Moment, Region, Registration, ServiceKey,
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    mem,
 };
 
+use landbridge_model::{Change, FeedId, Heartbeat, Moment, Position, Record, RecordKey, View};
+
 use crate::{
-    copy::Copy,
-    input::{Effect, Input, RegionStatus, Shown},
+    body::Body,
+    check,
+    choice::Choice,
+    credit::Credit,
+    follower::Outcome,
+    holdings::Holdings,
+    input::{Effect, Input, Peer, Role, StreamId},
+    lens::{self, Lens},
+    message::Message,
     settings::Settings,
+    stream::{Reach, Stream},
+    supplier::Sources,
+    verify::Verification,
+    weight,
 };
 
 /// Follows, holds and supplies feeds, and joins what it holds.
 #[derive(Debug)]
 pub struct Holder {
-    settings: Settings,
-    copies: BTreeMap<FeedId, Copy>,
-    directories: BTreeMap<Region, BTreeMap<FeedId, DirectoryEntry>>,
-    nothing: BTreeMap<FeedId, DirectoryEntry>,
+    pub(crate) settings: Settings,
+    pub(crate) holdings: Holdings,
+    pub(crate) now: Moment,
+    /// The wall clock as of the last tick, and when that was.
+    pub(crate) wall: (u64, Moment),
+    streams: BTreeMap<StreamId, Stream>,
+    choice: Choice,
+    verifications: BTreeMap<FeedId, Verification>,
+    /// Who wants what: the way from a copy that moved to the streams that must hear of it.
+    wanted_by: BTreeMap<FeedId, BTreeSet<StreamId>>,
+    /// Streams on which there may be something to say.
+    hot: BTreeSet<StreamId>,
+    /// Whether suppliers must be chosen anew.
+    unsettled: bool,
+    said: Vec<(StreamId, Message)>,
+    refused: Vec<(StreamId, &'static str)>,
 }
 
 impl Holder {
     /// A holder of nothing.
     pub fn new(settings: Settings) -> Self {
-        Self { settings, copies: BTreeMap::new(), directories: BTreeMap::new(), nothing: BTreeMap::new() }
+        Self {
+            holdings: Holdings::new(settings.region.clone(), settings.limits.clone()),
+            choice: Choice::new(&settings),
+            settings,
+            now: Moment::default(),
+            wall: (0, Moment::default()),
+            streams: BTreeMap::new(),
+            verifications: BTreeMap::new(),
+            wanted_by: BTreeMap::new(),
+            hot: BTreeSet::new(),
+            unsettled: false,
+            said: Vec::new(),
+            refused: Vec::new(),
+        }
     }
 
     /// Takes one input and appends what follows from it to `effects`.
-    pub fn step(&mut self, _now: Moment, _input: Input, _effects: &mut Vec<Effect>) {}
-
-    /// Who it is and which bounds it keeps.
-    pub fn settings(&self) -> &Settings {
-        &self.settings
+    pub fn step(&mut self, now: Moment, input: Input, effects: &mut Vec<Effect>) {
+        self.now = now;
+        match input {
+            Input::Tick { unix_ms } => self.tick(unix_ms),
+            Input::Opened { stream, peer } => self.open(stream, peer),
+            Input::Received { stream, message } => self.receive(stream, message),
+            Input::Drained { stream, bytes } => {
+                if let Some(held) = self.streams.get_mut(&stream) {
+                    held.credit.refill(bytes);
+                    self.hot.insert(stream);
+                }
+            }
+            Input::Closed { stream } => self.close(stream),
+            Input::RaftBeat { n } => self.raft_beat(n),
+            Input::Applied { position, changes } => self.applied(position, changes),
+            Input::Installed { position, records } => self.installed(position, records),
+            Input::Begun { feed, records } => self.begun(feed, records),
+            Input::Ended => {
+                self.holdings.leave();
+                self.unsettled = true;
+            }
+            Input::Wrote { changes } => self.wrote(changes),
+            Input::Loaded { feed, view, position, records } => self.load(feed, view, position, records),
+        }
+        self.settle(effects);
     }
 
-    /// The origins of which it holds the Raft feed.
-    pub fn regions(&self) -> impl Iterator<Item = &Region> {
-        self.copies.keys().filter(|feed| feed.is_raft()).map(FeedId::region)
+    fn tick(&mut self, unix_ms: u64) {
+        self.wall = (unix_ms, self.now);
+        self.holdings.tick();
+        if let Some(own) = self.holdings.own().cloned()
+            && let Some(copy) = self.holdings.copies().get(&own)
+        {
+            let position = copy.position();
+            let tick = self.holdings.beats.ticks();
+            if tick.is_multiple_of(self.settings.limits.verify_ticks) {
+                self.verifications.insert(own.clone(), Verification::of(copy, tick));
+                self.holdings.news.moved.insert(own.clone());
+            }
+            self.holdings.beats.beat(self.now, &own, position, unix_ms);
+        }
+        self.choice.tick(&self.holdings);
+        self.unsettled = true;
+        let streams: Vec<_> = self.streams.keys().copied().collect();
+        for stream in streams {
+            self.tell_beats(stream);
+        }
     }
 
-    /// The services of an origin that are defined or show an instance.
-    pub fn services(&self, _region: &Region) -> impl Iterator<Item = &ServiceKey> {
-        std::iter::empty()
+    fn open(&mut self, stream: StreamId, peer: Peer) {
+        if self.streams.len() >= self.settings.limits.streams_max {
+            self.refused.push((stream, "more streams than a holder keeps"));
+            return;
+        }
+        match Stream::open(&self.settings, peer.clone()) {
+            Ok(opened) => {
+                self.streams.insert(stream, opened);
+                self.choice.opened(stream, peer);
+                self.tell_beats(stream);
+            }
+            Err(why) => self.refused.push((stream, why)),
+        }
     }
 
-    /// What an origin shows for a service: winners under their overlays, persistent ones included, tombstones not.
-    pub fn shown(&self, _region: &Region, _service: &ServiceKey) -> Vec<Shown> {
-        Vec::new()
+    fn close(&mut self, stream: StreamId) {
+        let Some(closed) = self.streams.remove(&stream) else { return };
+        for feed in closed.supplier.wants() {
+            if let Some(streams) = self.wanted_by.get_mut(feed) {
+                streams.remove(&stream);
+            }
+        }
+        self.hot.remove(&stream);
+        self.choice.closed(stream);
+        self.unsettled = true;
     }
 
-    /// What an origin defines for a service.
-    pub fn definition(&self, _region: &Region, _service: &ServiceKey) -> Option<&Arc<Definition>> {
-        None
+    fn receive(&mut self, stream: StreamId, message: Message) {
+        let outcome = self.take(stream, message);
+        match outcome {
+            Ok(Outcome::Ignored) => {}
+            Ok(Outcome::Progress(feed) | Outcome::Verified(feed)) => {
+                self.choice.progressed(&feed, stream, self.holdings.beats.ticks());
+                self.hot.insert(stream);
+            }
+            Err(why) => {
+                self.refused.push((stream, why));
+                self.close(stream);
+            }
+        }
     }
 
-    /// The winning ephemeral record of a key, tombstones included.
-    pub fn winner(
-        &self,
-        _region: &Region,
-        _service: &ServiceKey,
-        _instance: &InstanceKey,
-    ) -> Option<(&FeedId, &Registration)> {
-        None
+    fn take(&mut self, id: StreamId, message: Message) -> Result<Outcome, &'static str> {
+        let Some(stream) = self.streams.get_mut(&id) else { return Ok(Outcome::Ignored) };
+        let (settings, holdings) = (&self.settings, &mut self.holdings);
+        match message {
+            Message::Want { feed, have, digests } => {
+                stream.may_ask(&settings.region, &settings.role, &feed)?;
+                stream.supplier.want(&feed, have, digests, &settings.limits)?;
+                self.wanted_by.entry(feed).or_default().insert(id);
+                self.hot.insert(id);
+                Ok(Outcome::Ignored)
+            }
+            Message::Unwant { feed } => {
+                stream.supplier.unwant(&feed);
+                if let Some(streams) = self.wanted_by.get_mut(&feed) {
+                    streams.remove(&id);
+                }
+                Ok(Outcome::Ignored)
+            }
+            Message::Batch { feed, view, from, to, changes } => {
+                stream.may_bring(&feed)?;
+                stream.follower.batch(settings, holdings, feed, (view, from, to), changes)
+            }
+            Message::Begin { feed, view } => {
+                stream.may_bring(&feed)?;
+                stream.follower.begin(settings, holdings, feed, view)
+            }
+            Message::Live { feed, changes } => {
+                stream.may_bring(&feed)?;
+                stream.follower.live(settings, feed, changes)
+            }
+            Message::Bucket { feed, bucket, content } => {
+                stream.may_bring(&feed)?;
+                stream.follower.bucket(settings, holdings, feed, bucket, content)
+            }
+            Message::End { feed, view, position } => {
+                stream.may_bring(&feed)?;
+                stream.follower.end(settings, holdings, feed, view, position)
+            }
+            Message::Beats { beats, .. } => self.hear(id, beats),
+            Message::Verify { feed, view, position, digests, n } => {
+                stream.may_bring(&feed)?;
+                let at = (view.clone(), position);
+                let outcome = stream.follower.verify(settings, holdings, feed.clone(), at, &digests)?;
+                let is_new = self.verifications.get(&feed).is_none_or(|known| known.n < n);
+                if is_new && outcome == Outcome::Verified(feed.clone()) {
+                    holdings.news.moved.insert(feed.clone());
+                    self.verifications.insert(feed, Verification { n, view, position, digests });
+                }
+                Ok(outcome)
+            }
+        }
     }
 
-    /// The open feeds of an origin.
-    pub fn directory(&self, region: &Region) -> &BTreeMap<FeedId, DirectoryEntry> {
-        self.directories.get(region).unwrap_or(&self.nothing)
+    fn hear(&mut self, id: StreamId, beats: Vec<(FeedId, Heartbeat)>) -> Result<Outcome, &'static str> {
+        if beats.len() > self.settings.limits.beats_max {
+            return Err("more heartbeats than one message may bring");
+        }
+        let Some(stream) = self.streams.get(&id) else { return Ok(Outcome::Ignored) };
+        beats.iter().try_for_each(|(feed, _)| stream.may_bring(feed))?;
+        let tick = self.holdings.beats.ticks();
+        for (feed, beat) in beats {
+            let is_ours = self.holdings.own() == Some(&feed);
+            let is_known = self.holdings.lists(&feed) || self.holdings.copies().contains_key(&feed);
+            self.unsettled |= self.choice.heard(id, &feed, beat.n, tick);
+            if beat.n > 0 && is_known && !is_ours {
+                self.holdings.beats.watch(self.now, feed.region());
+                if self.holdings.beats.hear(self.now, &feed, beat) {
+                    self.holdings.touch_feed(&feed);
+                }
+            }
+        }
+        Ok(Outcome::Ignored)
     }
 
-    /// Whether an origin is gathering itself after a restore (R16); true as well while its Raft feed is not held.
-    pub fn settling(&self, _region: &Region) -> bool {
-        true
+    fn raft_beat(&mut self, n: u64) {
+        let feed = FeedId::Raft(self.settings.region.clone());
+        if let Some(copy) = self.holdings.copies().get(&feed) {
+            let beat = Heartbeat { n, position: copy.position(), unix_ms: self.wall.0 };
+            self.holdings.beats.hear(self.now, &feed, beat);
+        }
     }
 
-    /// The newest heartbeat known of a feed.
-    pub fn heartbeat(&self, _feed: &FeedId) -> Option<Heartbeat> {
-        None
+    fn applied(&mut self, position: Position, changes: Vec<Change>) {
+        let feed = FeedId::Raft(self.settings.region.clone());
+        match self.holdings.copies().get(&feed).map(|copy| copy.position()) {
+            Some(at) if at < position => self.holdings.advance(&feed, position, changes),
+            Some(_) => {}
+            None => {
+                let records = changes.into_iter().filter_map(|change| Some((change.key, change.record?)));
+                self.installed(position, records.collect());
+            }
+        }
     }
 
-    /// Own ticks since a heartbeat of the feed last advanced, or since the holder started if none has.
-    pub fn silent_ticks(&self, _feed: &FeedId) -> u64 {
-        0
+    fn installed(&mut self, position: Position, records: Vec<(RecordKey, Record)>) {
+        let feed = FeedId::Raft(self.settings.region.clone());
+        if self.holdings.copies().get(&feed).is_none_or(|copy| copy.position() < position) {
+            self.holdings.beats.watch(self.now, feed.region());
+            self.holdings.swap(&feed, View::WHOLE, position, body_of(records));
+        }
     }
 
-    /// Whether the records of a feed are unverified (R26).
-    pub fn unverified(&self, _feed: &FeedId) -> bool {
-        false
+    fn begun(&mut self, feed: FeedId, records: Vec<(RecordKey, Record)>) {
+        let FeedId::Member { era, .. } = feed else { return };
+        self.holdings.leave();
+        self.holdings.begin(feed, Position { era, seq: 1 }, body_of(records));
+        self.unsettled = true;
     }
 
-    /// All copies, the own feed included.
-    pub fn copies(&self) -> impl Iterator<Item = (&FeedId, &Copy)> {
-        self.copies.iter()
+    fn wrote(&mut self, changes: Vec<Change>) {
+        let Some(own) = self.holdings.own().cloned().filter(|_| !changes.is_empty()) else { return };
+        let Some(at) = self.holdings.copies().get(&own).map(|copy| copy.position()) else { return };
+        self.holdings.advance(&own, Position { seq: at.seq + 1, ..at }, changes);
     }
 
-    /// One copy.
-    pub fn copy(&self, feed: &FeedId) -> Option<&Copy> {
-        self.copies.get(feed)
+    /// R18: loads a copy that the loaded directory can know; any other is forgotten on disk.
+    fn load(&mut self, feed: FeedId, view: View, position: Position, records: Vec<(RecordKey, Record)>) {
+        let directory = self.holdings.copies().get(&FeedId::Raft(feed.region().clone()));
+        let is_known = match &feed {
+            FeedId::Raft(region) => {
+                !matches!(self.settings.role, Role::Member(_)) || *region != self.settings.region
+            }
+            FeedId::Member { era, index, .. } => {
+                directory.is_some_and(|directory| Position { era: *era, seq: *index } <= directory.position())
+            }
+        };
+        let is_sound = check::records(&feed, &records).is_ok()
+            && check::position(&feed, position).is_ok()
+            && lens::is_meant_for(&self.settings.region, &feed, &view);
+        if self.holdings.copies().contains_key(&feed) {
+            return;
+        }
+        if !is_known || !is_sound {
+            self.holdings.news.dropped.push(feed);
+            return;
+        }
+        self.holdings.beats.watch(self.now, feed.region());
+        self.holdings.swap(&feed, view, position, body_of(records));
     }
 
-    /// The feed this member writes, none before it is begun and after it is ended.
-    pub fn own(&self) -> Option<&FeedId> {
-        None
+    /// Tells a peer the newest heartbeats of what this holder may supply it with, its own and relayed ones (R20).
+    fn tell_beats(&mut self, id: StreamId) {
+        let Some(stream) = self.streams.get_mut(&id) else { return };
+        if self.settings.role == Role::Gateway || !stream.credit.is_open() {
+            return;
+        }
+        let near = &self.settings.region;
+        let listed = self.holdings.origin(near).into_iter().flat_map(|o| o.directory.entries().keys());
+        let known: BTreeSet<_> = listed.chain(self.holdings.copies().keys()).collect();
+        let may_hear = |feed: &&&FeedId| stream.reach == Reach::Near || feed.region() == near;
+        let beats: Vec<_> = known
+            .iter()
+            .filter(may_hear)
+            .map(|feed| ((*feed).clone(), self.holdings.beats.newest(feed).unwrap_or_default()))
+            .collect();
+        let chunk = (self.settings.limits.bulk_bytes_max / weight::BEAT_BYTES).max(1);
+        for beats in beats.chunks(chunk) {
+            let message = Message::Beats { unix_ms: self.wall.0, beats: beats.to_vec() };
+            stream.credit.spend(&message);
+            self.said.push((id, message));
+        }
     }
 
-    /// The seqs of all listed feeds of an origin that are held: what a close or a settle carries.
-    pub fn cursor(&self, _region: &Region) -> BTreeMap<FeedId, u64> {
-        BTreeMap::new()
+    /// Draws the consequences of a step and hands out what there is to tell.
+    fn settle(&mut self, effects: &mut Vec<Effect>) {
+        self.holdings.release();
+        if self.unsettled || !self.holdings.news.directories.is_empty() {
+            self.unsettled = false;
+            for turn in self.choice.refresh(&self.holdings) {
+                for (stream, wants) in [(turn.from, false), (turn.to, true)] {
+                    let Some(held) = stream.and_then(|stream| self.streams.get_mut(&stream)) else {
+                        continue;
+                    };
+                    if wants {
+                        held.follower.want(&turn.feed);
+                    } else {
+                        held.follower.unwant(&turn.feed);
+                    }
+                    self.hot.extend(stream);
+                }
+            }
+        }
+        let news = mem::take(&mut self.holdings.news);
+        self.alert(&news.moved);
+        self.produce();
+        effects.extend(self.refused.drain(..).map(|(stream, why)| Effect::Refuse { stream, why }));
+        effects.extend(news.directories.into_iter().map(|region| Effect::DirectoryChanged { region }));
+        effects.extend(news.doubted.into_iter().map(|feed| Effect::Doubted { feed }));
+        effects.extend(news.dropped.into_iter().map(|feed| Effect::Dropped { feed }));
+        let standings = news.standings.into_iter();
+        effects.extend(standings.map(|(region, standing)| Effect::StandingChanged { region, standing }));
+        effects.extend(news.touched.into_iter().map(|(region, service)| Effect::Touched { region, service }));
+        effects.extend(self.said.drain(..).map(|(stream, message)| Effect::Send { stream, message }));
     }
 
-    /// How an origin stands; none while its Raft feed is not held.
-    pub fn status(&self, _region: &Region) -> Option<RegionStatus> {
-        None
+    /// Tells the streams that want them which copies moved.
+    fn alert(&mut self, moved: &BTreeSet<FeedId>) {
+        for feed in moved {
+            if !self.holdings.copies().contains_key(feed) {
+                self.verifications.remove(feed);
+            }
+            for id in self.wanted_by.get(feed).into_iter().flatten() {
+                if let Some(stream) = self.streams.get_mut(id) {
+                    let is_lens = feed.is_raft() && stream.reach == Reach::Far;
+                    if is_lens {
+                        stream.supplier.moved_all()
+                    } else {
+                        stream.supplier.moved(feed)
+                    }
+                    self.hot.insert(*id);
+                }
+            }
+        }
+        self.wanted_by.retain(|_, streams| !streams.is_empty());
     }
 
-    /// The greatest stamp clock seen in any record of the own region.
-    pub fn greatest_clock(&self) -> u64 {
-        0
+    fn produce(&mut self) {
+        let near = self.holdings.copies().get(&FeedId::Raft(self.settings.region.clone()));
+        for id in mem::take(&mut self.hot) {
+            let Some(stream) = self.streams.get_mut(&id) else { continue };
+            let mut said = Vec::new();
+            let credit: &mut Credit = &mut stream.credit;
+            stream.follower.produce(&self.holdings, credit, &mut said);
+            let lens = match (stream.reach, near) {
+                (Reach::Near, _) => Some(Lens::Whole),
+                (Reach::Far, near) => near.map(|raft| Lens::toward(&stream.peer.region, raft)),
+            };
+            if let Some(lens) = lens {
+                let sources = Sources {
+                    copies: self.holdings.copies(),
+                    verifications: &self.verifications,
+                    lens: &lens,
+                    limits: &self.settings.limits,
+                };
+                stream.supplier.produce(&sources, credit, &mut said);
+            }
+            self.said.extend(said.into_iter().map(|message| (id, message)));
+        }
     }
+}
+
+fn body_of(records: Vec<(RecordKey, Record)>) -> Body {
+    let mut body = Body::new();
+    for (key, record) in records {
+        body.put(&key, Some(record));
+    }
+    body
 }

@@ -4,14 +4,28 @@
 //! Invariant: nothing here looks at a clock, a socket, a disk or chance; the same inputs give the same effects.
 //! Invariant: silence deletes nothing; a copy disappears only when its feed's close is known and every need is reached.
 
+mod beats;
 mod body;
+mod catalog;
+mod check;
+mod choice;
 pub mod copy;
+mod credit;
 mod digest;
+mod directory;
+mod follower;
 pub mod holder;
+mod holdings;
 pub mod input;
+mod lens;
 pub mod message;
+mod reads;
 mod ring;
 pub mod settings;
+mod shadow;
+mod stream;
+mod supplier;
+mod verify;
 mod weight;
 
 pub use copy::Copy;
@@ -21,3 +35,6 @@ pub use input::{Effect, Input, Peer, RegionStatus, Role, Shown, Standing, Stream
 pub use message::{BUCKETS, BucketContent, Digests, Message};
 pub use settings::{Limits, Settings};
 pub use weight::MESSAGE_BYTES_MIN;
+
+#[cfg(test)]
+mod tests;

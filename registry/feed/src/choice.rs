@@ -1,0 +1,209 @@
+//! Which stream is asked for which feed (R21): one supplier at a time, the writer first, and another when it stalls.
+//!
+//! Invariant: exactly what the directory lists is asked for (R2), never the own feed, and a member's own Raft feed from
+//! nobody.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    mem,
+};
+
+use landbridge_model::{FeedId, Region};
+
+use crate::{
+    holdings::Holdings,
+    input::{Peer, Role, StreamId},
+    settings::{Limits, Settings},
+};
+
+/// Who supplies what.
+#[derive(Debug)]
+pub(crate) struct Choice {
+    near: Region,
+    role: Role,
+    limits: Limits,
+    offers: BTreeMap<StreamId, Offer>,
+    chosen: BTreeMap<FeedId, Chosen>,
+    /// When a stream last stalled for a feed.
+    failed: BTreeMap<(FeedId, StreamId), u64>,
+}
+
+/// What a stream's peer has said it knows.
+#[derive(Debug)]
+struct Offer {
+    peer: Peer,
+    regions: BTreeSet<Region>,
+    /// Per feed the newest `n` it told, and the tick when that last rose.
+    beats: BTreeMap<FeedId, (u64, u64)>,
+}
+
+#[derive(Debug)]
+struct Chosen {
+    stream: StreamId,
+    since: u64,
+    /// The tick when the copy was last seen to come on, or had nothing to come on to.
+    progress: u64,
+    /// Whether another is to be tried, even one that has stalled before.
+    stalled: bool,
+}
+
+/// What is to be asked differently.
+#[derive(Debug, PartialEq)]
+pub(crate) struct Turn {
+    pub feed: FeedId,
+    pub from: Option<StreamId>,
+    pub to: Option<StreamId>,
+}
+
+impl Choice {
+    pub fn new(settings: &Settings) -> Self {
+        Self {
+            near: settings.region.clone(),
+            role: settings.role.clone(),
+            limits: settings.limits.clone(),
+            offers: BTreeMap::new(),
+            chosen: BTreeMap::new(),
+            failed: BTreeMap::new(),
+        }
+    }
+
+    pub fn opened(&mut self, stream: StreamId, peer: Peer) {
+        self.offers.insert(stream, Offer { peer, regions: BTreeSet::new(), beats: BTreeMap::new() });
+    }
+
+    pub fn closed(&mut self, stream: StreamId) {
+        self.offers.remove(&stream);
+        self.failed.retain(|(_, failed), _| *failed != stream);
+    }
+
+    /// Hears that a peer knows of a feed; tells whether it is the first it says of the region.
+    pub fn heard(&mut self, stream: StreamId, feed: &FeedId, n: u64, tick: u64) -> bool {
+        let is_full = self.regions().len() >= self.limits.regions_max;
+        let is_new = !self.offers.values().any(|offer| offer.regions.contains(feed.region()));
+        let Some(offer) = self.offers.get_mut(&stream).filter(|_| !(is_new && is_full)) else { return false };
+        let told = offer.beats.entry(feed.clone()).or_insert((n, tick));
+        if n > told.0 {
+            *told = (n, tick);
+        }
+        if offer.regions.contains(feed.region()) {
+            return false;
+        }
+        offer.regions.insert(feed.region().clone())
+    }
+
+    /// The copy of a feed comes on by what this stream brings.
+    pub fn progressed(&mut self, feed: &FeedId, stream: StreamId, tick: u64) {
+        if let Some(chosen) = self.chosen.get_mut(feed).filter(|chosen| chosen.stream == stream) {
+            chosen.progress = tick;
+        }
+    }
+
+    /// Marks suppliers that stall: behind without progress, or with older news than others have (once a tick).
+    pub fn tick(&mut self, holdings: &Holdings) {
+        let tick = holdings.beats.ticks();
+        let patience = self.limits.switch_ticks;
+        self.failed.retain(|_, at| tick - *at < self.limits.retry_ticks);
+        for offer in self.offers.values_mut() {
+            offer.beats.retain(|feed, _| holdings.lists(feed));
+        }
+        for (feed, chosen) in &mut self.chosen {
+            let newest = holdings.beats.newest(feed);
+            let at = holdings.copies().get(feed).map(|copy| copy.position());
+            let is_behind = at.is_none_or(|at| newest.is_some_and(|newest| at < newest.position));
+            if !is_behind {
+                chosen.progress = tick;
+            }
+            let told = self.offers.get(&chosen.stream).and_then(|offer| offer.beats.get(feed));
+            let (n, rose) = told.copied().unwrap_or((0, chosen.since));
+            let is_old = newest.is_some_and(|newest| newest.n > n);
+            let stalls = is_behind && tick - chosen.progress >= patience;
+            let is_stale = is_old && tick - rose.max(chosen.since) >= patience;
+            if stalls || is_stale {
+                self.failed.insert((feed.clone(), chosen.stream), tick);
+                chosen.progress = tick;
+                chosen.since = tick;
+                chosen.stalled = true;
+            }
+        }
+    }
+
+    /// Chooses anew where a feed has no supplier or a better one; tells what is to be asked differently.
+    pub fn refresh(&mut self, holdings: &Holdings) -> Vec<Turn> {
+        let tick = holdings.beats.ticks();
+        let wanted = self.wanted(holdings);
+        let mut turns = Vec::new();
+        let idle: Vec<_> = self.chosen.keys().filter(|feed| !wanted.contains(*feed)).cloned().collect();
+        for feed in idle {
+            let from = self.chosen.remove(&feed).map(|chosen| chosen.stream);
+            self.failed.retain(|(failed, _), _| *failed != feed);
+            turns.push(Turn { feed, from, to: None });
+        }
+        for feed in wanted {
+            let stalled = self.chosen.get_mut(&feed).is_some_and(|chosen| mem::take(&mut chosen.stalled));
+            let present = self.chosen.get(&feed).map(|chosen| chosen.stream);
+            let from = present.filter(|stream| self.offers.contains_key(stream));
+            let best = self.best(&feed, holdings);
+            let stays = from.zip(best).is_some_and(|(from, best)| {
+                !stalled && self.standing(&feed, from, holdings) <= self.standing(&feed, best, holdings)
+            });
+            if stays || present == best {
+                continue;
+            }
+            match best {
+                Some(stream) => {
+                    self.chosen
+                        .insert(feed.clone(), Chosen { stream, since: tick, progress: tick, stalled: false });
+                }
+                None => {
+                    self.chosen.remove(&feed);
+                }
+            }
+            turns.push(Turn { feed, from, to: best });
+        }
+        turns
+    }
+
+    fn regions(&self) -> BTreeSet<&Region> {
+        self.offers.values().flat_map(|offer| &offer.regions).collect()
+    }
+
+    fn wanted(&self, holdings: &Holdings) -> BTreeSet<FeedId> {
+        let mut wanted = BTreeSet::new();
+        for region in self.regions() {
+            let raft_comes_from_within = matches!(self.role, Role::Member(_)) && *region == self.near;
+            if !raft_comes_from_within {
+                wanted.insert(FeedId::Raft(region.clone()));
+            }
+            let listed = holdings.origin(region).into_iter().flat_map(|o| o.directory.entries().keys());
+            wanted.extend(listed.filter(|feed| Some(*feed) != holdings.own()).cloned());
+        }
+        wanted
+    }
+
+    fn best(&self, feed: &FeedId, holdings: &Holdings) -> Option<StreamId> {
+        let offers = self.offers.iter().filter(|(_, offer)| offer.regions.contains(feed.region()));
+        let ranked = offers.map(|(stream, offer)| {
+            let told = offer.beats.get(feed).map(|(n, _)| *n);
+            let failed = self.failed.get(&(feed.clone(), *stream)).copied();
+            let (has_failed, rank) = self.standing(feed, *stream, holdings);
+            (has_failed, failed, rank, std::cmp::Reverse(told), *stream)
+        });
+        ranked.min().map(|(.., stream)| stream)
+    }
+
+    /// Less is better: one that has not stalled, the writer, who is near the writer, a bridge, anybody.
+    fn standing(&self, feed: &FeedId, stream: StreamId, holdings: &Holdings) -> (bool, u8) {
+        let has_failed = self.failed.contains_key(&(feed.clone(), stream));
+        let Some(Offer { peer, .. }) = self.offers.get(&stream) else { return (true, u8::MAX) };
+        let entry = holdings.origin(feed.region()).and_then(|o| o.directory.entries().get(feed));
+        let is_home = peer.region == *feed.region();
+        let rank = match &peer.role {
+            Role::Member(member) if is_home && entry.is_some_and(|entry| entry.member == *member) => 0,
+            Role::Member(_) if is_home => 1,
+            Role::Bridge if is_home && peer.region != self.near => 1,
+            Role::Bridge => 2,
+            Role::Member(_) | Role::Gateway => 3,
+        };
+        (has_failed, rank)
+    }
+}

@@ -1,0 +1,31 @@
+//! How many bytes are on their way on one stream.
+
+use crate::{message::Message, settings::Limits};
+
+/// The credit of one stream.
+#[derive(Debug)]
+pub(crate) struct Credit {
+    outstanding: usize,
+    credit_bytes: usize,
+    bulk_bytes_max: usize,
+}
+
+impl Credit {
+    pub fn new(limits: &Limits) -> Self {
+        Self { outstanding: 0, credit_bytes: limits.credit_bytes, bulk_bytes_max: limits.bulk_bytes_max }
+    }
+
+    /// Whether one more message of any size may be said.
+    pub fn is_open(&self) -> bool {
+        self.outstanding == 0 || self.outstanding + self.bulk_bytes_max <= self.credit_bytes
+    }
+
+    pub fn spend(&mut self, message: &Message) {
+        self.outstanding += message.weight_bytes();
+    }
+
+    /// So many bytes have left the outbox.
+    pub fn refill(&mut self, bytes: usize) {
+        self.outstanding = self.outstanding.saturating_sub(bytes);
+    }
+}

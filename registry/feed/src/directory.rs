@@ -1,0 +1,51 @@
+//! The open feeds of a region, as the copy of its Raft feed lists them.
+//!
+//! Invariant: a feed that is not listed is closed; nothing else says so, so no absence can hide a close.
+
+use std::collections::BTreeMap;
+
+use landbridge_model::{DirectoryEntry, FeedId, Record, RecordKey};
+
+use crate::copy::Copy;
+
+/// One region's directory.
+#[derive(Debug, Default)]
+pub(crate) struct Directory {
+    entries: BTreeMap<FeedId, DirectoryEntry>,
+    settling: bool,
+}
+
+impl Directory {
+    pub fn entries(&self) -> &BTreeMap<FeedId, DirectoryEntry> {
+        &self.entries
+    }
+
+    pub fn lists(&self, feed: &FeedId) -> bool {
+        self.entries.contains_key(feed)
+    }
+
+    pub fn settling(&self) -> bool {
+        self.settling
+    }
+
+    /// Takes a change of the Raft feed in.
+    pub fn take(&mut self, key: &RecordKey, record: Option<&Record>) {
+        match (key, record) {
+            (RecordKey::Settling, record) => self.settling = record.is_some(),
+            (RecordKey::Directory(feed), Some(Record::Directory(entry))) => {
+                self.entries.insert(feed.clone(), entry.clone());
+            }
+            (RecordKey::Directory(feed), _) => {
+                self.entries.remove(feed);
+            }
+            _ => {}
+        }
+    }
+
+    /// R4 and R16: whether copies of closed feeds may go, because all that replaced them has arrived.
+    pub fn releases(&self, copies: &BTreeMap<FeedId, Copy>) -> bool {
+        let reached = |feed: &FeedId, need| copies.get(feed).is_some_and(|copy| copy.position().seq >= need);
+        !self.settling
+            && self.entries.iter().all(|(feed, entry)| entry.need == 0 || reached(feed, entry.need))
+    }
+}

@@ -1,0 +1,246 @@
+//! All copies of a holder with everything derived from them: directories, catalogs, clocks. Streams are not known here.
+//!
+//! Invariant: whatever changes a copy passes through here, so that what is derived never lags behind.
+//! Invariant: a copy goes only when its close is known and every need is reached (R4).
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
+
+use landbridge_model::{Change, FeedId, Position, Record, RecordKey, Region, ServiceKey, View};
+
+use crate::{
+    beats::Beats,
+    body::Body,
+    catalog::{Catalog, Sight, Turn},
+    copy::Copy,
+    directory::Directory,
+    input::Standing,
+    settings::Limits,
+};
+
+/// What one holder holds.
+#[derive(Debug)]
+pub(crate) struct Holdings {
+    limits: Limits,
+    near: Region,
+    copies: BTreeMap<FeedId, Copy>,
+    origins: BTreeMap<Region, Origin>,
+    own: Option<FeedId>,
+    /// The own feed of before, kept until the next one shows the same records: a writer always shows its own.
+    left: Option<FeedId>,
+    greatest_clock: u64,
+    pub beats: Beats,
+    pub news: News,
+}
+
+/// One region as its copies show it.
+#[derive(Debug, Default)]
+pub(crate) struct Origin {
+    pub directory: Directory,
+    pub catalog: Catalog,
+}
+
+/// What has changed in the present step.
+#[derive(Debug, Default)]
+pub(crate) struct News {
+    pub moved: BTreeSet<FeedId>,
+    pub touched: BTreeSet<(Region, ServiceKey)>,
+    pub directories: BTreeSet<Region>,
+    pub dropped: Vec<FeedId>,
+    pub doubted: Vec<FeedId>,
+    pub standings: Vec<(Region, Standing)>,
+}
+
+impl Holdings {
+    pub fn new(near: Region, limits: Limits) -> Self {
+        let beats = Beats::new(&limits);
+        Self {
+            limits,
+            near,
+            copies: BTreeMap::new(),
+            origins: BTreeMap::new(),
+            own: None,
+            left: None,
+            greatest_clock: 0,
+            beats,
+            news: News::default(),
+        }
+    }
+
+    pub fn copies(&self) -> &BTreeMap<FeedId, Copy> {
+        &self.copies
+    }
+
+    pub fn copy_mut(&mut self, feed: &FeedId) -> Option<&mut Copy> {
+        self.copies.get_mut(feed)
+    }
+
+    pub fn origin(&self, region: &Region) -> Option<&Origin> {
+        self.origins.get(region)
+    }
+
+    pub fn own(&self) -> Option<&FeedId> {
+        self.own.as_ref()
+    }
+
+    pub fn greatest_clock(&self) -> u64 {
+        self.greatest_clock
+    }
+
+    pub fn sight(&self) -> Sight<'_> {
+        Sight { copies: &self.copies, beats: &self.beats }
+    }
+
+    /// Whether the directory of the feed's region lists it; a Raft feed needs no listing.
+    pub fn lists(&self, feed: &FeedId) -> bool {
+        feed.is_raft() || self.origins.get(feed.region()).is_some_and(|origin| origin.directory.lists(feed))
+    }
+
+    /// Takes a step of a feed that its copy accepts.
+    pub fn advance(&mut self, feed: &FeedId, to: Position, changes: Vec<Change>) {
+        let Some(copy) = self.copies.get_mut(feed) else { return };
+        let id = Arc::clone(copy.id());
+        let taken = copy.advance(to, changes, &self.limits);
+        for (change, old) in &taken {
+            self.learn(&id, &change.key, old.as_ref(), change.record.as_ref());
+        }
+        self.moved(feed);
+    }
+
+    /// Replaces a copy whole, or begins one.
+    pub fn swap(&mut self, feed: &FeedId, view: View, position: Position, body: Body) {
+        let mut next = Copy::new(feed, view, position, body);
+        let nothing = Body::new();
+        let old = self.copies.get(feed).map(|old| {
+            next.succeed(old);
+            old.body.clone()
+        });
+        let (old, new) = (old.unwrap_or(nothing), next.body.clone());
+        let id = Arc::clone(next.id());
+        self.copies.insert(feed.clone(), next);
+        for (key, old, new) in old.differences(&new) {
+            self.learn(&id, key, old, new);
+        }
+        self.moved(feed);
+    }
+
+    /// The own feed begins with this content; one left behind may go from here on.
+    pub fn begin(&mut self, feed: FeedId, position: Position, body: Body) {
+        let left = self.left.take();
+        self.beats.vouch(left.iter().chain([&feed]).cloned());
+        self.swap(&feed, View::WHOLE, position, body);
+        self.own = Some(feed.clone());
+        self.beats.vouch([feed]);
+        if let Some(left) = left {
+            self.touch_feed(&left);
+        }
+    }
+
+    /// The own feed is a copy like any other from here on, but stays until the next one is begun.
+    pub fn leave(&mut self) {
+        if let Some(feed) = self.own.take() {
+            self.news.moved.insert(feed.clone());
+            self.beats.vouch([feed.clone()]);
+            self.left = Some(feed);
+        }
+    }
+
+    /// R4: drops what may go of the regions that moved in this step.
+    pub fn release(&mut self) {
+        let moved: BTreeSet<Region> = self.news.moved.iter().map(|feed| feed.region().clone()).collect();
+        for region in &moved {
+            let Some(origin) = self.origins.get(region) else { continue };
+            if !self.copies.contains_key(&FeedId::Raft(region.clone())) {
+                continue;
+            }
+            let held = self.copies.keys().filter(|feed| !feed.is_raft() && feed.region() == region);
+            let closed: Vec<_> = held.filter(|feed| !origin.directory.lists(feed)).cloned().collect();
+            let own_is_closed = self.own.as_ref().is_some_and(|own| closed.contains(own));
+            if closed.is_empty() || own_is_closed || !origin.directory.releases(&self.copies) {
+                continue;
+            }
+            let left = self.left.clone();
+            for feed in closed.iter().filter(|feed| Some(*feed) != left.as_ref()) {
+                self.drop(feed);
+            }
+        }
+    }
+
+    /// Counts a tick of the marks: who is unverified, how regions stand.
+    pub fn tick(&mut self) {
+        for feed in self.beats.tick() {
+            self.touch_feed(&feed);
+        }
+        let copies = &self.copies;
+        for (feed, copy) in copies {
+            self.beats.measure(feed, copy.position());
+        }
+        self.news.standings = self.beats.reckon(&self.limits);
+    }
+
+    /// Everything a feed shows may look different, because its writer fell silent or came back.
+    pub fn touch_feed(&mut self, feed: &FeedId) {
+        let (Some(copy), Some(origin)) = (self.copies.get(feed), self.origins.get(feed.region())) else {
+            return;
+        };
+        for service in origin.catalog.showing(copy, self.sight()) {
+            self.news.touched.insert((feed.region().clone(), service));
+        }
+    }
+
+    fn drop(&mut self, feed: &FeedId) {
+        let Some(copy) = self.copies.remove(feed) else { return };
+        for (key, old) in copy.records() {
+            self.learn(copy.id(), key, Some(old), None);
+        }
+        self.beats.forget(feed);
+        self.news.moved.insert(feed.clone());
+        self.news.dropped.push(feed.clone());
+    }
+
+    fn moved(&mut self, feed: &FeedId) {
+        if let Some(copy) = self.copies.get(feed) {
+            self.beats.measure(feed, copy.position());
+        }
+        if feed.is_raft() {
+            self.origins.entry(feed.region().clone()).or_default();
+        }
+        self.news.moved.insert(feed.clone());
+    }
+
+    /// Carries one changed record over to what is derived from it.
+    fn learn(&mut self, feed: &Arc<FeedId>, key: &RecordKey, old: Option<&Record>, new: Option<&Record>) {
+        let region = feed.region();
+        if !self.origins.contains_key(region) {
+            self.origins.insert(region.clone(), Origin::default());
+        }
+        let Some(origin) = self.origins.get_mut(region) else { return };
+        let sight = Sight { copies: &self.copies, beats: &self.beats };
+        match key {
+            RecordKey::Instance(service, instance) | RecordKey::Persistent(service, instance) => {
+                if *region == self.near
+                    && let Some(registration) = new.and_then(Record::registration)
+                {
+                    self.greatest_clock = self.greatest_clock.max(registration.stamp.clock);
+                }
+                if origin.catalog.update(Turn { feed, service, instance, old, new }, sight) {
+                    self.news.touched.insert((region.clone(), service.clone()));
+                }
+            }
+            RecordKey::Definition(service) => {
+                origin.catalog.define(service, new.is_some());
+                self.news.touched.insert((region.clone(), service.clone()));
+            }
+            RecordKey::Overlay(service, _) => {
+                origin.catalog.overlay(service, old.is_some(), new.is_some());
+                self.news.touched.insert((region.clone(), service.clone()));
+            }
+            RecordKey::Settling | RecordKey::Directory(_) | RecordKey::Policy(_) => {
+                origin.directory.take(key, new);
+                self.news.directories.insert(region.clone());
+            }
+        }
+    }
+}

@@ -1,0 +1,141 @@
+//! What a holder answers: regions, services, winners, heartbeats and how origins stand.
+
+use std::{
+    collections::BTreeMap,
+    sync::{Arc, LazyLock},
+};
+
+use landbridge_model::{
+    Definition, DirectoryEntry, FeedId, Heartbeat, InstanceKey, Record, RecordKey, Region, Registration,
+    ServiceKey,
+};
+
+use crate::{
+    copy::Copy,
+    holder::Holder,
+    input::{RegionStatus, Shown},
+    settings::Settings,
+};
+
+static NO_FEEDS: LazyLock<BTreeMap<FeedId, DirectoryEntry>> = LazyLock::new(BTreeMap::new);
+
+impl Holder {
+    /// Who it is and which bounds it keeps.
+    pub fn settings(&self) -> &Settings {
+        &self.settings
+    }
+
+    /// The origins of which it holds the Raft feed.
+    pub fn regions(&self) -> impl Iterator<Item = &Region> {
+        self.holdings.copies().keys().filter(|feed| feed.is_raft()).map(FeedId::region)
+    }
+
+    /// The services of an origin that are defined or show an instance.
+    pub fn services(&self, region: &Region) -> impl Iterator<Item = &ServiceKey> {
+        self.holdings.origin(region).into_iter().flat_map(|origin| origin.catalog.services())
+    }
+
+    /// What an origin shows for a service: winners under their overlays, persistent ones included, tombstones not.
+    pub fn shown(&self, region: &Region, service: &ServiceKey) -> Vec<Shown> {
+        let raft = FeedId::Raft(region.clone());
+        let origin = self.holdings.origin(region);
+        origin.map_or_else(Vec::new, |origin| origin.catalog.shown(&raft, service, self.holdings.sight()))
+    }
+
+    /// What an origin defines for a service.
+    pub fn definition(&self, region: &Region, service: &ServiceKey) -> Option<&Arc<Definition>> {
+        let raft = self.holdings.copies().get(&FeedId::Raft(region.clone()))?;
+        match raft.record(&RecordKey::Definition(service.clone()))? {
+            Record::Definition(definition) => Some(definition),
+            _ => None,
+        }
+    }
+
+    /// The winning ephemeral record of a key, tombstones included.
+    pub fn winner(
+        &self,
+        region: &Region,
+        service: &ServiceKey,
+        instance: &InstanceKey,
+    ) -> Option<(&FeedId, &Registration)> {
+        self.holdings.origin(region)?.catalog.winner(service, instance, self.holdings.sight())
+    }
+
+    /// The open feeds of an origin.
+    pub fn directory(&self, region: &Region) -> &BTreeMap<FeedId, DirectoryEntry> {
+        self.holdings.origin(region).map_or(&*NO_FEEDS, |origin| origin.directory.entries())
+    }
+
+    /// Whether an origin is gathering itself after a restore (R16).
+    pub fn settling(&self, region: &Region) -> bool {
+        self.holdings.origin(region).is_some_and(|origin| origin.directory.settling())
+    }
+
+    /// The newest heartbeat known of a feed.
+    pub fn heartbeat(&self, feed: &FeedId) -> Option<Heartbeat> {
+        self.holdings.beats.newest(feed)
+    }
+
+    /// Own ticks since a heartbeat of the feed last advanced, or since the holder started if none has.
+    pub fn silent_ticks(&self, feed: &FeedId) -> u64 {
+        self.holdings.beats.silent_ticks(feed)
+    }
+
+    /// Whether the records of a feed are unverified (R26).
+    pub fn unverified(&self, feed: &FeedId) -> bool {
+        self.holdings.beats.unverified(feed)
+    }
+
+    /// All copies, the own feed included.
+    pub fn copies(&self) -> impl Iterator<Item = (&FeedId, &Copy)> {
+        self.holdings.copies().iter()
+    }
+
+    /// One copy.
+    pub fn copy(&self, feed: &FeedId) -> Option<&Copy> {
+        self.holdings.copies().get(feed)
+    }
+
+    /// The feed this member writes, none before it is begun and after it is ended.
+    pub fn own(&self) -> Option<&FeedId> {
+        self.holdings.own()
+    }
+
+    /// The seqs of all listed feeds of an origin that are held: what a close or a settle carries.
+    pub fn cursor(&self, region: &Region) -> BTreeMap<FeedId, u64> {
+        let listed = self.directory(region).keys();
+        listed.filter_map(|feed| Some((feed.clone(), self.copy(feed)?.position().seq))).collect()
+    }
+
+    /// How an origin stands; none while its Raft feed is not held.
+    pub fn status(&self, region: &Region) -> Option<RegionStatus> {
+        let raft_feed = FeedId::Raft(region.clone());
+        let raft = self.copy(&raft_feed)?.position();
+        let (standing, since) = self.holdings.beats.standing(region)?;
+        let held = || self.copies().filter(|(feed, _)| feed.region() == region);
+        let followed = || self.directory(region).keys().chain([&raft_feed]);
+        let lag_seqs = followed().map(|feed| {
+            let newest = self.heartbeat(feed).map_or(0, |beat| beat.position.seq);
+            newest.saturating_sub(self.copy(feed).map_or(0, |copy| copy.position().seq))
+        });
+        let (unix_ms, at) = self.wall;
+        let now_ms = unix_ms + self.now.since(at);
+        let living = followed().filter(|feed| !self.unverified(feed));
+        let reached = living.filter_map(|feed| self.holdings.beats.reached(feed));
+        Some(RegionStatus {
+            region: region.clone(),
+            standing,
+            age_ms: self.now.since(since),
+            raft,
+            feeds: self.directory(region).len(),
+            records: held().map(|(_, copy)| copy.len()).sum(),
+            lag_seqs: lag_seqs.sum(),
+            lag_ms: reached.map(|beat| now_ms.saturating_sub(beat.unix_ms)).max(),
+        })
+    }
+
+    /// The greatest stamp clock seen in any record of the own region.
+    pub fn greatest_clock(&self) -> u64 {
+        self.holdings.greatest_clock()
+    }
+}
