@@ -1,0 +1,16 @@
+// Subscribes to one service with npm nacos and prints the ports of every list that it is told.
+import nacos from 'nacos';
+
+const quiet = { info() {}, debug() {}, warn() {}, error() {}, log() {} };
+const client = new nacos.NacosNamingClient({ logger: quiet, serverList: process.env.SERVER, namespace: 'public' });
+client.on('error', () => {});
+await client.ready();
+let told = '';
+const tell = (hosts) => {
+  const ports = hosts.map((host) => host.port).sort().join(' ');
+  if (ports !== told) console.log(ports);
+  told = ports;
+};
+await client.getAllInstances(process.argv[2]);
+client.subscribe(process.argv[2], tell);
+console.log('watching');

@@ -1,0 +1,135 @@
+"""PyPI nacos-sdk-python 2.0.11: HTTP v1 with beats, and subscriptions that ask again."""
+
+import os
+import time
+
+import nacos
+
+from checks import CONTROL, PUSHED, REDONE, SERVER, Checks, listed_or_starting, same, server, until
+
+checks = Checks("python-http 2.0.11")
+IP = "10.2.0.1"
+
+
+def found(client, service, **query):
+    return {host["port"]: host for host in client.list_naming_instance(service, **query)["hosts"]}
+
+
+def reading(client):
+    with checks.holds("an instance that is registered is found with all its values"):
+        extra = {"weight": 2.5, "metadata": {"zone": "a", "text": "x=y"}, "cluster_name": "blue"}
+        assert client.add_naming_instance("http-read", IP, 2001, **extra)
+        host = until("the instance", PUSHED, lambda: found(client, "http-read"))[2001]
+        assert (host["ip"], host["weight"], host["clusterName"]) == (IP, 2.5, "blue"), host
+        assert host["metadata"] == {"zone": "a", "text": "x=y"} and host["ephemeral"] is True, host
+    with checks.holds("one instance is found by its address"):
+        host = client.get_naming_instance("http-read", IP, 2001, "blue")
+        assert host["ip"] == IP and host["port"] == 2001 and host["healthy"] is True, host
+    with checks.holds("a list can be narrowed to clusters"):
+        same(sorted(found(client, "http-read", clusters="blue")), [2001])
+        same(found(client, "http-read", clusters="green"), {})
+    with checks.holds("weight, metadata and enabled can be changed"):
+        change = {"cluster_name": "blue", "weight": 9, "metadata": {"zone": "b"}, "enable": True}
+        assert client.modify_naming_instance("http-read", IP, 2001, **change)
+        host = found(client, "http-read")[2001]
+        assert host["weight"] == 9 and host["metadata"]["zone"] == "b", host
+    with checks.holds("a disabled instance is not in the list"):
+        change = {"cluster_name": "blue", "weight": 9, "metadata": {"zone": "b"}, "enable": False}
+        assert client.modify_naming_instance("http-read", IP, 2001, **change)
+        until("no instance", PUSHED, lambda: not found(client, "http-read"))
+    with checks.holds("groups and namespaces keep services of one name apart"):
+        assert client.add_naming_instance("http-read", IP, 2002, group_name="OTHER")
+        same(sorted(found(client, "http-read", group_name="OTHER")), [2002])
+        same(sorted(found(client, "http-read")), [])
+        same(found(client, "http-read", group_name="OTHER", namespace_id="elsewhere"), {})
+    with checks.holds("an instance that is deregistered is gone"):
+        assert client.remove_naming_instance("http-read", IP, 2002, group_name="OTHER")
+        until("no instance", PUSHED, lambda: not found(client, "http-read", group_name="OTHER"))
+
+
+def beats(client):
+    with checks.holds("a full beat of an unknown instance registers it and tells when to beat again"):
+        answer = client.send_heartbeat("http-beat", IP, 2003, metadata={"via": "beat"})
+        assert answer["clientBeatInterval"] >= 1000 and answer["code"] == 10200, answer
+        assert until("the instance", PUSHED, lambda: found(client, "http-beat"))[2003]["metadata"] == {"via": "beat"}
+    with checks.holds("times kept in the metadata are honoured: unhealthy after 3 s, gone after 6 s"):
+        times = {"preserved.heart.beat.timeout": "3000", "preserved.ip.delete.timeout": "6000"}
+        # A second instance stays healthy: when none is, Nacos shows all as healthy rather than send every call nowhere.
+        assert client.add_naming_instance("http-short", IP, 2010, heartbeat_interval=2)
+        started = time.monotonic()
+        assert client.add_naming_instance("http-short", IP, 2004, metadata=times)
+        until("unhealthy", 6, lambda: not found(client, "http-short")[2004]["healthy"])
+        unhealthy = time.monotonic() - started
+        until("gone", 6, lambda: 2004 not in found(client, "http-short"))
+        gone = time.monotonic() - started
+        assert 2.5 < unhealthy < 5.5 and 5.5 < gone < 9, (unhealthy, gone)
+    with checks.holds("beats keep an instance healthy for 35 s; without them it is unhealthy at 15 s and gone at 30 s"):
+        assert client.add_naming_instance("http-alive", IP, 2005, heartbeat_interval=5)
+        started, unhealthy, gone = time.monotonic(), None, None
+        assert client.add_naming_instance("http-alive", IP, 2006)
+        while (now := time.monotonic() - started) < 35:
+            hosts = found(client, "http-alive")
+            assert hosts[2005]["healthy"], f"the beating instance after {now:.1f} s"
+            if unhealthy is None and 2006 in hosts and not hosts[2006]["healthy"]:
+                unhealthy = now
+            if gone is None and 2006 not in hosts:
+                gone = now
+            time.sleep(0.1)
+        assert unhealthy and 14 < unhealthy < 21 and gone and 29 < gone, (unhealthy, gone)
+
+
+def subscriptions(client):
+    events = []
+    listener = nacos.listener.SubscribeListener(
+        fn=lambda event, kept: events.append((event, kept.instance["port"])), listener_name="checks"
+    )
+    seen = lambda event, port: lambda: (event, port) in events
+    with checks.holds("a subscription that asks again sees what is added, modified and deleted"):
+        assert client.add_naming_instance("http-sub", IP, 2007)
+        client.subscribe(listener, 1, "http-sub")
+        until("the first question", PUSHED, lambda: client.subscribed_local_manager.get_local_instances("http-sub"))
+        assert client.add_naming_instance("http-sub", IP, 2008)
+        until("added", PUSHED, seen("ADDED", 2008))
+        assert client.modify_naming_instance("http-sub", IP, 2008, weight=3, enable=True)
+        until("modified", PUSHED, seen("MODIFIED", 2008))
+        assert client.remove_naming_instance("http-sub", IP, 2008)
+        until("deleted", PUSHED, seen("DELETED", 2008))
+    client.stop_subscribe()
+
+
+def restarts(client):
+    sentences = [
+        "after kill -9 and restart a reader never misses a beating instance",
+        "after a restart without data the next beats register again",
+    ]
+    if not CONTROL:
+        for sentence in sentences:
+            checks.skip(sentence, "the server is not ours to restart")
+        return
+    assert client.add_naming_instance("http-redo", IP, 2009, heartbeat_interval=2, metadata={"kept": "yes"})
+    with checks.holds(sentences[0]):
+        time.sleep(1)  # the checkpoint is at most 500 ms behind
+        server("restart")
+        answers, end = 0, time.monotonic() + 5
+        while time.monotonic() < end:
+            answer = listed_or_starting("http-redo")
+            assert answer is None or 2009 in answer, f"answer {answers} was {answer}"
+            answers += answer is not None
+            time.sleep(0.01)
+        assert answers > 0
+    with checks.holds(sentences[1]):
+        server("empty")
+        again = until("the instance", REDONE, lambda: (listed_or_starting("http-redo") or {}).get(2009))
+        assert again["metadata"] == {"kept": "yes"}, again
+
+
+def main():
+    home = os.environ["HOME"]
+    client = nacos.NacosClient(SERVER, namespace="", logDir=f"{home}/logs")
+    for part in [reading, beats, subscriptions, restarts]:
+        with checks.comes_to_its_end(part.__name__):
+            part(client)
+
+
+main()
+checks.close()

@@ -1,0 +1,173 @@
+//! Runs crate nacos-sdk 0.8.0 against the registry named in `SERVER` and says of each sentence whether it held.
+
+mod checks;
+
+use std::{
+    collections::HashMap,
+    sync::{Arc, Mutex},
+    time::Duration,
+};
+
+use checks::{Checks, control, listed, owned};
+use landbridge_tests::wait::until_async;
+use nacos_sdk::api::{
+    naming::{NamingChangeEvent, NamingEventListener, NamingService, NamingServiceBuilder, ServiceInstance},
+    props::ClientProps,
+};
+
+const IP: &str = "10.4.0.1";
+/// How soon a push must arrive.
+const PUSHED: Duration = Duration::from_secs(5);
+/// How soon the SDK must have found a restarted server and said everything again.
+const REDONE: Duration = Duration::from_secs(60);
+
+/// Keeps the newest list that a subscription was told.
+#[derive(Default)]
+struct Watch(Mutex<Vec<ServiceInstance>>);
+
+impl NamingEventListener for Watch {
+    fn event(&self, event: Arc<NamingChangeEvent>) {
+        *self.0.lock().expect("no listener panics") = event.instances.clone().unwrap_or_default();
+    }
+}
+
+impl Watch {
+    async fn until(&self, what: &str, deadline: Duration, ask: impl Fn(&[ServiceInstance]) -> bool) {
+        until_async(what, deadline, async || ask(&self.0.lock().expect("no listener panics")).then_some(()))
+            .await;
+    }
+}
+
+#[tokio::main]
+async fn main() {
+    let mut checks = Checks::new("rust 0.8.0");
+    let connected = checks.holds("a client connects", connect_both()).await;
+    if let Some((provider, consumer)) = connected {
+        reading(&mut checks, &provider, &consumer).await;
+        pushes(&mut checks, &provider, &consumer).await;
+        batches(&mut checks, &provider).await;
+        restarts(&mut checks, &provider, &consumer).await;
+    }
+    checks.close();
+}
+
+async fn connect_both() -> (NamingService, NamingService) {
+    (connect().await, connect().await)
+}
+
+async fn connect() -> NamingService {
+    let props = ClientProps::new()
+        .server_addr(checks::server())
+        .namespace("")
+        .app_name("landbridge-checks")
+        .naming_push_empty_protection(false)
+        .naming_load_cache_at_start(false);
+    NamingServiceBuilder::new(props).build().await.expect("a client")
+}
+
+fn instance(port: i32, weight: f64, colour: &str) -> ServiceInstance {
+    let metadata = HashMap::from([("colour".to_owned(), colour.to_owned())]);
+    ServiceInstance { ip: IP.to_owned(), port, weight, metadata, ..ServiceInstance::default() }
+}
+
+async fn register(client: &NamingService, service: &str, instance: ServiceInstance) {
+    client.register_instance(service.to_owned(), None, instance).await.expect("registered");
+}
+
+async fn reading(checks: &mut Checks, provider: &NamingService, consumer: &NamingService) {
+    let query = async |service: &str| {
+        consumer.get_all_instances(service.to_owned(), None, Vec::new(), false).await.expect("an answer")
+    };
+    checks
+        .holds("an instance that is registered is found with all its values", async {
+            register(provider, "rust-read", instance(4001, 2.5, "blue")).await;
+            let found = until_async("the instance", PUSHED, async || query("rust-read").await.pop()).await;
+
+            assert_eq!((found.ip.as_str(), found.port, found.weight), (IP, 4001, 2.5));
+            assert_eq!(found.metadata["colour"], "blue");
+            assert!(found.healthy && found.enabled && found.ephemeral);
+        })
+        .await;
+    checks
+        .holds("a service without instances is an empty list and no error", async {
+            assert!(query("rust-nothing").await.is_empty());
+        })
+        .await;
+    checks
+        .holds("the list of services names it", async {
+            let (services, count) = provider.get_service_list(1, 100, None).await.expect("a list");
+
+            assert!(services.iter().any(|name| name == "rust-read"), "{count}: {services:?}");
+        })
+        .await;
+}
+
+async fn pushes(checks: &mut Checks, provider: &NamingService, consumer: &NamingService) {
+    let watch = Arc::new(Watch::default());
+    checks
+        .holds("a subscriber is told of a new instance", async {
+            let listener = Arc::clone(&watch) as Arc<dyn NamingEventListener>;
+            consumer.subscribe("rust-push".to_owned(), None, Vec::new(), listener).await.expect("subscribed");
+            register(provider, "rust-push", instance(4002, 1.0, "blue")).await;
+            watch.until("the instance", PUSHED, |hosts| hosts.len() == 1 && hosts[0].port == 4002).await;
+        })
+        .await;
+    checks
+        .holds("a subscriber is told of a changed instance", async {
+            register(provider, "rust-push", instance(4002, 7.0, "red")).await;
+            let changed =
+                |hosts: &[ServiceInstance]| hosts[0].weight == 7.0 && hosts[0].metadata["colour"] == "red";
+            watch.until("the change", PUSHED, |hosts| !hosts.is_empty() && changed(hosts)).await;
+        })
+        .await;
+    checks
+        .holds("a subscriber is told when the last instance is deregistered", async {
+            let gone = instance(4002, 7.0, "red");
+            provider.deregister_instance("rust-push".to_owned(), None, gone).await.expect("deregistered");
+            watch.until("an empty list", PUSHED, <[ServiceInstance]>::is_empty).await;
+        })
+        .await;
+}
+
+async fn batches(checks: &mut Checks, provider: &NamingService) {
+    let batch = async |ports: &[i32]| {
+        let instances = ports.iter().map(|port| instance(*port, 1.0, "blue")).collect();
+        provider.batch_register_instance("rust-batch".to_owned(), None, instances).await.expect("registered");
+        until_async("the batch", PUSHED, async || {
+            (listed("rust-batch").await? == ports.iter().map(|port| i64::from(*port)).collect::<Vec<_>>())
+                .then_some(())
+        })
+        .await;
+    };
+    checks.holds("a batch registers all its instances at once", batch(&[1, 2, 3])).await;
+    checks.holds("a batch replaces the one before", batch(&[2, 4])).await;
+}
+
+async fn restarts(checks: &mut Checks, provider: &NamingService, consumer: &NamingService) {
+    let again = "after a restart without data the SDK registers again";
+    let told = "after a restart without data the subscription is told of changes again";
+    if !owned() {
+        checks.skip(&[again, told], "the server is not ours to restart");
+        return;
+    }
+    let watch = Arc::new(Watch::default());
+    let listener = Arc::clone(&watch) as Arc<dyn NamingEventListener>;
+    consumer.subscribe("rust-redo".to_owned(), None, Vec::new(), listener).await.expect("subscribed");
+    register(provider, "rust-redo", instance(4003, 1.0, "blue")).await;
+    checks
+        .holds(again, async {
+            control("empty").await;
+            until_async("the instance", REDONE, async || {
+                (listed("rust-redo").await? == [4003]).then_some(())
+            })
+            .await;
+        })
+        .await;
+    checks
+        .holds(told, async {
+            let newcomer = connect().await;
+            register(&newcomer, "rust-redo", instance(4004, 1.0, "blue")).await;
+            watch.until("both instances", REDONE, |hosts| hosts.len() == 2).await;
+        })
+        .await;
+}
