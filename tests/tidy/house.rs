@@ -20,6 +20,22 @@ impl Page {
         Self { path: path.to_owned(), text: text.to_owned() }
     }
 
+    /// The parts of a source file that run in production and in tests. Tests come last, in a module of their own; a file
+    /// of the tests crate and a test module in its own file are all tests.
+    pub(crate) fn parts(&self) -> (&str, &str) {
+        let is_all_tests =
+            self.path.starts_with("tests/") || self.is(&["/tests.rs"]) || self.path.contains("/tests/");
+        if is_all_tests {
+            return ("", &self.text);
+        }
+        const MARK: &str = "#[cfg(test)]\n";
+        let module = self.text.match_indices(MARK).find(|(at, _)| {
+            let next = self.text[at + MARK.len()..].lines().next().unwrap_or_default().trim_start();
+            next.starts_with("mod ") && next.contains('{')
+        });
+        self.text.split_at(module.map_or(self.text.len(), |(at, _)| at))
+    }
+
     /// Whether the name ends in one of these.
     pub(crate) fn is(&self, endings: &[&str]) -> bool {
         endings.iter().any(|ending| self.path.ends_with(ending))

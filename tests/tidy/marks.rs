@@ -34,27 +34,33 @@ fn unfinished(pages: &[Page]) -> Vec<String> {
     find(ours, UNFINISHED, "is unfinished: it says")
 }
 
+/// Complains about tests that let time pass. A loop that asks a condition may rest between two questions, and a paused
+/// clock costs nothing.
 fn waiting(pages: &[Page]) -> Vec<String> {
-    let tests: Vec<Page> = pages
+    let sources = pages.iter().filter(|page| page.is(&[".rs"]) && page.path != WAITS);
+    let tests: Vec<Page> = sources.map(|page| Page::new(&page.path, page.parts().1)).collect();
+    let running: Vec<Page> = tests
         .iter()
-        .filter(|page| page.is(&[".rs"]) && page.path != WAITS)
-        .filter_map(|page| Some(Page::new(&page.path, test_part(page)?)))
+        .filter(|page| !page.text.contains("start_paused = true"))
+        .map(|page| Page::new(&page.path, &without_rests(&page.text)))
         .collect();
-    let paused = |page: &&Page| !page.text.contains("start_paused = true");
-    let mut complaints = find(tests.iter().filter(paused), WAITING, "waits in a test with");
+    let mut complaints = find(running.iter(), WAITING, "waits in a test with");
     complaints.extend(find(tests.iter(), &[IGNORED], "silences a test with"));
     complaints
 }
 
-fn tied_to_a_machine(pages: &[Page]) -> Vec<String> {
-    find(pages.iter().filter(|page| !page.is(&["Cargo.lock"])), ONE_MACHINE, "names a folder of one machine:")
+/// The text without the lines that directly follow a `while`.
+fn without_rests(text: &str) -> String {
+    let mut after_while = false;
+    let kept = text.lines().filter(|line| {
+        let rests = std::mem::replace(&mut after_while, line.trim_start().starts_with("while "));
+        !rests
+    });
+    kept.collect::<Vec<_>>().join("\n")
 }
 
-/// The part of a source file that is tests: all of it in the tests crate, else what follows the first `cfg(test)`.
-fn test_part(page: &Page) -> Option<&str> {
-    let is_all_tests =
-        page.path.starts_with("tests/") || page.is(&["/tests.rs"]) || page.path.contains("/tests/");
-    if is_all_tests { Some(&page.text) } else { page.text.find("#[cfg(test)]").map(|at| &page.text[at..]) }
+fn tied_to_a_machine(pages: &[Page]) -> Vec<String> {
+    find(pages.iter().filter(|page| !page.is(&["Cargo.lock"])), ONE_MACHINE, "names a folder of one machine:")
 }
 
 fn find<'a>(pages: impl Iterator<Item = &'a Page>, marks: &[&str], complaint: &str) -> Vec<String> {
@@ -98,7 +104,13 @@ fn a_sleeping_test_is_named_unless_its_clock_is_paused() {
     let paused = format!("{sleeps}\n#[tokio::test(start_paused = true)]");
     let works = format!("fn run() {{ {}second) }}\n#[cfg(test)]\nmod tests {{}}", WAITING[1]);
 
-    assert_eq!(waiting(&[Page::new("a/src/lib.rs", &paused), Page::new("a/src/main.rs", &works)]), [""; 0]);
+    let asks = format!("mod tests {{\nwhile !done() {{\n{}rest)\n}}", WAITING[1]);
+    let declared = format!("#[cfg(test)]\nmod tests;\n{works}");
+
+    for text in [&paused, &works, &declared] {
+        hold(&waiting(&[Page::new("a/src/lib.rs", text)]));
+    }
+    hold(&waiting(&[Page::new("a/src/tests.rs", &asks)]));
     complains(
         &waiting(&[Page::new("a/src/lib.rs", &sleeps)]),
         &format!("a/src/lib.rs waits in a test with {}", WAITING[1]),
