@@ -6,7 +6,7 @@ use std::{
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
-use landbridge_feed::{Message, Peer, StreamId};
+use landbridge_feed::{Input, Message, Peer, StreamId};
 use landbridge_model::Region;
 use landbridge_runtime::{shutdown::Shutdown, tls::Identity};
 use landbridge_wire::feeds::{BeatAnswer, BeatForward, Hello, Said};
@@ -93,6 +93,19 @@ pub enum Event {
         /// Why.
         why: Parting,
     },
+}
+
+impl Event {
+    /// What a holder is told of it; none for forwarded beats, which are between members.
+    pub fn into_input(self) -> Option<Input> {
+        match self {
+            Self::Opened { stream, peer } => Some(Input::Opened { stream, peer }),
+            Self::Received { stream, message } => Some(Input::Received { stream, message }),
+            Self::Drained { stream, bytes } => Some(Input::Drained { stream, bytes }),
+            Self::Closed { stream, .. } => Some(Input::Closed { stream }),
+            Self::Forwarded { .. } | Self::Answered { .. } => None,
+        }
+    }
 }
 
 /// A stream that is up.
@@ -203,6 +216,13 @@ impl Carrier {
     /// Hands a message to a stream's outbox; false if the stream is gone or its outbox is full.
     pub fn send(&self, stream: StreamId, message: Message) -> bool {
         self.say(stream, Said::Message(message))
+    }
+
+    /// Hands a message to a stream's outbox, and ends a stream that has no room: it resumes on a new one.
+    pub fn send_or_close(&self, stream: StreamId, message: Message) {
+        if !self.send(stream, message) {
+            self.close(stream, "its outbox is full");
+        }
     }
 
     /// Forwards beats to another member; false as with `send`.

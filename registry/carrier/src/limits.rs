@@ -5,8 +5,8 @@
 pub struct Limits {
     /// Frames waiting in one stream's outbox; one more is not taken, and the driver closes the stream.
     pub outbox_frames_max: usize,
-    /// Connections accepted at once; further callers wait in the kernel's queue.
-    pub connections_max: usize,
+    /// Connections accepted at once; further callers are turned away.
+    pub connections_max: u32,
     /// How long a connection may take to stand, TLS included; then it is given up.
     pub connect_ms: u64,
     /// How long the other side may take to say Hello; then it is refused.

@@ -1,182 +1,58 @@
-//! Lets peers in: accepts connections, checks certificates and Hellos, and carries the streams that come to be.
+//! Lets peers in: checks their Hellos against their certificates, and carries the streams that come to be.
 
-use std::{
-    io,
-    pin::Pin,
-    sync::{
-        Arc,
-        atomic::{AtomicU64, Ordering},
-    },
-    task::{Context, Poll},
-    time::Duration,
+use std::sync::Arc;
+
+use landbridge_runtime::{
+    http::{self, HttpLimits, Serving},
+    tls::PeerName,
 };
-
-use landbridge_runtime::{clock::Clock, tls::PeerName};
 use landbridge_wire::feeds::{FRAME_BYTES_MAX, Feeds, FeedsServer, Frame, Said};
-use tokio::{
-    io::{AsyncRead, AsyncWrite, ReadBuf},
-    net::{TcpListener, TcpStream},
-    sync::{OwnedSemaphorePermit, Semaphore, mpsc},
-    time::{sleep, timeout},
-};
-use tokio_rustls::server::TlsStream;
-use tokio_stream::wrappers::ReceiverStream;
-use tonic::{
-    Request, Response, Status, Streaming,
-    transport::{Server, server::Connected},
-};
+use tokio::net::TcpListener;
+use tonic::{Request, Response, Status, Streaming};
 
 use crate::{
     carrier::Shared,
-    exchange::{self, first_hello, innermost},
+    exchange::{self, first_hello},
     gate::Refusal,
+    limits::Limits,
     metrics::{self, Side},
     outbox::{Outflow, outbox},
 };
 
-/// How long the loop rests when the machine gives it no more connections.
-const EXHAUSTED_REST_MS: u64 = 100;
-
-/// Connections that passed TLS and wait for HTTP/2; one more waits before its handshake ends.
-const HANDSHAKES_DONE_MAX: usize = 16;
-
 /// Streams on one connection: one, and room for a peer that opens the next before the last is over.
 const STREAMS_PER_CONNECTION_MAX: u32 = 4;
 
-/// At most one failed handshake is logged in this time; all are counted.
-const HANDSHAKE_LOG_MS: u64 = 1_000;
-
 /// Serves until the process ends.
 pub(crate) async fn serve(shared: Arc<Shared>, listener: TcpListener) {
-    let limits = shared.limits;
-    let (ready, accepted) = mpsc::channel(HANDSHAKES_DONE_MAX);
-    let service = FeedsServer::new(Door { shared: Arc::clone(&shared) })
+    let serving = Serving {
+        listener,
+        what: "feeds",
+        tls: Some(shared.identity.clone()),
+        limits: http_limits(shared.limits),
+        shutdown: shared.shutdown.clone(),
+    };
+    let service = FeedsServer::new(Door { shared })
         .max_decoding_message_size(FRAME_BYTES_MAX)
         .max_encoding_message_size(FRAME_BYTES_MAX);
-    let served = Server::builder()
-        .http2_keepalive_interval(Some(Duration::from_millis(limits.keepalive_ms)))
-        .http2_keepalive_timeout(Some(Duration::from_millis(limits.keepalive_answer_ms)))
-        .initial_stream_window_size(limits.window_bytes)
-        .initial_connection_window_size(limits.window_bytes)
-        .max_concurrent_streams(STREAMS_PER_CONNECTION_MAX)
-        .add_service(service)
-        .serve_with_incoming_shutdown(ReceiverStream::new(accepted), shared.shutdown.wait());
-    tokio::select! {
-        () = accept(&shared, listener, ready) => {}
-        ended = served => {
-            if let Err(error) = ended {
-                tracing::error!(event = "feeds_listener_failed", why = innermost(&error), "no peer can call");
-            }
-        }
-    }
+    http::serve(serving, service).await;
 }
 
-/// Accepts connections and shakes hands with each in its own task.
-async fn accept(shared: &Arc<Shared>, listener: TcpListener, ready: mpsc::Sender<io::Result<Accepted>>) {
-    let slots = Arc::new(Semaphore::new(shared.limits.connections_max));
-    let complaints = Arc::new(Complaints { clock: Clock::start(), next_ms: AtomicU64::new(0) });
-    while let Ok(slot) = Arc::clone(&slots).acquire_owned().await {
-        match listener.accept().await {
-            Ok((io, address)) => {
-                let (shared, ready) = (Arc::clone(shared), ready.clone());
-                let complaints = Arc::clone(&complaints);
-                tokio::spawn(async move {
-                    match shake_hands(&shared, io, slot).await {
-                        // A closed queue means that the process ends.
-                        Ok(accepted) => drop(ready.send(Ok(accepted)).await),
-                        Err(refusal) => complaints.note(&refusal, &address.to_string()),
-                    }
-                });
-            }
-            Err(error) => {
-                tracing::warn!(event = "accept_failed", %error, "resting before the next accept");
-                sleep(Duration::from_millis(EXHAUSTED_REST_MS)).await;
-            }
-        }
-    }
-}
-
-async fn shake_hands(
-    shared: &Shared,
-    io: TcpStream,
-    slot: OwnedSemaphorePermit,
-) -> Result<Accepted, Refusal> {
-    io.set_nodelay(true).map_err(|error| Refusal::Handshake(error.to_string()))?;
-    let within_ms = shared.limits.connect_ms;
-    match timeout(Duration::from_millis(within_ms), shared.identity.accept(io)).await {
-        Ok(Ok((io, name))) => Ok(Accepted { io, name, _slot: slot }),
-        Ok(Err(error)) => Err(Refusal::Handshake(innermost(&error))),
-        Err(_) => Err(Refusal::Handshake(format!("no TLS handshake in {within_ms} ms"))),
-    }
-}
-
-/// Keeps strangers at the port from filling the log.
-struct Complaints {
-    clock: Clock,
-    next_ms: AtomicU64,
-}
-
-impl Complaints {
-    fn note(&self, refusal: &Refusal, address: &str) {
-        metrics::refused(refusal, Side::Accepted);
-        let now = self.clock.now();
-        if self.next_ms.load(Ordering::Relaxed) <= now {
-            self.next_ms.store(now + HANDSHAKE_LOG_MS, Ordering::Relaxed);
-            tracing::warn!(
-                event = "peer_refused",
-                address,
-                reason = refusal.reason(),
-                why = %refusal,
-                "a caller was refused"
-            );
-        }
-    }
-}
-
-/// A connection that passed TLS; knows who is there and holds its slot.
-struct Accepted {
-    io: TlsStream<TcpStream>,
-    name: PeerName,
-    _slot: OwnedSemaphorePermit,
-}
-
-impl Connected for Accepted {
-    type ConnectInfo = PeerName;
-
-    fn connect_info(&self) -> PeerName {
-        self.name.clone()
-    }
-}
-
-impl AsyncRead for Accepted {
-    fn poll_read(
-        mut self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-        into: &mut ReadBuf<'_>,
-    ) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.io).poll_read(context, into)
-    }
-}
-
-impl AsyncWrite for Accepted {
-    fn poll_write(
-        mut self: Pin<&mut Self>,
-        context: &mut Context<'_>,
-        from: &[u8],
-    ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.io).poll_write(context, from)
-    }
-
-    fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.io).poll_flush(context)
-    }
-
-    fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.io).poll_shutdown(context)
+fn http_limits(limits: Limits) -> HttpLimits {
+    HttpLimits {
+        connections_max: limits.connections_max,
+        connections_per_address_max: limits.connections_max,
+        header_read_timeout_ms: limits.connect_ms,
+        streams_max: STREAMS_PER_CONNECTION_MAX,
+        stream_window_bytes: limits.window_bytes,
+        connection_window_bytes: limits.window_bytes,
+        keepalive_interval_ms: limits.keepalive_ms,
+        keepalive_timeout_ms: limits.keepalive_answer_ms,
+        ..HttpLimits::recommended().streaming()
     }
 }
 
 /// The feeds service: one stream per peer.
+#[derive(Clone)]
 struct Door {
     shared: Arc<Shared>,
 }
