@@ -20,6 +20,7 @@ const LABELS: &[&str] = &[
     "from",
     "kind",
     "level",
+    "listener",
     "locality",
     "operation",
     "origin",

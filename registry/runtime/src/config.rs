@@ -6,9 +6,6 @@
 mod layers;
 mod mistakes;
 
-#[cfg(test)]
-mod tests;
-
 use std::path::Path;
 
 use serde::de::DeserializeOwned;
@@ -59,3 +56,6 @@ fn is_service_link(name: &str, value: &str) -> bool {
         || (name.ends_with("_PORT") && is_url)
         || ["_TCP", "_UDP", "_PROTO", "_PORT", "_ADDR"].into_iter().any(transport)
 }
+
+#[cfg(test)]
+mod tests;

@@ -9,9 +9,6 @@ mod limits;
 mod pace;
 mod strict;
 
-#[cfg(test)]
-mod tests;
-
 use std::convert::Infallible;
 use std::io::{self, ErrorKind};
 use std::net::SocketAddr;
@@ -173,8 +170,8 @@ impl Port {
         }
     }
 
-    fn count_turned_away(&self, why: &'static str) {
-        metrics::counter!("landbridge_runtime_http_turned_away_total", "listener" => self.what, "why" => why)
+    fn count_turned_away(&self, reason: &'static str) {
+        metrics::counter!("landbridge_runtime_http_turned_away_total", "listener" => self.what, "reason" => reason)
             .increment(1);
     }
 
@@ -204,3 +201,6 @@ impl Port {
         tokio::time::sleep(Duration::from_millis(ACCEPT_PAUSE_MS)).await;
     }
 }
+
+#[cfg(test)]
+mod tests;

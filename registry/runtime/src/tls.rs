@@ -9,9 +9,6 @@ mod files;
 mod gate;
 mod name;
 
-#[cfg(test)]
-pub(crate) mod tests;
-
 use std::io;
 use std::path::PathBuf;
 use std::sync::Arc;
@@ -204,3 +201,6 @@ pub fn peer_name(certificates: Option<&[CertificateDer<'_>]>) -> io::Result<Peer
     let first = first.ok_or_else(|| io::Error::other("the peer showed no certificate"))?;
     PeerName::of_certificate(first).map_err(|why| io::Error::other(format!("the peer's certificate {why}")))
 }
+
+#[cfg(test)]
+pub(crate) mod tests;

@@ -166,13 +166,13 @@ impl Conversation {
         request
     }
 
-    fn count_refused(&self, why: &'static str) {
-        metrics::counter!("landbridge_runtime_http_refused_total", "listener" => self.what, "why" => why)
+    fn count_refused(&self, reason: &'static str) {
+        metrics::counter!("landbridge_runtime_http_refused_total", "listener" => self.what, "reason" => reason)
             .increment(1);
     }
 
-    fn count_cut(&self, why: &'static str) {
-        metrics::counter!("landbridge_runtime_http_cut_total", "listener" => self.what, "why" => why)
+    fn count_cut(&self, reason: &'static str) {
+        metrics::counter!("landbridge_runtime_http_cut_total", "listener" => self.what, "reason" => reason)
             .increment(1);
     }
 }

@@ -7,6 +7,7 @@ use axum::extract::Extension;
 use axum::routing::{get, post};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio::task::JoinHandle;
+use tokio::time::{interval, timeout};
 
 use super::*;
 use crate::listen::listen;
@@ -25,6 +26,9 @@ const LIMITS: HttpLimits = HttpLimits {
 
 /// No test waits longer for what must happen.
 const PATIENCE: Duration = Duration::from_secs(10);
+
+/// How often a condition is looked at, or a byte dripped.
+const EVERY: Duration = Duration::from_millis(20);
 
 struct Port {
     address: SocketAddr,
@@ -74,7 +78,7 @@ impl Port {
 /// Everything until the peer closes, one way or the other.
 async fn rest(stream: &mut TcpStream) -> String {
     let mut heard = Vec::new();
-    let read = tokio::time::timeout(PATIENCE, stream.read_to_end(&mut heard)).await;
+    let read = timeout(PATIENCE, stream.read_to_end(&mut heard)).await;
     // A reset is a way of closing too.
     let _ = read.expect("the port closes the connection in time");
     String::from_utf8_lossy(&heard).into_owned()
@@ -85,7 +89,7 @@ async fn until(stream: &mut TcpStream, end: &str) -> String {
     let mut heard = String::new();
     while !heard.contains(end) {
         let mut bytes = [0; 4_096];
-        let count = tokio::time::timeout(PATIENCE, stream.read(&mut bytes)).await.unwrap().unwrap();
+        let count = timeout(PATIENCE, stream.read(&mut bytes)).await.unwrap().unwrap();
         assert_ne!(count, 0, "closed after {heard:?}");
         heard.push_str(&String::from_utf8_lossy(&bytes[..count]));
     }
@@ -137,14 +141,15 @@ async fn slow_headers_are_cut_also_when_they_drip() {
     assert_eq!(port.say("GET / HTTP/1.1\r\nhost:").await, "");
 
     let mut stream = port.dial().await;
+    let mut beat = interval(EVERY);
     let drip = async {
         // Ends with an error when the port has closed.
         while stream.write_all(b"a").await.is_ok() {
-            tokio::time::sleep(Duration::from_millis(20)).await;
+            beat.tick().await;
         }
     };
 
-    tokio::time::timeout(PATIENCE, drip).await.expect("a dripped head is cut");
+    timeout(PATIENCE, drip).await.expect("a dripped head is cut");
 }
 
 #[tokio::test]
@@ -241,13 +246,14 @@ async fn a_peer_that_takes_nothing_of_its_answer_is_cut() {
     let mut greedy = port.dial().await;
     greedy.write_all(b"GET /much HTTP/1.1\r\nhost: a\r\n\r\n").await.unwrap();
 
+    let mut beat = interval(EVERY);
     let freed = async {
         while !port.say("GET / HTTP/1.0\r\n\r\n").await.contains("hello") {
-            tokio::time::sleep(Duration::from_millis(20)).await;
+            beat.tick().await;
         }
     };
 
-    tokio::time::timeout(PATIENCE, freed).await.expect("the seat is free again");
+    timeout(PATIENCE, freed).await.expect("the seat is free again");
 }
 
 #[tokio::test]
@@ -286,7 +292,7 @@ async fn the_end_waits_for_open_requests_but_not_for_ever() {
     assert!(rest(&mut slow).await.ends_with("ab"));
     assert_eq!(rest(&mut idle).await, "");
     assert_eq!(rest(&mut stuck).await, "");
-    tokio::time::timeout(PATIENCE, port.task).await.unwrap().unwrap();
+    timeout(PATIENCE, port.task).await.unwrap().unwrap();
     assert!(TcpStream::connect(port.address).await.is_err());
 }
 
@@ -302,12 +308,13 @@ async fn http2_without_tls_is_answered() {
     let answer = calls.send_request(request).await.unwrap();
 
     assert_eq!(answer.status(), 200);
+    let mut beat = interval(EVERY);
     let closed = async {
         while !calls.is_closed() {
-            tokio::time::sleep(Duration::from_millis(20)).await;
+            beat.tick().await;
         }
     };
-    tokio::time::timeout(PATIENCE, closed).await.expect("an idle HTTP/2 connection is closed");
+    timeout(PATIENCE, closed).await.expect("an idle HTTP/2 connection is closed");
 }
 
 #[tokio::test]
