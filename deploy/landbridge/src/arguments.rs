@@ -1,0 +1,245 @@
+//! The command line as people write it.
+
+use std::path::PathBuf;
+
+use clap::{Args, Parser, Subcommand, ValueEnum};
+
+/// Registries of several regions as one service world: registry, bridge and gateway in one program.
+#[derive(Debug, Parser)]
+#[command(name = "landbridge", version, about, propagate_version = true, arg_required_else_help = true)]
+pub(crate) struct Arguments {
+    /// How data is written to stdout.
+    #[arg(short, long, global = true, value_enum, default_value_t = Output::Table)]
+    pub(crate) output: Output,
+
+    #[command(flatten)]
+    pub(crate) target: Target,
+
+    #[command(subcommand)]
+    pub(crate) verb: Verb,
+}
+
+/// How data is written.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Output {
+    /// Columns for people.
+    Table,
+    /// JSON as the process gave it.
+    Json,
+    /// Only names, one a line.
+    Name,
+}
+
+/// Which process is asked, and how.
+#[derive(Clone, Debug, Args)]
+#[command(next_help_heading = "Asking a running process")]
+pub(crate) struct Target {
+    /// Admin address of a registry (8848), bridge (8948) or gateway (8949).
+    #[arg(
+        long,
+        global = true,
+        env = "LANDBRIDGE_ADDRESS",
+        default_value = "127.0.0.1:8848",
+        value_name = "HOST:PORT"
+    )]
+    pub(crate) at: String,
+
+    /// The admin token; better in a file, where the process list does not show it.
+    #[arg(long, global = true, env = "LANDBRIDGE_TOKEN", hide_env_values = true, value_name = "TOKEN")]
+    pub(crate) token: Option<String>,
+
+    /// File that holds the admin token.
+    #[arg(long, global = true, env = "LANDBRIDGE_TOKEN_FILE", conflicts_with = "token", value_name = "FILE")]
+    pub(crate) token_file: Option<PathBuf>,
+
+    /// Give up on an answer after this.
+    #[arg(long, global = true, default_value_t = 5_000, value_name = "MS")]
+    pub(crate) timeout_ms: u64,
+}
+
+/// What to do.
+#[derive(Debug, Subcommand)]
+pub(crate) enum Verb {
+    /// Make a CA and certificates for every role, to try with
+    Certs(CertsWish),
+
+    #[command(flatten)]
+    Admin(AdminVerb),
+
+    /// Print a completion script for a shell
+    Completion {
+        /// The shell.
+        shell: clap_complete::Shell,
+    },
+
+    /// Print the version
+    Version,
+}
+
+/// Which certificates are made.
+#[derive(Debug, Args)]
+pub(crate) struct CertsWish {
+    /// Where they go: ca.pem, ca.key and REGION/ROLE-ID.pem and .key; a CA found there is used again.
+    pub(crate) dir: PathBuf,
+
+    /// All regions that look like one service world.
+    #[arg(long, default_value = "demo")]
+    pub(crate) deployment: String,
+
+    /// A region; may be given several times.
+    #[arg(long = "region", default_values_t = ["east".to_owned(), "west".to_owned()], value_name = "REGION")]
+    pub(crate) regions: Vec<String>,
+
+    /// How many processes of each role a region has; their ids count from 1.
+    #[arg(long, default_value_t = 1, value_name = "N")]
+    pub(crate) each: u16,
+
+    /// A DNS name or IP address to put into every certificate; peers of ours do not need any.
+    #[arg(long = "name", value_name = "NAME")]
+    pub(crate) names: Vec<String>,
+
+    /// Days until they expire.
+    #[arg(long, default_value_t = 397, value_parser = clap::value_parser!(u16).range(1..=3650))]
+    pub(crate) days: u16,
+}
+
+/// What a running process is asked.
+#[derive(Debug, Subcommand)]
+pub(crate) enum AdminVerb {
+    /// Ask whether a process is ready, check by check; exits with 1 if not
+    Check,
+
+    /// Show what a process is and how it stands
+    Status,
+
+    /// List the regions a process knows, with the age and lag of each
+    Regions,
+
+    /// List the members of the region
+    Members,
+
+    /// List the links of a bridge
+    Links,
+
+    /// List services
+    Services {
+        /// Only this namespace.
+        #[arg(short, long, default_value = "")]
+        namespace: String,
+    },
+
+    /// List the instances of a service, those of other regions included
+    Instances(ServiceName),
+
+    /// Ask a gateway where a call would go, and why
+    Explain {
+        #[command(flatten)]
+        service: ServiceName,
+
+        /// Where the call comes from: a region, or region/zone.
+        #[arg(long, value_name = "REGION[/ZONE]")]
+        from: Option<String>,
+    },
+
+    /// Register an instance and keep it alive until interrupted
+    Register(InstanceName),
+
+    /// Take an instance away
+    Deregister(InstanceName),
+
+    /// Say what is exported to which region
+    #[command(subcommand)]
+    Policy(PolicyVerb),
+
+    /// Show what happens, one line per event, until interrupted
+    Events {
+        /// Stay and show what comes; events are not stored, so this is the only way.
+        #[arg(short, long)]
+        follow: bool,
+    },
+}
+
+/// A service by its three names.
+#[derive(Clone, Debug, Args)]
+pub(crate) struct ServiceName {
+    /// Name of the service.
+    pub(crate) service: String,
+
+    /// Group of the service.
+    #[arg(short, long, default_value = "DEFAULT_GROUP")]
+    pub(crate) group: String,
+
+    /// Namespace of the service.
+    #[arg(short, long, default_value = "public")]
+    pub(crate) namespace: String,
+}
+
+/// An instance of a service.
+#[derive(Clone, Debug, Args)]
+pub(crate) struct InstanceName {
+    #[command(flatten)]
+    pub(crate) service: ServiceName,
+
+    /// Address of the instance.
+    #[arg(value_name = "IP:PORT")]
+    pub(crate) address: std::net::SocketAddr,
+
+    /// Nacos cluster of the instance.
+    #[arg(long, default_value = "DEFAULT")]
+    pub(crate) cluster: String,
+
+    /// Weight of the instance.
+    #[arg(long, default_value_t = 1.0)]
+    pub(crate) weight: f64,
+
+    /// Metadata; may be given several times. The key `zone` names the zone.
+    #[arg(short, long = "metadata", value_name = "KEY=VALUE")]
+    pub(crate) metadata: Vec<String>,
+}
+
+/// What is done with export policies.
+#[derive(Clone, Debug, Subcommand)]
+pub(crate) enum PolicyVerb {
+    /// List export policies: what each region may see of this one
+    List,
+
+    /// Let a region see services of this one; nothing is exported without
+    Export {
+        /// The region that may see them.
+        peer: String,
+
+        /// Services it may see, as namespace/group/service with `*`; may be given several times.
+        #[arg(long, required = true, value_name = "GLOB")]
+        allow: Vec<String>,
+
+        /// Services it may not see all the same.
+        #[arg(long, value_name = "GLOB")]
+        deny: Vec<String>,
+    },
+
+    /// Take an export policy back: the region sees nothing any more
+    Remove {
+        /// The region.
+        peer: String,
+    },
+}
+
+#[cfg(test)]
+mod tests {
+    use clap::CommandFactory;
+
+    use super::*;
+
+    #[test]
+    fn the_command_line_is_without_contradiction() {
+        Arguments::command().debug_assert();
+    }
+
+    #[test]
+    fn the_target_may_stand_after_the_verb() {
+        let arguments = Arguments::parse_from(["landbridge", "status", "--at", "127.0.0.1:1", "-o", "json"]);
+
+        assert_eq!(arguments.target.at, "127.0.0.1:1");
+        assert_eq!(arguments.output, Output::Json);
+    }
+}

@@ -1,0 +1,44 @@
+//! The one program: every role, the tools around them, and the command line.
+//!
+//! Invariant: stdout is data, stderr is talk, and the exit status says what kind of end it was.
+
+mod arguments;
+mod ending;
+mod output;
+
+mod certs;
+mod tools;
+
+mod admin;
+mod call;
+
+use std::process::ExitCode;
+
+use clap::Parser;
+
+use crate::arguments::{Arguments, Verb};
+use crate::ending::{Ending, Trouble};
+
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
+fn main() -> ExitCode {
+    let ended = match Arguments::try_parse() {
+        Ok(arguments) => run(arguments),
+        Err(usage) => return ending::of_usage(&usage),
+    };
+    match ended {
+        Ok(()) => Ending::Done.into(),
+        Err(trouble) => trouble.tell(),
+    }
+}
+
+fn run(arguments: Arguments) -> Result<(), Trouble> {
+    let output = arguments.output;
+    match arguments.verb {
+        Verb::Certs(wish) => certs::issue(&wish, output),
+        Verb::Completion { shell } => tools::completion(shell),
+        Verb::Version => tools::version(output),
+        Verb::Admin(verb) => admin::run(verb, &arguments.target, output),
+    }
+}
