@@ -1,12 +1,12 @@
 //! Scalars as Jackson reads them: `null` is absence, and a number or flag may stand in quotes.
 
-use std::{borrow::Cow, fmt};
+use std::{borrow::Cow, fmt, marker::PhantomData};
 
 use ecow::EcoString;
 use landbridge_model::instance::METADATA_PAIRS_MAX;
 use serde::{
     Deserialize, Deserializer,
-    de::{Error, MapAccess, Visitor},
+    de::{Error, IgnoredAny, MapAccess, SeqAccess, Visitor},
 };
 
 use super::Refusal;
@@ -212,13 +212,43 @@ impl<'de> Deserialize<'de> for Pairs {
     }
 }
 
-/// A list that may be `null`.
-pub(super) fn list<'de, D, T>(deserializer: D) -> Result<Vec<T>, D::Error>
-where
-    D: Deserializer<'de>,
-    T: Deserialize<'de>,
-{
-    Ok(Option::deserialize(deserializer)?.unwrap_or_default())
+/// A list that may be `null`. One entry more than `MAX` is kept, so that the reader sees that there were too many;
+/// the rest is skipped, so that a large message of small entries costs no more memory than it should.
+#[derive(Debug)]
+pub(super) struct List<T, const MAX: usize>(pub Vec<T>);
+
+impl<T, const MAX: usize> Default for List<T, MAX> {
+    fn default() -> Self {
+        Self(Vec::new())
+    }
+}
+
+impl<'de, T: Deserialize<'de>, const MAX: usize> Deserialize<'de> for List<T, MAX> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Reader<T, const MAX: usize>(PhantomData<T>);
+        impl<'de, T: Deserialize<'de>, const MAX: usize> Visitor<'de> for Reader<T, MAX> {
+            type Value = Vec<T>;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a list")
+            }
+            fn visit_unit<E: Error>(self) -> Result<Self::Value, E> {
+                Ok(Vec::new())
+            }
+            fn visit_seq<A: SeqAccess<'de>>(self, mut entries: A) -> Result<Self::Value, A::Error> {
+                let mut list = Vec::new();
+                while list.len() <= MAX {
+                    match entries.next_element()? {
+                        Some(entry) => list.push(entry),
+                        None => return Ok(list),
+                    }
+                }
+                while entries.next_element::<IgnoredAny>()?.is_some() {}
+                Ok(list)
+            }
+        }
+        deserializer.deserialize_any(Reader::<T, MAX>(PhantomData)).map(List)
+    }
 }
 
 #[cfg(test)]
@@ -255,6 +285,14 @@ mod tests {
 
         assert_eq!((sample.number.0, sample.flag.0), (Some(8080.0), Some(true)));
         assert_eq!(sample.pairs.0, [("a".into(), "1".into()), ("c".into(), "true".into())]);
+    }
+
+    #[test]
+    fn a_list_is_read_no_further_than_its_bound() {
+        let many = format!("[{}1]", "1,".repeat(99));
+
+        assert_eq!(read::<List<u8, 4>>("list", many.as_bytes()).map(|list| list.0.len()), Ok(5));
+        assert_eq!(read::<List<u8, 4>>("list", b"null").map(|list| list.0.len()), Ok(0));
     }
 
     #[test]

@@ -10,7 +10,7 @@ use super::{Kind, Payload};
 use crate::nacos::{
     ClusterFilter, Enrolment, Refusal, ServiceListQuery, ServiceQuery,
     instance::RawInstance,
-    json::{self, Flag, Number, Pairs, Text},
+    json::{self, Flag, List, Number, Pairs, Text},
 };
 
 /// The most instances in one batch; a larger one is refused.
@@ -184,8 +184,8 @@ struct RawNaming<'a> {
     r#type: Text<'a>,
     #[serde(borrow)]
     instance: Option<RawInstance<'a>>,
-    #[serde(borrow, deserialize_with = "json::list")]
-    instances: Vec<RawInstance<'a>>,
+    #[serde(borrow)]
+    instances: List<RawInstance<'a>, BATCH_INSTANCES_MAX>,
     #[serde(borrow)]
     cluster: Text<'a>,
     #[serde(borrow)]
@@ -225,12 +225,10 @@ fn batch(json: &[u8]) -> Result<Request, Refusal> {
     if raw.r#type.as_str() != "batchRegisterInstance" {
         return Err(raw.unsupported());
     }
-    let count = raw.instances.len();
-    if count > BATCH_INSTANCES_MAX {
-        let why = format_args!("{count} instances in one batch where at most {BATCH_INSTANCES_MAX} may be");
-        return Err(Refusal::invalid(why));
+    if raw.instances.0.len() > BATCH_INSTANCES_MAX {
+        return Err(Refusal::invalid(format_args!("more than {BATCH_INSTANCES_MAX} instances in one batch")));
     }
-    let instances = raw.instances.into_iter().map(RawInstance::enrolment).collect::<Result<_, _>>()?;
+    let instances = raw.instances.0.into_iter().map(RawInstance::enrolment).collect::<Result<_, _>>()?;
     Ok(Request::BatchInstance { service, instances })
 }
 

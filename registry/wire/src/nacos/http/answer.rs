@@ -146,6 +146,16 @@ pub fn result_failure(code: u32, message: &str, detail: Option<&str>) -> Bytes {
     json.into()
 }
 
+/// Says that the caller has no right, with 403, in the shape of the framework that Nacos is built on.
+pub fn denied(path: &str, message: &str) -> Bytes {
+    let mut json = br#"{"status":403,"error":"Forbidden","message":"#.to_vec();
+    quote(&mut json, message);
+    json.extend_from_slice(br#","path":"#);
+    quote(&mut json, path);
+    json.push(b'}');
+    json.into()
+}
+
 /// What `/v1/ns/operator/metrics` counts.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Counts {
@@ -234,7 +244,7 @@ pub fn server_state<'a>(state: impl IntoIterator<Item = (&'a str, &'a str)>) -> 
 /// Answers `/v1/console/namespaces`: each namespace with the number of its configs, which is none. The first is
 /// the default one.
 pub fn namespaces<'a>(names: impl IntoIterator<Item = &'a str>) -> Bytes {
-    let mut json = br#"{"code":200,"message":null,"data":["#.to_vec();
+    let mut json = br#"{"code":200,"data":["#.to_vec();
     for (place, name) in names.into_iter().enumerate() {
         if place > 0 {
             json.push(b',');
@@ -315,6 +325,7 @@ mod tests {
             metrics(false, Some(Counts::default())),
             service(Version::V1, &orders(), &definition, [&key().cluster, &key().cluster]),
             health_server(3),
+            denied("/nacos/v1/ns/instance", "Code: 401, Message: \"x\""),
             login("t\"", 18_000, true, "nacos"),
             server_state([("version", "0"), ("standalone_mode", "standalone")]),
             namespaces(["public", "dev"]),

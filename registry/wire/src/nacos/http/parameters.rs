@@ -1,9 +1,13 @@
 //! Parameters from query and form alike: SDKs put them in either, whatever the method.
 
-use std::{borrow::Cow, str::FromStr};
+use std::{borrow::Cow, fmt, str::FromStr};
 
 use ecow::EcoString;
 use landbridge_model::{Address, Cluster, Group, InstanceKey, Metadata, Namespace, ServiceKey};
+use serde::{
+    Deserialize, Deserializer,
+    de::{MapAccess, Visitor},
+};
 
 use crate::nacos::{
     Refusal, codes,
@@ -25,12 +29,11 @@ impl Parameters {
     pub fn read(query: &str, form: &[u8]) -> Result<Self, Refusal> {
         let mut read = Vec::new();
         for part in [query.as_bytes(), form] {
-            let pairs: Vec<(Cow<'_, str>, Cow<'_, str>)> =
-                serde_urlencoded::from_bytes(part).map_err(Refusal::unreadable)?;
-            if read.len() + pairs.len() > PARAMETERS_MAX {
-                return Err(Refusal::invalid(format_args!("more than {PARAMETERS_MAX} parameters")));
-            }
-            read.extend(pairs.into_iter().map(|(name, value)| (name.as_ref().into(), value.as_ref().into())));
+            let pairs: Bounded = serde_urlencoded::from_bytes(part).map_err(Refusal::unreadable)?;
+            read.extend(pairs.0);
+        }
+        if read.len() > PARAMETERS_MAX {
+            return Err(Refusal::invalid(format_args!("more than {PARAMETERS_MAX} parameters")));
         }
         Ok(Self(read))
     }
@@ -115,6 +118,32 @@ impl Parameters {
             })?,
         };
         Metadata::new(pairs).map(Some).map_err(Refusal::invalid)
+    }
+}
+
+/// The pairs of one part, one more than may be at most.
+struct Bounded(Vec<(EcoString, EcoString)>);
+
+impl<'de> Deserialize<'de> for Bounded {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Reader;
+        impl<'de> Visitor<'de> for Reader {
+            type Value = Vec<(EcoString, EcoString)>;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("parameters")
+            }
+            fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
+                let mut pairs = Vec::new();
+                while let Some((name, value)) = map.next_entry::<Cow<'de, str>, Cow<'de, str>>()? {
+                    if pairs.len() <= PARAMETERS_MAX {
+                        pairs.push((name.as_ref().into(), value.as_ref().into()));
+                    }
+                }
+                Ok(pairs)
+            }
+        }
+        deserializer.deserialize_map(Reader).map(Bounded)
     }
 }
 

@@ -220,7 +220,7 @@ struct RawBeat<'a> {
 mod tests {
     use proptest::prelude::*;
 
-    use super::*;
+    use super::{super::PARAMETERS_MAX, *};
 
     fn query(text: &str) -> Parameters {
         Parameters::read(text, b"").expect("readable")
@@ -326,6 +326,15 @@ mod tests {
 
         assert_eq!((page.skip(), page.page_size, page.group.as_str()), (40, 20, "g"));
         assert_eq!((wild.skip(), wild.page_size), (0, crate::nacos::PAGE_SIZE_MAX));
+    }
+
+    #[test]
+    fn more_parameters_than_the_bound_are_refused() {
+        let text = "a=1&".repeat(PARAMETERS_MAX);
+
+        assert!(Parameters::read(&text, b"").is_ok());
+        assert!(matches!(Parameters::read(&text, b"b=2"), Err(Refusal::Invalid(_))));
+        assert!(matches!(Parameters::read(&text.repeat(9), b""), Err(Refusal::Invalid(_))));
     }
 
     #[test]
