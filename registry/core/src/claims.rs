@@ -280,3 +280,6 @@ fn change(service: &ServiceKey, key: &InstanceKey, record: Option<&Registration>
         record: record.map(|record| Record::Registration(record.clone())),
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -93,3 +93,71 @@ impl Hold {
         &self.held
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const LIMITS: Limits = Limits::STANDARD;
+
+    fn slots(count: u32) -> Vec<BeatSlot> {
+        (0..count).map(BeatSlot).collect()
+    }
+
+    /// Looks at the same lapse from tick to tick; tells when it was let go.
+    fn until_let_go(hold: &mut Hold, count: u32, beating: usize) -> Option<u32> {
+        (2..1_000).find(|tick| !hold.admit(*tick, slots(count), 100, beating, &LIMITS).is_empty())
+    }
+
+    #[test]
+    fn a_few_lapses_are_let_go_at_once() {
+        let mut hold = Hold::default();
+
+        assert_eq!(hold.admit(1, slots(50), 100, 50, &LIMITS).len(), 50, "not above the floor");
+        assert_eq!(Hold::default().admit(1, slots(60), 1_000, 900, &LIMITS).len(), 60, "not above the share");
+    }
+
+    #[test]
+    fn a_mass_lapse_is_held() {
+        let mut hold = Hold::default();
+
+        assert!(hold.admit(1, slots(51), 100, 49, &LIMITS).is_empty());
+        assert_eq!(hold.held().len(), 51);
+    }
+
+    #[test]
+    fn a_mass_lapse_in_drops_is_one_event() {
+        let mut hold = Hold::default();
+        assert_eq!(hold.admit(1, slots(30), 100, 70, &LIMITS).len(), 30);
+
+        assert!(hold.admit(5, slots(30), 70, 40, &LIMITS).is_empty());
+    }
+
+    #[test]
+    fn two_looks_that_find_the_same_release_a_hold() {
+        let mut hold = Hold::default();
+        hold.admit(1, slots(60), 100, 40, &LIMITS);
+
+        assert_eq!(until_let_go(&mut hold, 60, 40), Some(1 + 2 * LIMITS.hold_look_ticks));
+    }
+
+    #[test]
+    fn a_member_that_hears_no_beat_at_all_holds_until_the_maximum() {
+        let mut hold = Hold::default();
+        hold.admit(1, slots(60), 100, 0, &LIMITS);
+
+        assert_eq!(until_let_go(&mut hold, 60, 0), Some(1 + LIMITS.hold_max_ticks));
+    }
+
+    #[test]
+    fn a_look_that_finds_somebody_back_does_not_count() {
+        let mut hold = Hold::default();
+        hold.admit(1, slots(60), 100, 40, &LIMITS);
+        let back = |tick: u32| if tick < 20 { 60 } else { 59 };
+
+        let released =
+            (2..1_000).find(|tick| !hold.admit(*tick, slots(back(*tick)), 100, 40, &LIMITS).is_empty());
+
+        assert_eq!(released, Some(1 + 4 * LIMITS.hold_look_ticks));
+    }
+}

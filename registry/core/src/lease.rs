@@ -157,3 +157,77 @@ impl Leases {
         found
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn target(port: u16) -> InstanceRef {
+        use landbridge_model::{Address, Cluster, InstanceKey, ServiceKey};
+        let (ip, cluster) = (Address::parse("10.0.0.1").unwrap(), Cluster::parse("").unwrap());
+        (ServiceKey::parse("", "", "orders").unwrap(), InstanceKey { ip, port, cluster })
+    }
+
+    fn times() -> Times {
+        Times::of(&Metadata::default(), &Limits::STANDARD)
+    }
+
+    #[test]
+    fn silence_first_makes_sick_after_15_s_then_lapses_after_30_s() {
+        let mut leases = Leases::new();
+        let slot = leases.open(target(1), times(), true, 0).unwrap();
+
+        let found: Vec<_> = (1..=31).map(|tick| leases.sweep(tick)).collect();
+
+        let sick: Vec<_> = found.iter().map(|found| found.sick.len()).collect();
+        assert_eq!((sick.iter().sum::<usize>(), sick[15]), (1, 1), "in the tick after 15 s");
+        assert!(found[29].lapsed.is_empty());
+        assert_eq!(found[30].lapsed, vec![slot]);
+    }
+
+    #[test]
+    fn a_beat_right_after_the_sweep_makes_a_sick_one_well() {
+        let mut leases = Leases::new();
+        let slot = leases.open(target(1), times(), true, 0).unwrap();
+        (1..=16).for_each(|tick| drop(leases.sweep(tick)));
+
+        leases.board().renew(slot);
+
+        assert_eq!(leases.sweep(17).well, vec![slot]);
+    }
+
+    #[test]
+    fn an_instance_registered_unhealthy_is_not_made_well_by_its_registration() {
+        let mut leases = Leases::new();
+        leases.sweep(1);
+        let slot = leases.open(target(1), times(), false, 1).unwrap();
+
+        assert!(leases.sweep(2).well.is_empty());
+        leases.board().renew(slot);
+        assert_eq!(leases.sweep(3).well, vec![slot]);
+    }
+
+    #[test]
+    fn metadata_overrides_the_times_and_broken_numbers_do_not() {
+        let pairs = [("preserved.heart.beat.timeout", "3000"), ("preserved.ip.delete.timeout", "soon")];
+        let metadata = Metadata::new(pairs.map(|(key, value)| (key.into(), value.into()))).unwrap();
+
+        let times = Times::of(&metadata, &Limits::STANDARD);
+
+        assert_eq!((times.interval_ms, times.unhealthy_ms, times.remove_ms), (5_000, 3_000, 30_000));
+        assert!(!times.legal());
+    }
+
+    #[test]
+    fn a_freed_slot_rests_before_it_is_somebody_elses() {
+        let mut leases = Leases::new();
+        let slot = leases.open(target(1), times(), true, 0).unwrap();
+        leases.close(slot, 5);
+
+        let soon = leases.open(target(2), times(), true, 5 + QUARANTINE_TICKS - 1).unwrap();
+        let later = leases.open(target(3), times(), true, 5 + QUARANTINE_TICKS).unwrap();
+
+        assert_ne!(soon, slot);
+        assert_eq!(later, slot);
+    }
+}

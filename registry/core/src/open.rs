@@ -98,3 +98,57 @@ fn roll(dice: &mut u64) -> u64 {
     z = (z ^ (z >> 27)).wrapping_mul(0x94D0_49BB_1331_11EB);
     z ^ (z >> 31)
 }
+
+#[cfg(test)]
+mod tests {
+    use landbridge_model::{Era, Region};
+
+    use super::*;
+
+    fn listed(index: u64, nonce: u64) -> (FeedId, DirectoryEntry) {
+        let region = Region::parse("east").unwrap();
+        let entry = DirectoryEntry { member: MemberId(1), address: "a:1".into(), nonce, need: 0 };
+        (FeedId::Member { region, era: Era(1), index }, entry)
+    }
+
+    fn nonce(command: Option<Command>) -> u64 {
+        let Some(Command::Open { nonce, .. }) = command else { panic!("expected an open, not {command:?}") };
+        nonce
+    }
+
+    #[test]
+    fn an_open_is_asked_for_again_with_the_same_nonce() {
+        let mut own = Own::new(MemberId(1), "a:1".into(), 7);
+        let first = nonce(own.ask(1, 2));
+
+        assert_eq!(own.ask(2, 2), None);
+        assert_eq!(nonce(own.ask(3, 2)), first);
+    }
+
+    #[test]
+    fn two_starts_never_share_a_nonce() {
+        let ask = |seed| nonce(Own::new(MemberId(1), "a:1".into(), seed).ask(1, 2));
+
+        assert_ne!(ask(7), ask(8));
+    }
+
+    #[test]
+    fn an_earlier_feed_of_the_same_member_is_not_taken_for_the_own() {
+        let mut own = Own::new(MemberId(1), "a:1".into(), 7);
+        own.ask(1, 2);
+
+        assert_eq!(own.read(&[listed(3, 12345)].into()), Turn::Same);
+        assert_eq!(own.feed(), None);
+    }
+
+    #[test]
+    fn a_closed_own_feed_is_followed_by_another_nonce() {
+        let mut own = Own::new(MemberId(1), "a:1".into(), 7);
+        let first = nonce(own.ask(1, 2));
+        let (feed, entry) = listed(3, first);
+        assert_eq!(own.read(&[(feed.clone(), entry)].into()), Turn::Opened(feed));
+
+        assert_eq!(own.read(&BTreeMap::new()), Turn::Lost);
+        assert_ne!(nonce(own.ask(1, 2)), first, "at once, and a fresh one");
+    }
+}

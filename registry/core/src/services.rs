@@ -190,3 +190,114 @@ impl State {
         if empty { forgotten } else { vacant }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const LIMITS: Limits = Limits::STANDARD;
+
+    fn key(service: &str) -> ServiceKey {
+        ServiceKey::parse("", "", service).unwrap()
+    }
+
+    fn looked(services: &mut Services, facts: Facts, ticks: std::ops::Range<u32>) -> Vec<bool> {
+        let shown = |services: &Services| services.remote_shown(&key("a"), Visibility::Failover);
+        ticks
+            .map(|tick| {
+                services.look(&key("a"), facts, tick, &LIMITS);
+                shown(services)
+            })
+            .collect()
+    }
+
+    const BOTH: Facts = Facts { ephemeral: 2, persistent: 0, healthy: 2, remote: 1, defined: false };
+    const SICK: Facts = Facts { healthy: 0, ..BOTH };
+
+    #[test]
+    fn remote_ones_appear_after_2_s_without_a_healthy_local_one_and_vanish_30_s_after() {
+        let mut services = Services::default();
+
+        assert_eq!(looked(&mut services, BOTH, 0..2), [false, false]);
+        assert_eq!(looked(&mut services, SICK, 2..6), [false, false, true, true]);
+        assert!(looked(&mut services, BOTH, 6..36).into_iter().all(|shown| shown));
+        assert_eq!(looked(&mut services, BOTH, 36..37), [false]);
+    }
+
+    #[test]
+    fn remote_ones_appear_at_once_where_no_healthy_local_one_ever_was() {
+        let mut services = Services::default();
+
+        assert_eq!(looked(&mut services, Facts { remote: 1, ..Facts::default() }, 0..1), [true]);
+    }
+
+    #[test]
+    fn a_short_dip_shows_no_remote_ones() {
+        let mut services = Services::default();
+        looked(&mut services, BOTH, 0..1);
+
+        assert_eq!(looked(&mut services, SICK, 1..3), [false, false]);
+        assert_eq!(looked(&mut services, BOTH, 3..4), [false]);
+        assert_eq!(looked(&mut services, SICK, 4..6), [false, false], "the wait starts anew");
+    }
+
+    #[test]
+    fn a_service_is_remembered_for_60_s_after_its_last_instance() {
+        let mut services = Services::default();
+        let full = Facts { ephemeral: 1, healthy: 1, ..Facts::default() };
+        services.look(&key("a"), full, 0, &LIMITS);
+
+        let there = |services: &mut Services, tick| {
+            services.look(&key("a"), Facts::default(), tick, &LIMITS);
+            services.state(&key("a")).map(|state| state.kind)
+        };
+
+        assert_eq!(there(&mut services, 1), Some(Some(Kind::Ephemeral)));
+        assert_eq!(there(&mut services, 60), Some(Some(Kind::Ephemeral)));
+        assert_eq!(there(&mut services, 61), None);
+        assert!(services.timed().is_empty());
+    }
+
+    #[test]
+    fn a_defined_service_takes_the_type_of_its_first_instance_again_after_60_s_without_any() {
+        let mut services = Services::default();
+        let defined = Facts { defined: true, ..Facts::default() };
+        let kind = |services: &mut Services, facts, tick| {
+            services.look(&key("a"), facts, tick, &LIMITS);
+            services.state(&key("a")).and_then(|state| state.kind)
+        };
+
+        assert_eq!(kind(&mut services, defined, 0), None);
+        assert_eq!(kind(&mut services, Facts { persistent: 1, ..defined }, 1), Some(Kind::Persistent));
+        assert_eq!(kind(&mut services, defined, 2), Some(Kind::Persistent));
+        assert_eq!(kind(&mut services, defined, 62), None);
+        assert_eq!(kind(&mut services, Facts { ephemeral: 1, ..defined }, 63), Some(Kind::Ephemeral));
+    }
+
+    #[test]
+    fn a_race_of_both_kinds_is_counted_once() {
+        let mut services = Services::default();
+        let both = Facts { ephemeral: 1, persistent: 1, ..Facts::default() };
+
+        services.look(&key("a"), both, 0, &LIMITS);
+        services.look(&key("a"), both, 1, &LIMITS);
+
+        assert_eq!(services.conflicts(), 1);
+        assert_eq!(services.state(&key("a")).and_then(|state| state.kind), Some(Kind::Persistent));
+    }
+
+    #[test]
+    fn a_namespace_lists_its_own_services_only() {
+        let mut services = Services::default();
+        let there = Facts { ephemeral: 1, ..Facts::default() };
+        for (namespace, group, service) in
+            [("a", "g", "x"), ("b", "-", "!"), ("b", "h", "y"), ("c", "g", "z")]
+        {
+            services.look(&ServiceKey::parse(namespace, group, service).unwrap(), there, 0, &LIMITS);
+        }
+
+        let of_b: Vec<_> = services.of(&Namespace::parse("b").unwrap()).map(ServiceKey::grouped).collect();
+
+        assert_eq!(of_b, ["-@@!", "h@@y"]);
+    }
+}

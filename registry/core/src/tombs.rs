@@ -49,3 +49,24 @@ impl Tombs {
         done
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn target() -> InstanceRef {
+        use landbridge_model::{Address, Cluster, InstanceKey, ServiceKey};
+        let (ip, cluster) = (Address::parse("10.0.0.1").unwrap(), Cluster::parse("").unwrap());
+        (ServiceKey::parse("", "", "orders").unwrap(), InstanceKey { ip, port: 1, cluster })
+    }
+
+    #[test]
+    fn a_tombstone_stays_while_it_hides_something_and_then_its_full_time() {
+        let mut tombs = Tombs::default();
+        tombs.raise(target(), 0);
+
+        let gone = (1..2_000).find(|tick| !tombs.sweep(*tick, 120, |_| *tick <= 1_000).is_empty());
+
+        assert_eq!(gone, Some(1_121));
+    }
+}

@@ -100,3 +100,84 @@ impl ServiceView {
         Selection { hosts, protected }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use landbridge_model::Address;
+
+    use super::*;
+
+    fn host(port: u16, cluster: &str, healthy: bool, enabled: bool) -> Host {
+        let key = InstanceKey {
+            ip: Address::parse("10.0.0.1").unwrap(),
+            port,
+            cluster: Cluster::parse(cluster).unwrap(),
+        };
+        let instance = Arc::new(Instance { healthy, enabled, ..Instance::plain(Metadata::default()) });
+        Host { key, instance, persistent: false, origin: None, unverified: false, stale: false, slot: None }
+    }
+
+    fn view(hosts: Vec<Host>, protect_threshold: f64) -> ServiceView {
+        let service = ServiceKey::parse("", "", "orders").unwrap();
+        let (metadata, kind) = (Metadata::default(), Some(Kind::Ephemeral));
+        let (revision, last_ref_ms, defined, shadowed) = (1, 1, false, 0);
+        ServiceView {
+            service,
+            revision,
+            last_ref_ms,
+            defined,
+            kind,
+            protect_threshold,
+            metadata,
+            hosts,
+            shadowed,
+        }
+    }
+
+    fn ports(selection: &Selection<'_>) -> Vec<u16> {
+        selection.hosts.iter().map(|host| host.key.port).collect()
+    }
+
+    #[test]
+    fn a_disabled_instance_is_hidden_and_an_unhealthy_one_is_not() {
+        let view =
+            view(vec![host(1, "", true, true), host(2, "", false, true), host(3, "", true, false)], 0.0);
+
+        assert_eq!(ports(&view.select(&Filter::default())), [1, 2]);
+        assert_eq!(ports(&view.select(&Filter { healthy_only: true, ..Filter::default() })), [1]);
+        assert!(view.host(&host(3, "", true, true).key).is_some(), "the catalog still knows it");
+    }
+
+    #[test]
+    fn clusters_select_their_own() {
+        let view =
+            view(vec![host(1, "a", true, true), host(2, "b", true, true), host(3, "c", true, true)], 0.0);
+        let clusters = ["a", "c"].map(|name| Cluster::parse(name).unwrap()).to_vec();
+
+        assert_eq!(ports(&view.select(&Filter { clusters, healthy_only: false })), [1, 3]);
+    }
+
+    #[test]
+    fn protection_counts_as_nacos_does_with_equal_reached_and_empty_not() {
+        let half = vec![host(1, "", true, true), host(2, "", false, true)];
+        let none = vec![host(1, "", false, true)];
+        let reached =
+            |hosts: Vec<Host>, threshold| view(hosts, threshold).select(&Filter::default()).protected;
+
+        assert!(reached(half.clone(), 0.5) && !reached(half, 0.49));
+        assert!(reached(none, 0.0), "the default protects when all are unhealthy");
+        assert!(!reached(vec![], 1.0));
+    }
+
+    #[test]
+    fn marks_and_revisions_alone_are_no_reason_to_push() {
+        let before = view(vec![host(1, "", true, true)], 0.0);
+        let mut after = before.clone();
+        after.revision += 1;
+        after.hosts[0].unverified = true;
+        assert!(after.answers_like(&before));
+
+        after.hosts[0].instance = host(1, "", false, true).instance;
+        assert!(!after.answers_like(&before));
+    }
+}

@@ -125,9 +125,6 @@ impl Member {
             Turn::Lost if self.drain.is_some() => self.depart(effects),
             Turn::Lost => {}
             Turn::Opened(feed) => {
-                if self.holder.own().is_some() {
-                    self.tell(now, landbridge_feed::Input::Ended, effects);
-                }
                 let records = self.claims.records().collect();
                 let begun = landbridge_feed::Input::Begun { feed: feed.clone(), records };
                 self.tell(now, begun, effects);

@@ -213,3 +213,6 @@ impl RaftState {
 fn put(key: RecordKey, record: Record) -> Vec<Change> {
     vec![Change { key, record: Some(record) }]
 }
+
+#[cfg(test)]
+mod tests;
