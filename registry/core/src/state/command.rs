@@ -36,7 +36,7 @@ pub enum Command {
         /// Where the proposer stood in every listed feed.
         cursor: BTreeMap<FeedId, u64>,
     },
-    /// Sets, or with none takes back, what may leave for a peer.
+    /// Sets, or with none takes back, what may leave for a peer; its `since` is set to the position of this command.
     SetPolicy {
         /// The peer.
         peer: Region,

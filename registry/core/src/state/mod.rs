@@ -8,8 +8,8 @@ mod command;
 use std::{collections::BTreeMap, sync::Arc};
 
 use landbridge_model::{
-    Change, DirectoryEntry, Era, FeedId, Instance, InstanceKey, Overlay, Position, Record, RecordKey, Region,
-    ServiceKey,
+    Change, DirectoryEntry, Era, ExportPolicy, FeedId, Instance, InstanceKey, Overlay, Position, Record,
+    RecordKey, Region, ServiceKey,
 };
 
 pub use command::{Command, Reply};
@@ -106,13 +106,7 @@ impl RaftState {
                 self.raise_needs(cursor, None, &mut changes);
                 (Reply::Done, changes)
             }
-            Command::SetPolicy { peer, policy } => {
-                let key = RecordKey::Policy(peer.clone());
-                match policy {
-                    Some(policy) => self.put_changed(key, Record::Policy(policy.clone())),
-                    None => self.take(key),
-                }
-            }
+            Command::SetPolicy { peer, policy } => self.set_policy(index, peer, policy.as_deref()),
             Command::Define { service, definition } => self
                 .put_changed(RecordKey::Definition(service.clone()), Record::Definition(definition.clone())),
             Command::Undefine { service } => self.take(RecordKey::Definition(service.clone())),
@@ -167,6 +161,19 @@ impl RaftState {
                 changes.push(Change { key, record: Some(Record::Directory(entry)) });
             }
         }
+    }
+
+    /// A policy taken back becomes one that lets nothing out: its peers must see a newer view, not an older one.
+    fn set_policy(&self, index: u64, peer: &Region, policy: Option<&ExportPolicy>) -> (Reply, Vec<Change>) {
+        let key = RecordKey::Policy(peer.clone());
+        let ExportPolicy { allow, deny, .. } = policy.cloned().unwrap_or_default();
+        if let Some(Record::Policy(before)) = self.records.get(&key)
+            && (&before.allow, &before.deny) == (&allow, &deny)
+        {
+            return (Reply::Done, Vec::new());
+        }
+        let since = Position { seq: index, ..self.position };
+        (Reply::Done, put(key, Record::Policy(Arc::new(ExportPolicy { since, allow, deny }))))
     }
 
     fn flip(&self, flips: &[(ServiceKey, InstanceKey, bool)]) -> Vec<Change> {

@@ -180,21 +180,38 @@ fn edits_add_up_until_they_are_cleared() {
 }
 
 #[test]
-fn definitions_and_policies_come_and_go() {
+fn definitions_come_and_go() {
     let mut state = founded();
     let (service, _) = target();
     let definition = Arc::new(Definition { protect_threshold: 0.5, metadata: Metadata::default() });
-    let policy = ExportPolicy { allow: vec![KeyGlob::parse("public/*/*").unwrap()], deny: vec![] };
-    let (west, policy) = (Region::parse("west").unwrap(), Some(Arc::new(policy)));
 
     state.apply(2, &Command::Define { service: service.clone(), definition });
-    state.apply(3, &Command::SetPolicy { peer: west.clone(), policy });
-    assert_eq!(state.records().len(), 2);
+    assert_eq!(state.records().len(), 1);
 
-    state.apply(4, &Command::Undefine { service: service.clone() });
-    state.apply(5, &Command::SetPolicy { peer: west, policy: None });
+    state.apply(3, &Command::Undefine { service: service.clone() });
     assert_eq!(state.records().len(), 0);
-    assert_eq!(state.apply(6, &Command::Undefine { service }).0, Reply::NotFound);
+    assert_eq!(state.apply(4, &Command::Undefine { service }).0, Reply::NotFound);
+}
+
+#[test]
+fn every_change_of_a_policy_makes_a_newer_view_also_its_end() {
+    let mut state = founded();
+    let west = Region::parse("west").unwrap();
+    let mut set = |index, policy: Option<&str>| {
+        let allow = |glob| vec![KeyGlob::parse(glob).unwrap()];
+        let policy = policy.map(|glob| ExportPolicy { allow: allow(glob), ..ExportPolicy::default() });
+        let command = Command::SetPolicy { peer: west.clone(), policy: policy.map(Arc::new) };
+        let changes = state.apply(index, &command).1;
+        changes.first().map(|change| {
+            let Some(Record::Policy(policy)) = &change.record else { panic!("expected a policy") };
+            (policy.since.seq, policy.allow.len())
+        })
+    };
+
+    assert_eq!(set(2, Some("public/*/*")), Some((2, 1)));
+    assert_eq!(set(3, Some("public/*/*")), None, "the same again is none");
+    assert_eq!(set(4, Some("*/*/*")), Some((4, 1)));
+    assert_eq!(set(5, None), Some((5, 0)));
 }
 
 #[test]
