@@ -3,8 +3,16 @@
 //! Invariant: a gateway that has once had a table serves from one, whatever the registries do (follower and keepsake).
 //! Invariant: no type of a wire or of the replication machine is needed to use this crate.
 
-pub mod admin;
 pub mod table;
 
+pub mod follower;
+mod join;
+mod keepsake;
+
+pub mod admin;
+
+mod metrics;
+
 pub use admin::{Admin, AdminError};
+pub use follower::{Carrying, FollowConfig, Follower, Holding, Target, TargetState};
 pub use table::{Endpoint, RegionView, Standing, Table};

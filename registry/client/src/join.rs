@@ -1,0 +1,148 @@
+//! Makes a gateway's table from what a holder shows, filled up from the keepsake where the holder is not complete yet.
+//!
+//! Invariant: a region's remembered endpoints go only when the holder has all of that region that is listed.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use landbridge_feed::{Holder, Shown};
+use landbridge_model::{InstanceKey, Region, ServiceKey};
+
+use crate::table::{Endpoint, RegionView, Standing, Table};
+
+/// A table in the making.
+pub(crate) struct Join {
+    own: Region,
+    /// What the keepsake says of regions that the holder does not have completely.
+    remembered: BTreeMap<Region, Remembered>,
+    table: Table,
+    touched: BTreeSet<ServiceKey>,
+}
+
+struct Remembered {
+    view: RegionView,
+    services: BTreeMap<ServiceKey, Vec<Endpoint>>,
+}
+
+impl Join {
+    /// Starts from what the keepsake holds.
+    pub fn new(own: Region, keepsake: Table) -> Self {
+        let mut remembered: BTreeMap<Region, Remembered> = keepsake
+            .regions
+            .iter()
+            .map(|(region, view)| (region.clone(), Remembered { view: *view, services: BTreeMap::new() }))
+            .collect();
+        for (service, endpoints) in &keepsake.services {
+            for endpoint in endpoints.iter() {
+                if let Some(region) = remembered.get_mut(&endpoint.origin) {
+                    region.services.entry(service.clone()).or_default().push(endpoint.clone());
+                }
+            }
+        }
+        Self { own, remembered, table: keepsake, touched: BTreeSet::new() }
+    }
+
+    /// The table as it stands.
+    pub fn table(&self) -> &Table {
+        &self.table
+    }
+
+    /// Whether anything waits to be made anew.
+    pub fn is_touched(&self) -> bool {
+        !self.touched.is_empty()
+    }
+
+    /// A service of some region may show something else.
+    pub fn touch(&mut self, service: ServiceKey) {
+        self.touched.insert(service);
+    }
+
+    /// All that is known of a region may show something else.
+    pub fn touch_region(&mut self, holder: &Holder, region: &Region) {
+        self.touched.extend(holder.services(region).cloned());
+        if let Some(remembered) = self.remembered.get(region) {
+            self.touched.extend(remembered.services.keys().cloned());
+        }
+    }
+
+    /// Lets go of the keepsake of regions that the holder has completely.
+    pub fn settle(&mut self, holder: &Holder) {
+        let complete: Vec<Region> =
+            self.remembered.keys().filter(|region| is_complete(holder, region)).cloned().collect();
+        for region in complete {
+            self.touch_region(holder, &region);
+            self.remembered.remove(&region);
+        }
+    }
+
+    /// Makes the touched services anew; `refresh_regions` comes first.
+    pub fn rebuild(&mut self, holder: &Holder) {
+        for service in std::mem::take(&mut self.touched) {
+            let endpoints = self.endpoints(holder, &service);
+            if endpoints.is_empty() {
+                self.table.services.remove(&service);
+            } else {
+                self.table.services.insert(service, endpoints.into());
+            }
+        }
+    }
+
+    /// Looks at the regions again; tells whether any stands differently, apart from its age.
+    pub fn refresh_regions(&mut self, holder: &Holder) -> bool {
+        let mut regions: BTreeMap<Region, RegionView> =
+            self.remembered.iter().map(|(region, remembered)| (region.clone(), remembered.view)).collect();
+        for region in holder.regions() {
+            if let Some(status) = holder.status(region) {
+                let remembered = self.remembered.contains_key(region);
+                let view = RegionView { standing: status.standing, age_ms: status.age_ms, remembered };
+                regions.insert(region.clone(), view);
+            }
+        }
+        let standings = |regions: &BTreeMap<Region, RegionView>| -> Vec<(Region, Standing, bool)> {
+            regions.iter().map(|(name, view)| (name.clone(), view.standing, view.remembered)).collect()
+        };
+        let differs = standings(&self.table.regions) != standings(&regions);
+        self.table.regions = regions;
+        differs
+    }
+
+    fn endpoints(&self, holder: &Holder, service: &ServiceKey) -> Vec<Endpoint> {
+        let mut endpoints = Vec::new();
+        for (region, view) in &self.table.regions {
+            // The own region is never called stale: with its registry silent, nothing else is fresher.
+            let stale = *region != self.own && view.standing == Standing::Frozen;
+            let mut here: BTreeMap<InstanceKey, Endpoint> = BTreeMap::new();
+            let remembered = self.remembered.get(region).and_then(|known| known.services.get(service));
+            here.extend(remembered.into_iter().flatten().map(|endpoint| (endpoint.key(), endpoint.clone())));
+            let shown = holder.shown(region, service).into_iter();
+            here.extend(shown.map(|shown| (shown.key.clone(), endpoint(region, shown, stale))));
+            endpoints.extend(here.into_values());
+        }
+        endpoints
+    }
+}
+
+fn endpoint(region: &Region, shown: Shown, stale: bool) -> Endpoint {
+    Endpoint {
+        zone: shown.instance.zone(),
+        ip: shown.key.ip,
+        port: shown.key.port,
+        cluster: shown.key.cluster,
+        origin: region.clone(),
+        weight: shown.instance.weight,
+        healthy: shown.instance.healthy,
+        enabled: shown.instance.enabled,
+        unverified: shown.unverified,
+        stale,
+        metadata: shown.instance.metadata.clone(),
+    }
+}
+
+/// Whether the holder has a copy of every listed feed of a region, each at least where its directory needs it.
+fn is_complete(holder: &Holder, region: &Region) -> bool {
+    let listed = holder.directory(region);
+    holder.status(region).is_some()
+        && !holder.settling(region)
+        && listed.iter().all(|(feed, entry)| {
+            holder.copy(feed).is_some_and(|copy| copy.position().seq >= entry.need.max(1))
+        })
+}
