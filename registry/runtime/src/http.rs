@@ -5,6 +5,7 @@
 
 mod conversation;
 mod door;
+mod head;
 mod limits;
 mod pace;
 mod strict;

@@ -132,7 +132,7 @@ impl Conversation {
     {
         let version = request.version();
         let open = self.pace.open_request(version == Version::HTTP_2);
-        if let Err(ambiguity) = strict::check(&request, &self.limits) {
+        if let Err(ambiguity) = strict::check(&request, self.pace.is_muddled(), &self.limits) {
             self.count_refused(ambiguity.reason());
             return Ok(refusal(version, ambiguity.status(), ambiguity.sentence(), open));
         }

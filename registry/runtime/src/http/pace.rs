@@ -14,6 +14,7 @@ use std::task::{Context, Poll};
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 
 use super::door::Seat;
+use super::head::Head;
 use super::limits::HttpLimits;
 use crate::clock::Clock;
 
@@ -32,6 +33,10 @@ pub(super) struct Pace {
     head_since: AtomicU64,
     /// Since when the peer takes no byte.
     blocked_since: AtomicU64,
+    /// How many requests came so far.
+    requests: AtomicU64,
+    /// Whether the head that came last can be read in two ways.
+    is_muddled: AtomicBool,
     /// HTTP/2 sends frames without requests, so bytes say nothing about heads.
     is_http2: AtomicBool,
 }
@@ -57,6 +62,8 @@ impl Pace {
             idle_since: AtomicU64::new(NEVER),
             head_since: AtomicU64::new(clock.now()),
             blocked_since: AtomicU64::new(NEVER),
+            requests: AtomicU64::new(0),
+            is_muddled: AtomicBool::new(false),
             is_http2: AtomicBool::new(false),
         }
     }
@@ -64,6 +71,7 @@ impl Pace {
     /// A request came; it counts until the guard is dropped.
     pub(super) fn open_request(self: &Arc<Self>, is_http2: bool) -> OpenRequest {
         self.open.fetch_add(1, Ordering::Relaxed);
+        self.requests.fetch_add(1, Ordering::Relaxed);
         self.head_since.store(NEVER, Ordering::Relaxed);
         if is_http2 {
             self.is_http2.store(true, Ordering::Relaxed);
@@ -71,6 +79,12 @@ impl Pace {
         OpenRequest(Arc::clone(self))
     }
 
+    /// Whether the head of the request that just came can be read in two ways.
+    pub(super) fn is_muddled(&self) -> bool {
+        self.is_muddled.load(Ordering::Relaxed)
+    }
+
+    /// What becomes of the connection at this moment.
     pub(super) fn judge(&self, limits: &HttpLimits) -> Verdict {
         let now = self.clock.now();
         let after = |since: &AtomicU64, span: u64| since.load(Ordering::Relaxed).saturating_add(span);
@@ -93,11 +107,13 @@ impl Pace {
         Verdict::GoOnUntil(stalled.min(slow).min(idle).min(now + limits.header_read_timeout_ms))
     }
 
-    fn note_read(&self, bytes: &[u8]) {
+    fn note_read(&self, bytes: &[u8], reading: &mut Reading) {
         if bytes.is_empty() || self.open.load(Ordering::Relaxed) > 0 || self.is_http2.load(Ordering::Relaxed)
         {
             return;
         }
+        reading.read(bytes, self.requests.load(Ordering::Relaxed));
+        self.is_muddled.store(reading.head.is_muddled(), Ordering::Relaxed);
         let now = self.clock.now();
         // Fails when a head has already begun: its time runs from its first byte.
         let _ = self.head_since.compare_exchange(NEVER, now, Ordering::Relaxed, Ordering::Relaxed);
@@ -113,6 +129,22 @@ impl Pace {
                 let _ = self.blocked_since.compare_exchange(NEVER, now, Ordering::Relaxed, Ordering::Relaxed);
             }
         }
+    }
+}
+
+/// The head being read, and how many requests came before it.
+#[derive(Debug, Default)]
+struct Reading {
+    head: Head,
+    requests_before: u64,
+}
+
+impl Reading {
+    fn read(&mut self, bytes: &[u8], requests: u64) {
+        if requests != self.requests_before {
+            *self = Self { head: Head::default(), requests_before: requests };
+        }
+        self.head.read(bytes);
     }
 }
 
@@ -133,12 +165,13 @@ impl Drop for OpenRequest {
 pub(super) struct Watched<Io> {
     io: Io,
     pace: Arc<Pace>,
+    reading: Reading,
     _seat: Seat,
 }
 
 impl<Io> Watched<Io> {
     pub(super) fn new(io: Io, pace: Arc<Pace>, seat: Seat) -> Self {
-        Self { io, pace, _seat: seat }
+        Self { io, pace, reading: Reading::default(), _seat: seat }
     }
 }
 
@@ -151,7 +184,7 @@ impl<Io: AsyncRead + Unpin> AsyncRead for Watched<Io> {
         let this = self.get_mut();
         let before = buffer.filled().len();
         let polled = Pin::new(&mut this.io).poll_read(cx, buffer);
-        this.pace.note_read(&buffer.filled()[before..]);
+        this.pace.note_read(&buffer.filled()[before..], &mut this.reading);
         polled
     }
 }
@@ -232,9 +265,9 @@ mod tests {
         drop(pace.open_request(false));
         pass(2_000).await;
 
-        pace.note_read(b"G");
+        pace.note_read(b"G", &mut Reading::default());
         pass(900).await;
-        pace.note_read(b"E");
+        pace.note_read(b"E", &mut Reading::default());
         pass(100).await;
 
         assert_eq!(pace.judge(&LIMITS), Verdict::SlowHead);
@@ -260,7 +293,7 @@ mod tests {
         let pace = pace();
         drop(pace.open_request(true));
 
-        pace.note_read(b"ping");
+        pace.note_read(b"ping", &mut Reading::default());
         pass(2_000).await;
 
         assert_eq!(pace.judge(&LIMITS), Verdict::GoOnUntil(3_000));

@@ -1,7 +1,7 @@
 //! Refuses requests that two readers could understand differently.
 //!
-//! hyper has already refused what is no HTTP at all, and re-reads nothing: of `Content-Length` beside
-//! `Transfer-Encoding` it keeps only the latter, so what passes here has one meaning.
+//! hyper has already refused what is no HTTP at all, but forgives some things and leaves no trace of them; those are
+//! noticed while the bytes come in (`head.rs`), and refused here with the rest.
 
 use http::header::{CONTENT_LENGTH, HOST, TRANSFER_ENCODING};
 use http::{HeaderMap, Method, Request, StatusCode, Version};
@@ -17,7 +17,7 @@ pub(super) enum Ambiguity {
     Headers,
     /// Not exactly one host, or a host beside a different authority.
     Host,
-    /// Something else than one `chunked`, or a length beside it.
+    /// A muddled head, a transfer encoding other than one `chunked`, or a length beside it.
     Framing,
     /// A control character in the path, plain or escaped.
     Path,
@@ -41,7 +41,7 @@ impl Ambiguity {
             Self::Method => "this method is not served here\n",
             Self::Headers => "too many headers\n",
             Self::Host => "the host must be given once, and agree with the request line\n",
-            Self::Framing => "the length of the body must be given once\n",
+            Self::Framing => "the head must have clean lines and give the length of the body once\n",
             Self::Path => "the path holds a control character\n",
             Self::Body => "the body is too long\n",
         }
@@ -61,7 +61,7 @@ impl Ambiguity {
 }
 
 /// Checks a request before anybody acts on it.
-pub(super) fn check<B>(request: &Request<B>, limits: &HttpLimits) -> Result<(), Ambiguity> {
+pub(super) fn check<B>(request: &Request<B>, is_muddled: bool, limits: &HttpLimits) -> Result<(), Ambiguity> {
     let headers = request.headers();
     if matches!(*request.method(), Method::CONNECT | Method::TRACE) {
         return Err(Ambiguity::Method);
@@ -72,7 +72,7 @@ pub(super) fn check<B>(request: &Request<B>, limits: &HttpLimits) -> Result<(), 
     if !host_is_clear(request) {
         return Err(Ambiguity::Host);
     }
-    if !framing_is_clear(headers) {
+    if is_muddled || !framing_is_clear(headers) {
         return Err(Ambiguity::Framing);
     }
     if has_control(request.uri().path()) {
@@ -140,7 +140,7 @@ mod tests {
         for (name, value) in headers {
             request = request.header(*name, *value);
         }
-        check(&request.body(()).unwrap(), &LIMITS)
+        check(&request.body(()).unwrap(), false, &LIMITS)
     }
 
     fn over_http1(target: &str, headers: &[(&str, &str)]) -> Result<(), Ambiguity> {
@@ -202,7 +202,7 @@ mod tests {
     fn tunnels_and_traces_are_refused() {
         for method in [Method::CONNECT, Method::TRACE] {
             let request = Request::builder().method(method).uri("/").header("host", "a").body(()).unwrap();
-            assert_eq!(check(&request, &LIMITS), Err(Ambiguity::Method));
+            assert_eq!(check(&request, false, &LIMITS), Err(Ambiguity::Method));
         }
     }
 }

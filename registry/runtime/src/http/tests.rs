@@ -227,10 +227,28 @@ async fn ambiguous_requests_get_400_and_the_connection_is_closed() {
         "POST /echo HTTP/1.1\r\nhost: a\r\ntransfer-encoding: gzip, chunked\r\n\r\n0\r\n\r\n",
         "POST /echo HTTP/1.1\r\nhost: a\r\ncontent-length: 1\r\ncontent-length: 2\r\n\r\nxx",
         "GET / HTTP/1.1\r\nhost: a\r\nb : c\r\n\r\n",
+        "GET / HTTP/1.1\r\nhost: a\nb: c\r\n\r\n",
+        "GET / HTTP/1.1\r\nhost: a\r\nb: c\r\n d\r\n\r\n",
+        "POST /echo HTTP/1.1\r\nhost: a\r\ncontent-length: 4\r\ntransfer-encoding: chunked\r\n\r\n0\r\n\r\n",
+        "POST /echo HTTP/1.1\r\nhost: a\r\ncontent-length: 2\r\ncontent-length: 2\r\n\r\nxx",
     ] {
         let heard = port.say(ambiguous).await;
         assert!(heard.starts_with("HTTP/1.1 400"), "{ambiguous:?} got {heard:?}");
     }
+}
+
+#[tokio::test]
+async fn a_muddled_head_is_noticed_on_a_connection_that_was_clear_before() {
+    let port = Port::open(LIMITS);
+    let mut stream = port.dial().await;
+    for _ in 0..3 {
+        stream.write_all(b"POST /echo HTTP/1.1\r\nhost: a\r\ncontent-length: 1\r\n\r\nx").await.unwrap();
+        until(&mut stream, "\r\n\r\nx").await;
+    }
+
+    stream.write_all(b"GET / HTTP/1.1\nhost: a\r\n\r\n").await.unwrap();
+
+    assert!(rest(&mut stream).await.starts_with("HTTP/1.1 400"));
 }
 
 #[tokio::test]
