@@ -85,6 +85,14 @@ impl Body {
         self.digests.0[at] = digest;
     }
 
+    /// Changes a record as faulty memory would: the digests know nothing of it.
+    #[cfg(test)]
+    pub fn corrupt(&mut self, key: &RecordKey, record: Record) {
+        if let Some(held) = &mut self.buckets[digest::bucket_of(key)] {
+            Arc::make_mut(held).insert(key.clone(), record);
+        }
+    }
+
     /// Sums the digests up again from what is really held, in case the two have come apart.
     pub fn recount(&mut self) {
         self.digests = summed(self.records());

@@ -95,6 +95,11 @@ impl Holder {
         self.settle(effects);
     }
 
+    /// The feeds that a stream's peer asks for.
+    pub fn wants_on(&self, stream: StreamId) -> Vec<FeedId> {
+        self.streams.get(&stream).into_iter().flat_map(|held| held.supplier.wants().cloned()).collect()
+    }
+
     fn tick(&mut self, unix_ms: u64) {
         self.wall = (unix_ms, self.now);
         self.holdings.tick();
@@ -111,10 +116,7 @@ impl Holder {
         }
         self.choice.tick(&self.holdings);
         self.unsettled = true;
-        let streams: Vec<_> = self.streams.keys().copied().collect();
-        for stream in streams {
-            self.tell_beats(stream);
-        }
+        self.tell_all();
     }
 
     fn open(&mut self, stream: StreamId, peer: Peer) {
@@ -299,6 +301,13 @@ impl Holder {
         self.holdings.swap(&feed, view, position, body_of(records));
     }
 
+    fn tell_all(&mut self) {
+        let streams: Vec<_> = self.streams.keys().copied().collect();
+        for stream in streams {
+            self.tell_beats(stream);
+        }
+    }
+
     /// Tells a peer the newest heartbeats of what this holder may supply it with, its own and relayed ones (R20).
     fn tell_beats(&mut self, id: StreamId) {
         let Some(stream) = self.streams.get_mut(&id) else { return };
@@ -342,6 +351,9 @@ impl Holder {
             }
         }
         let news = mem::take(&mut self.holdings.news);
+        if news.arrived {
+            self.tell_all();
+        }
         self.alert(&news.moved);
         self.produce();
         effects.extend(self.refused.drain(..).map(|(stream, why)| Effect::Refuse { stream, why }));

@@ -48,6 +48,8 @@ pub(crate) struct News {
     pub moved: BTreeSet<FeedId>,
     pub touched: BTreeSet<(Region, ServiceKey)>,
     pub directories: BTreeSet<Region>,
+    /// Whether a region is held from this step on.
+    pub arrived: bool,
     pub dropped: Vec<FeedId>,
     pub doubted: Vec<FeedId>,
     pub standings: Vec<(Region, Standing)>,
@@ -117,6 +119,7 @@ impl Holdings {
             next.succeed(old);
             old.body.clone()
         });
+        self.news.arrived |= feed.is_raft() && old.is_none();
         let (old, new) = (old.unwrap_or(nothing), next.body.clone());
         let id = Arc::clone(next.id());
         self.copies.insert(feed.clone(), next);

@@ -141,15 +141,13 @@ impl World {
         let mut effects = Vec::new();
         let holder = self.holders.get_mut(name).unwrap();
         holder.step(Moment(self.now), input, &mut effects);
+        let mut sent = Vec::new();
         for effect in effects {
             match effect {
                 Effect::Send { stream, message } => {
-                    let bytes = message.weight_bytes();
+                    sent.push((stream, message.weight_bytes()));
                     if let Some((_, queue)) = self.streams.get_mut(&(stream, name)) {
                         queue.push_back(message);
-                    }
-                    if self.drains {
-                        self.give(name, Input::Drained { stream, bytes });
                     }
                 }
                 other => {
@@ -159,6 +157,10 @@ impl World {
                     self.effects.push((name, other));
                 }
             }
+        }
+        let drains = self.drains;
+        for (stream, bytes) in sent.into_iter().filter(|_| drains) {
+            self.give(name, Input::Drained { stream, bytes });
         }
     }
 
@@ -243,5 +245,16 @@ impl World {
     /// The messages on their way from `from` on a stream.
     pub fn queued(&self, stream: StreamId, from: &'static str) -> Vec<Message> {
         self.streams.get(&(stream, from)).map_or_else(Vec::new, |(_, queue)| queue.iter().cloned().collect())
+    }
+
+    /// The feeds that are asked for on a stream, as its supplier knows.
+    pub fn wanted(&self, stream: StreamId) -> Vec<FeedId> {
+        let both = self.holders.values().flat_map(|holder| holder.wants_on(stream));
+        both.collect()
+    }
+
+    /// From here on nothing that `from` says on a stream arrives.
+    pub fn mute(&mut self, stream: StreamId, from: &'static str) {
+        self.streams.remove(&(stream, from));
     }
 }
