@@ -1,0 +1,147 @@
+//! Turns the config page into settings that can no longer be wrong, or tells every mistake at once.
+
+mod cidr;
+mod page;
+mod read;
+
+#[cfg(test)]
+mod tests;
+
+use std::{collections::BTreeSet, net::SocketAddr, path::Path};
+
+use ecow::EcoString;
+use http::{Method, StatusCode};
+use landbridge_gateway_core::{
+    BudgetRules, Caller, Costs, EndpointSpec, GuardRules, Name, PickRules, RouteTable,
+};
+use landbridge_runtime::log::LogConfig;
+
+pub use cidr::Cidr;
+pub use page::{Admin, Connections, LimitBy, ListenerTls, Registry, Upstream};
+
+/// The page under every page: all defaults, with their reasons.
+pub const DEFAULTS: &str = include_str!("../../../configs/gateway.toml");
+
+/// Everything a gateway is told.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// Where it stands.
+    pub home: Caller,
+    /// What it calls itself in `via`.
+    pub name: EcoString,
+    /// Runtimes, at least 1.
+    pub threads: usize,
+    /// Where operators ask.
+    pub admin: Admin,
+    /// The registry to follow.
+    pub registry: Option<Registry>,
+    /// Where calls come in.
+    pub listeners: Vec<Listener>,
+    /// What client connections may cost.
+    pub connections: Connections,
+    /// What can be changed while it runs.
+    pub live: Live,
+    /// What is logged.
+    pub log: LogConfig,
+}
+
+/// One port for calls.
+#[derive(Clone, Debug)]
+pub struct Listener {
+    /// Its name in logs and metrics.
+    pub name: EcoString,
+    /// Its address.
+    pub listen: SocketAddr,
+    /// The certificate it shows; without one it speaks plain HTTP.
+    pub tls: Option<ListenerTls>,
+}
+
+/// What a reload may change: everything that is not a port, a thread or a registry.
+#[derive(Clone, Debug)]
+pub struct Live {
+    /// The routes of each listener, in the listeners' order.
+    pub routes: Vec<RouteTable>,
+    /// The configured services.
+    pub statics: Vec<(Name, Vec<EndpointSpec>)>,
+    /// The price of regions.
+    pub costs: Costs,
+    /// What a shrinking table does.
+    pub guard: GuardRules,
+    /// What each call is treated by.
+    pub settings: Settings,
+}
+
+/// What each call is treated by.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// How endpoints are chosen.
+    pub pick: PickRules,
+    /// What connections to endpoints may cost.
+    pub upstream: Upstream,
+    /// To the first byte of the answer, all tries together.
+    pub overall_ms: u64,
+    /// The same for one try.
+    pub try_ms: u64,
+    /// How failures are tried again.
+    pub retries: Retries,
+    /// Calls in flight in all.
+    pub in_flight_max: u32,
+    /// Keys one limit keeps apart.
+    pub limiter_keys_max: usize,
+    /// Caller regions kept apart.
+    pub caller_regions_max: usize,
+    /// Who may say for whom a call is.
+    pub trusted: Vec<Cidr>,
+    /// Rates.
+    pub limits: Vec<Limit>,
+    /// Adds the endpoint's place to answers.
+    pub show_place: bool,
+    /// Headers a request may have.
+    pub headers_max: usize,
+}
+
+/// How failures are tried again.
+#[derive(Clone, Debug)]
+pub struct Retries {
+    /// Calls that may be repeated after bytes were sent.
+    pub methods: Vec<Method>,
+    /// Answers that count as a failure.
+    pub statuses: Vec<StatusCode>,
+    /// The most tries.
+    pub tries_max: u32,
+    /// The longest body that can be repeated.
+    pub body_bytes_max: usize,
+    /// How repeats are earned.
+    pub budget: BudgetRules,
+    /// Before the same endpoint is tried again.
+    pub pause_ms: u64,
+}
+
+/// A rate that calls may not exceed.
+#[derive(Clone, Debug)]
+pub struct Limit {
+    /// What is counted together.
+    pub by: LimitBy,
+    /// Only these; `None` for all.
+    pub services: Option<BTreeSet<Name>>,
+    /// The rate, at least 1.
+    pub requests_per_second: u32,
+    /// What may come at once, at least 1.
+    pub burst: u32,
+}
+
+impl Config {
+    /// Reads a page over the defaults, or tells everything that is wrong with it at once.
+    pub fn read(text: &str) -> Result<Self, Vec<String>> {
+        read::from_text(text)
+    }
+
+    /// Reads a file under the environment and the command line's `key=value` pairs, all over the defaults.
+    pub fn load(
+        file: Option<&Path>,
+        environment: &[(String, String)],
+        sets: &[String],
+    ) -> Result<Self, Vec<String>> {
+        read::from_layers(DEFAULTS, file, environment, sets)
+    }
+}

@@ -1,0 +1,237 @@
+//! The config page as written: every key, its unit in its name, unknown keys refused.
+
+use std::{collections::BTreeMap, net::SocketAddr, path::PathBuf};
+
+use landbridge_runtime::{log::LogConfig, tls::TlsFiles};
+use serde::Deserialize;
+
+/// The whole page.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Page {
+    pub(super) region: String,
+    pub(super) zone: String,
+    pub(super) name: Option<String>,
+    pub(super) threads: usize,
+    pub(super) admin: Admin,
+    pub(super) registry: Option<Registry>,
+    #[serde(default)]
+    pub(super) listeners: Vec<Listener>,
+    #[serde(default)]
+    pub(super) statics: Vec<Static>,
+    pub(super) connections: Connections,
+    pub(super) upstream: Upstream,
+    pub(super) timeouts: Timeouts,
+    pub(super) retries: Retries,
+    pub(super) health: Health,
+    pub(super) ladder: Ladder,
+    pub(super) protection: Protection,
+    pub(super) admission: Admission,
+    #[serde(default)]
+    pub(super) limits: Vec<Limit>,
+    pub(super) answers: Answers,
+    pub(super) log: LogConfig,
+}
+
+/// Where operators ask.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Admin {
+    /// The address to listen on.
+    pub listen: SocketAddr,
+    /// What callers of `/landbridge/v1` must show, if anything.
+    pub token: Option<String>,
+}
+
+/// The registry to follow.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Registry {
+    /// Members' feed addresses, any of them.
+    pub addresses: Vec<String>,
+    /// Where the last table is kept.
+    pub keepsake: PathBuf,
+    /// Who this gateway is.
+    pub tls: TlsFiles,
+}
+
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Listener {
+    pub(super) name: String,
+    pub(super) listen: SocketAddr,
+    pub(super) host_suffix: Option<String>,
+    #[serde(default)]
+    pub(super) by_path: bool,
+    #[serde(default)]
+    pub(super) by_header: bool,
+    pub(super) tls: Option<ListenerTls>,
+    #[serde(default)]
+    pub(super) routes: Vec<Route>,
+}
+
+/// The certificate a listener shows to its callers.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct ListenerTls {
+    /// The certificate, followed by its intermediates.
+    pub certificate: PathBuf,
+    /// Its private key.
+    pub key: PathBuf,
+}
+
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Route {
+    pub(super) id: String,
+    #[serde(default)]
+    pub(super) hosts: Vec<String>,
+    pub(super) path_prefix: Option<String>,
+    #[serde(default)]
+    pub(super) headers: BTreeMap<String, String>,
+    pub(super) service: Option<String>,
+    #[serde(rename = "static")]
+    pub(super) fixed: Option<String>,
+    pub(super) rewrite_prefix: Option<String>,
+    pub(super) timeout_ms: Option<u64>,
+    pub(super) try_timeout_ms: Option<u64>,
+    pub(super) tries_max: Option<u32>,
+}
+
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Static {
+    pub(super) name: String,
+    pub(super) endpoints: Vec<StaticEndpoint>,
+}
+
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct StaticEndpoint {
+    pub(super) address: String,
+    pub(super) port: u16,
+    pub(super) region: String,
+    pub(super) zone: Option<String>,
+    pub(super) weight: Option<f64>,
+}
+
+/// What client connections may cost.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Connections {
+    /// Client connections in all; further ones wait in the kernel's backlog.
+    pub open_max: usize,
+    /// A begun request head must be complete by then.
+    pub header_timeout_ms: u64,
+    /// A client connection without a request is closed.
+    pub idle_timeout_ms: u64,
+    /// A call that moves no byte in either direction for so long is given up.
+    pub stream_idle_timeout_ms: u64,
+    /// A body that trickles slower than this is cut off.
+    pub body_rate_min_bytes_per_second: u64,
+    /// A longer request head gets 431.
+    pub header_bytes_max: usize,
+    /// More headers get 431.
+    pub headers_max: usize,
+    /// HTTP/2 streams at once on one connection.
+    pub streams_max: u32,
+    /// Streams opened and reset at once; more end the connection.
+    pub pending_resets_max: usize,
+    /// On shutdown, calls in flight get so long to end.
+    pub drain_ms: u64,
+}
+
+/// What connections to endpoints may cost.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Upstream {
+    /// The longest wait for a connection.
+    pub connect_timeout_ms: u64,
+    /// An unused connection is closed after this.
+    pub idle_timeout_ms: u64,
+    /// Unused connections kept per endpoint and thread; more are closed after use.
+    pub idle_per_endpoint_max: usize,
+}
+
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Timeouts {
+    pub(super) overall_ms: u64,
+    pub(super) try_ms: u64,
+}
+
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Retries {
+    pub(super) methods: Vec<String>,
+    pub(super) statuses: Vec<u16>,
+    pub(super) tries_max: u32,
+    pub(super) body_bytes_max: usize,
+    pub(super) budget_percent: u32,
+    pub(super) budget_per_second: u32,
+    pub(super) budget_burst: u32,
+    pub(super) pause_ms: u64,
+}
+
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Health {
+    pub(super) failures_max: u32,
+    pub(super) eject_ms: u64,
+    pub(super) eject_max_ms: u64,
+    pub(super) failure_penalty_ms: u32,
+    pub(super) latency_decay_ms: u32,
+}
+
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Ladder {
+    pub(super) over_provision: f64,
+    pub(super) panic_share: f64,
+    pub(super) costs: BTreeMap<String, u32>,
+}
+
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Protection {
+    pub(super) share_max: f64,
+    pub(super) endpoints_floor: usize,
+    pub(super) window_ms: u64,
+    pub(super) hold_max_ms: u64,
+}
+
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Admission {
+    pub(super) in_flight_max: u32,
+    pub(super) limiter_keys_max: usize,
+    pub(super) caller_regions_max: usize,
+    pub(super) trusted_cidrs: Vec<String>,
+}
+
+/// What calls a limit counts together.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum LimitBy {
+    /// Calls from one region.
+    CallerRegion,
+    /// Calls to one service.
+    Service,
+    /// Calls from one region to one service.
+    CallerRegionAndService,
+}
+
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Limit {
+    pub(super) by: LimitBy,
+    pub(super) services: Option<Vec<String>>,
+    pub(super) requests_per_second: u32,
+    pub(super) burst: u32,
+}
+
+#[derive(Clone, Copy, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Answers {
+    pub(super) show_place: bool,
+}

@@ -1,0 +1,309 @@
+//! Checks a page value by value and collects what is wrong.
+
+use std::{collections::BTreeSet, fmt::Display, num::NonZero, path::Path, thread};
+
+use ecow::EcoString;
+use http::{HeaderName, HeaderValue, Method, StatusCode, uri::PathAndQuery};
+use landbridge_gateway_core::{
+    BudgetRules, Caller, Costs, EndpointSpec, GuardRules, HealthRules, HostMatch, Name, PickRules, Policy,
+    Route, RouteTable,
+};
+use landbridge_model::{Address, Cluster, Region, ServiceKey, Zone};
+use landbridge_runtime::config::{Layers, load};
+
+use super::{Cidr, Config, DEFAULTS, Limit, Listener, Live, Retries, Settings, page};
+
+/// What is wrong with a page.
+#[derive(Default)]
+struct Mistakes(Vec<String>);
+
+impl Mistakes {
+    /// Notes a mistake, if it is one, and goes on without the value.
+    fn taken<T, E: Display>(&mut self, place: impl Display, value: Result<T, E>) -> Option<T> {
+        value.map_err(|why| self.0.push(format!("{place}: {why}"))).ok()
+    }
+
+    fn require(&mut self, holds: bool, sentence: impl Display) {
+        if !holds {
+            self.0.push(sentence.to_string());
+        }
+    }
+}
+
+/// Reads one page over the defaults.
+pub(super) fn from_text(text: &str) -> Result<Config, Vec<String>> {
+    let table = |text: &str| toml::from_str::<toml::Table>(text).map_err(|error| vec![error.to_string()]);
+    let merged = merge(table(DEFAULTS)?, table(text)?);
+    let merged = toml::to_string(&merged).map_err(|error| vec![error.to_string()])?;
+    from_layers(&merged, None, &[], &[])
+}
+
+fn merge(mut under: toml::Table, over: toml::Table) -> toml::Table {
+    for (key, value) in over {
+        let merged = match (under.remove(&key), value) {
+            (Some(toml::Value::Table(under)), toml::Value::Table(over)) => merge(under, over).into(),
+            (_, value) => value,
+        };
+        under.insert(key, merged);
+    }
+    under
+}
+
+/// Reads all layers.
+pub(super) fn from_layers(
+    defaults: &str,
+    file: Option<&Path>,
+    environment: &[(String, String)],
+    sets: &[String],
+) -> Result<Config, Vec<String>> {
+    checked(load(&Layers { defaults, file, environment, sets })?)
+}
+
+fn checked(page: page::Page) -> Result<Config, Vec<String>> {
+    let mut wrong = Mistakes::default();
+    let region = wrong.taken("region", Region::parse(&page.region));
+    let zone = wrong.taken("zone", Zone::parse(&page.zone));
+    let name = page.name.clone().unwrap_or_else(|| format!("landbridge-{}-{}", page.region, page.zone));
+    let fits = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '.' | '_');
+    wrong.require(!name.is_empty() && name.chars().all(fits), "name: letters, digits, dashes and dots only");
+    wrong.require(!page.listeners.is_empty(), "listeners: at least one is needed, or no call can come in");
+    if let Err(why) = page.log.check() {
+        wrong.0.push(format!("log: {why}"));
+    }
+    if let Some(registry) = &page.registry {
+        wrong.require(!registry.addresses.is_empty(), "registry.addresses: at least one is needed");
+    }
+    connections(&mut wrong, &page.connections);
+    let live = live(&mut wrong, &page);
+    let cores = || thread::available_parallelism().map_or(1, NonZero::get);
+    match (region, zone, live) {
+        (Some(region), Some(zone), Some(live)) if wrong.0.is_empty() => Ok(Config {
+            home: Caller { region, zone },
+            name: name.into(),
+            threads: if page.threads == 0 { cores() } else { page.threads },
+            admin: page.admin,
+            registry: page.registry,
+            listeners: page.listeners.into_iter().map(listener).collect(),
+            connections: page.connections,
+            live,
+            log: page.log,
+        }),
+        _ => Err(wrong.0),
+    }
+}
+
+fn listener(page: page::Listener) -> Listener {
+    Listener { name: page.name.into(), listen: page.listen, tls: page.tls }
+}
+
+fn connections(wrong: &mut Mistakes, page: &page::Connections) {
+    let positive = [
+        ("open_max", page.open_max as u64),
+        ("header_timeout_ms", page.header_timeout_ms),
+        ("idle_timeout_ms", page.idle_timeout_ms),
+        ("stream_idle_timeout_ms", page.stream_idle_timeout_ms),
+        ("headers_max", page.headers_max as u64),
+        ("streams_max", u64::from(page.streams_max)),
+    ];
+    for (key, value) in positive {
+        wrong.require(value > 0, format!("connections.{key}: at least 1"));
+    }
+    wrong.require(page.header_bytes_max >= 8_192, "connections.header_bytes_max: at least 8192");
+    wrong.require(page.headers_max <= 100, "connections.headers_max: at most 100");
+}
+
+fn live(wrong: &mut Mistakes, page: &page::Page) -> Option<Live> {
+    let mut names = BTreeSet::new();
+    let mut statics = Vec::new();
+    for fixed in &page.statics {
+        let place = format!("statics.{}", fixed.name);
+        wrong.require(names.insert(fixed.name.as_str()), format!("{place}: this name is taken twice"));
+        let endpoints =
+            fixed.endpoints.iter().filter_map(|endpoint| static_endpoint(wrong, &place, endpoint));
+        statics.push((Name::Static(fixed.name.as_str().into()), endpoints.collect()));
+    }
+    let mut listeners = BTreeSet::new();
+    for listener in &page.listeners {
+        let unique = listeners.insert(listener.name.as_str());
+        wrong.require(unique, format!("listeners.{}: this name is taken twice", listener.name));
+    }
+    let routes = page.listeners.iter().map(|listener| routes(wrong, listener, &names)).collect();
+    let costs: Vec<_> = page
+        .ladder
+        .costs
+        .iter()
+        .filter_map(|(region, cost)| Some((wrong.taken("ladder.costs", Region::parse(region))?, *cost)))
+        .collect();
+    let share = |share: f64| (0.0..=1.0).contains(&share);
+    wrong.require(share(page.protection.share_max), "protection.share_max: from 0 to 1");
+    let guard = GuardRules {
+        share_max: page.protection.share_max,
+        floor: page.protection.endpoints_floor,
+        window_ms: page.protection.window_ms,
+        hold_max_ms: page.protection.hold_max_ms,
+    };
+    let settings = settings(wrong, page)?;
+    Some(Live { routes, statics, costs: Costs::new(costs), guard, settings })
+}
+
+fn static_endpoint(wrong: &mut Mistakes, place: &str, page: &page::StaticEndpoint) -> Option<EndpointSpec> {
+    let weight = page.weight.unwrap_or(1.0);
+    wrong.require((0.0..=10_000.0).contains(&weight), format!("{place}: weight is from 0 to 10000"));
+    wrong.require(page.port > 0, format!("{place}: port 0 cannot be called"));
+    let zone = page.zone.as_deref().map_or_else(|| Ok(Zone::unknown()), Zone::parse);
+    Some(EndpointSpec {
+        address: wrong.taken(place, Address::parse(&page.address))?,
+        port: page.port,
+        cluster: Cluster::parse("").expect("the default cluster is a valid name"),
+        region: wrong.taken(place, Region::parse(&page.region))?,
+        zone: wrong.taken(place, zone)?,
+        weight,
+        healthy: true,
+        unverified: false,
+        stale: false,
+    })
+}
+
+fn routes(wrong: &mut Mistakes, page: &page::Listener, statics: &BTreeSet<&str>) -> RouteTable {
+    let place = format!("listeners.{}", page.name);
+    let suffix =
+        page.host_suffix.as_deref().map(|suffix| suffix.trim_start_matches('.').to_ascii_lowercase());
+    wrong.require(suffix.as_deref() != Some(""), format!("{place}.host_suffix: must not be empty"));
+    let routes = page.routes.iter().filter_map(|route| {
+        let place = format!("{place}.routes.{}", route.id);
+        one_route(wrong, &place, route, statics)
+    });
+    RouteTable {
+        listener: page.name.as_str().into(),
+        routes: routes.collect(),
+        host_suffix: suffix.map(|suffix| format!(".{suffix}").into()),
+        by_path: page.by_path,
+        by_header: page.by_header,
+    }
+}
+
+fn one_route(
+    wrong: &mut Mistakes,
+    place: &str,
+    page: &page::Route,
+    statics: &BTreeSet<&str>,
+) -> Option<Route> {
+    for (key, path) in [("path_prefix", &page.path_prefix), ("rewrite_prefix", &page.rewrite_prefix)] {
+        let fits = |path: &String| path.starts_with('/') && path.parse::<PathAndQuery>().is_ok();
+        wrong.require(
+            path.as_ref().is_none_or(fits),
+            format!("{place}.{key}: a path that starts with a slash"),
+        );
+    }
+    let rewrites = page.rewrite_prefix.is_none() || page.path_prefix.is_some();
+    wrong.require(rewrites, format!("{place}.rewrite_prefix: needs a path_prefix to replace"));
+    let header = |wrong: &mut Mistakes, name: &str, value: &str| {
+        let known = HeaderName::try_from(name).map_err(|_| format!("{name:?} is no header name"));
+        let fits = HeaderValue::try_from(value).map_err(|_| format!("{value:?} is no header value"));
+        wrong.taken(place, fits)?;
+        Some((EcoString::from(wrong.taken(place, known)?.as_str()), EcoString::from(value)))
+    };
+    let headers = page.headers.iter().filter_map(|(name, value)| header(wrong, name, value)).collect();
+    let target = match (&page.service, &page.fixed) {
+        (Some(service), None) => wrong.taken(place, service_name(service)),
+        (None, Some(name)) => {
+            let known = statics.contains(name.as_str());
+            wrong.require(known, format!("{place}.static: no static endpoints are called {name:?}"));
+            Some(Name::Static(name.as_str().into()))
+        }
+        (Some(_), Some(_)) | (None, None) => {
+            wrong.0.push(format!("{place}: exactly one of service and static is needed"));
+            None
+        }
+    };
+    Some(Route {
+        id: page.id.as_str().into(),
+        hosts: page.hosts.iter().map(|host| HostMatch::parse(host)).collect(),
+        path_prefix: page.path_prefix.as_deref().map(EcoString::from),
+        headers,
+        target: target?,
+        rewrite_prefix: page.rewrite_prefix.as_deref().map(|path| path.trim_end_matches('/').into()),
+        policy: Policy {
+            timeout_ms: page.timeout_ms,
+            try_timeout_ms: page.try_timeout_ms,
+            tries_max: page.tries_max,
+        },
+    })
+}
+
+/// Reads `[[namespace@@]group@@]service`.
+pub(crate) fn service_name(text: &str) -> Result<Name, String> {
+    let parts: Vec<&str> = text.split("@@").collect();
+    let key = match parts[..] {
+        [service] => ServiceKey::parse("", "", service),
+        [group, service] => ServiceKey::parse("", group, service),
+        [namespace, group, service] => ServiceKey::parse(namespace, group, service),
+        _ => return Err(format!("{text:?} is not [[namespace@@]group@@]service")),
+    };
+    key.map(Name::Registered).map_err(|why| why.to_string())
+}
+
+fn settings(wrong: &mut Mistakes, page: &page::Page) -> Option<Settings> {
+    wrong.require(page.ladder.over_provision >= 1.0, "ladder.over_provision: at least 1");
+    wrong.require((0.0..=1.0).contains(&page.ladder.panic_share), "ladder.panic_share: from 0 to 1");
+    wrong.require(page.timeouts.overall_ms > 0 && page.timeouts.try_ms > 0, "timeouts: at least 1 ms each");
+    let health = HealthRules {
+        failures_max: page.health.failures_max,
+        eject_ms: page.health.eject_ms,
+        eject_max_ms: page.health.eject_max_ms,
+        failure_penalty_us: page.health.failure_penalty_ms.saturating_mul(1_000),
+        latency_decay_ms: page.health.latency_decay_ms,
+    };
+    let over_provision = page.ladder.over_provision;
+    let trusted = page.admission.trusted_cidrs.iter().filter_map(|text| {
+        let range = Cidr::parse(text).ok_or_else(|| format!("{text:?} is no range such as 10.0.0.0/8"));
+        wrong.taken("admission.trusted_cidrs", range)
+    });
+    let trusted = trusted.collect();
+    let limits = page.limits.iter().filter_map(|limit| limit_of(wrong, limit)).collect();
+    Some(Settings {
+        pick: PickRules { over_provision, panic_share: page.ladder.panic_share, health },
+        upstream: page.upstream,
+        overall_ms: page.timeouts.overall_ms,
+        try_ms: page.timeouts.try_ms,
+        retries: retries(wrong, &page.retries),
+        in_flight_max: page.admission.in_flight_max,
+        limiter_keys_max: page.admission.limiter_keys_max,
+        caller_regions_max: page.admission.caller_regions_max,
+        trusted,
+        limits,
+        show_place: page.answers.show_place,
+        headers_max: page.connections.headers_max,
+    })
+}
+
+fn retries(wrong: &mut Mistakes, page: &page::Retries) -> Retries {
+    let method =
+        |text: &String| Method::from_bytes(text.as_bytes()).map_err(|_| format!("{text:?} is no method"));
+    let status = |code: &u16| StatusCode::from_u16(*code).map_err(|_| format!("{code} is no status"));
+    wrong.require(page.tries_max > 0, "retries.tries_max: at least 1, the first try");
+    Retries {
+        methods: page.methods.iter().filter_map(|m| wrong.taken("retries.methods", method(m))).collect(),
+        statuses: page.statuses.iter().filter_map(|s| wrong.taken("retries.statuses", status(s))).collect(),
+        tries_max: page.tries_max,
+        body_bytes_max: page.body_bytes_max,
+        budget: BudgetRules {
+            percent: page.budget_percent,
+            per_second: page.budget_per_second,
+            burst: page.budget_burst,
+        },
+        pause_ms: page.pause_ms,
+    }
+}
+
+fn limit_of(wrong: &mut Mistakes, page: &page::Limit) -> Option<Limit> {
+    wrong.require(page.requests_per_second > 0, "limits.requests_per_second: at least 1");
+    wrong.require(page.burst > 0, "limits.burst: at least 1");
+    let mut services = None;
+    for text in page.services.iter().flatten() {
+        let name = wrong.taken("limits.services", service_name(text))?;
+        services.get_or_insert_with(BTreeSet::new).insert(name);
+    }
+    let (requests_per_second, burst) = (page.requests_per_second.max(1), page.burst.max(1));
+    Some(Limit { by: page.by, services, requests_per_second, burst })
+}
