@@ -5,8 +5,8 @@ use landbridge_model::{Address, Cluster, Instance, InstanceKey, Metadata, Servic
 use prost::Message as _;
 
 use super::{
-    ClusterFilter, EncodedService, Naming, Refusal, encode_host,
-    grpc::{Kind, Payload, PersistentChange, Publish, Push, Request, answer},
+    ClusterFilter, EncodedService, Enrolment, Naming, Refusal, ServiceListQuery, encode_host,
+    grpc::{Kind, Payload, PersistentChange, Publish, Push, Request, Told, answer, ask},
 };
 
 const SAMPLES: &str = include_str!("../../tests/golden/nacos-3.1.txt");
@@ -80,6 +80,63 @@ fn answers_are_byte_for_byte_those_of_nacos() {
         assert_eq!(json, sample(name), "{name}");
     }
     assert_eq!(said(&answer::config_not_found()).1, samples("ConfigQueryResponse")[1]);
+}
+
+#[test]
+fn questions_are_byte_for_byte_those_of_nacos() {
+    let service = service();
+    let ephemeral = Enrolment { key: key(), instance: Instance::plain(Metadata::default()), ephemeral: true };
+    let persistent = Enrolment { ephemeral: false, ..ephemeral.clone() };
+    let filter = |text| ClusterFilter::parse(text).expect("a valid filter");
+    let page = ServiceListQuery::new(service.namespace().clone(), service.group().clone(), 1, 10);
+    let questions = [
+        ask::server_check(),
+        ask::health_check(),
+        ask::register(&service, &ephemeral),
+        ask::register(&service, &persistent),
+        ask::register_batch(&service, &[ephemeral]),
+        ask::query(&service, &filter("a,b"), false),
+        ask::subscribe(&service, &filter(""), true),
+        ask::service_list(&page),
+        ask::notified("12"),
+        ask::detected("7"),
+    ];
+
+    for question in &questions {
+        let (name, json) = said(question);
+        assert_eq!(json, sample(name), "{name}");
+    }
+}
+
+#[test]
+fn a_client_reads_what_nacos_says() {
+    let told = |name| Told::parse(&sent(name)).expect("a readable answer");
+
+    let Told::Service(queried) = told("QueryServiceResponse") else { panic!("not a service") };
+    let Told::Pushed { request_id, service } = told("NotifySubscriberRequest") else { panic!("not a push") };
+    assert_eq!((request_id.as_str(), &service), ("12", &queried));
+    assert_eq!((queried.name.as_str(), queried.group.as_str()), ("svc", "DEFAULT_GROUP"));
+    assert_eq!((queried.last_ref_ms, queried.hosts.len()), (LAST_REF_MS, 1));
+    assert_eq!((&queried.hosts[0].key, queried.hosts[0].instance.metadata.value("k")), (&key(), Some("v")));
+    assert!(matches!(told("ServerCheckResponse"), Told::Server { negotiates: true, .. }));
+    assert_eq!(told("ServiceListResponse"), Told::Services { count: 1, names: vec!["svc".into()] });
+    assert_eq!(told("ClientDetectionRequest"), Told::Detect { request_id: "7".into() });
+    assert!(matches!(told("ErrorResponse"), Told::Failed { code: 301, .. }));
+    assert_eq!(
+        [told("InstanceResponse"), told("BatchInstanceResponse"), told("SetupAckRequest")],
+        [Told::Done, Told::Done, Told::SetUp]
+    );
+}
+
+#[test]
+fn what_a_client_sets_up_the_server_reads() {
+    let namespace = service().namespace().clone();
+    let read = |negotiates| Request::parse(&ask::setup("Landbridge:v0", &namespace, negotiates));
+
+    let Ok(Request::ConnectionSetup(silent)) = read(false) else { panic!("not a set-up") };
+    let Ok(Request::ConnectionSetup(able)) = read(true) else { panic!("not a set-up") };
+
+    assert!(silent.is_naming() && silent.abilities.is_none() && able.abilities.is_some());
 }
 
 #[test]
@@ -276,13 +333,14 @@ fn headers_are_found_in_any_case() {
 
 proptest::proptest! {
     #[test]
-    fn altered_requests_never_panic(which: proptest::sample::Index, at: proptest::sample::Index, byte: u8) {
-        let names: Vec<_> = SAMPLES.lines().filter(|line| line.ends_with("Request")).collect();
+    fn altered_messages_never_panic(which: proptest::sample::Index, at: proptest::sample::Index, byte: u8) {
+        let names: Vec<_> = SAMPLES.lines().filter(|line| !line.starts_with(' ')).collect();
         let name = names[which.index(names.len())];
         let mut json = sample(name).as_bytes().to_vec();
         let place = at.index(json.len());
         json[place] = byte;
-        let _ = Request::parse(&Payload::new(name, json));
+        let payload = Payload::new(name, json);
+        let _ = (Request::parse(&payload), Told::parse(&payload));
     }
 
     #[test]

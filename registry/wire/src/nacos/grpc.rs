@@ -1,9 +1,11 @@
 //! Nacos 2.x and 3.x over gRPC: typed JSON in a protobuf envelope.
 
 pub mod answer;
+pub mod ask;
 mod kind;
 mod push;
 mod request;
+mod told;
 
 use bytes::{BufMut, Bytes, BytesMut};
 use prost::Message as _;
@@ -18,6 +20,7 @@ pub use proto::{
 };
 pub use push::Push;
 pub use request::{Ack, BATCH_INSTANCES_MAX, ConnectionSetup, PersistentChange, Publish, Request, Subscribe};
+pub use told::{HOSTS_MAX, Seen, Told};
 
 /// The generated messages, clients and servers.
 #[allow(missing_docs, unused_qualifications, nonstandard_style, clippy::all, reason = "generated")]
