@@ -1,1 +1,33 @@
-//! landbridge-store.
+//! One member's part in its region's Raft group, on disk: the only room that names openraft.
+//!
+//! Invariant: an answer to a proposal leaves after the proposal is durable on a majority.
+//! Invariant: a member whose disk lost what it had promised notices, and does not vote.
+
+mod answering;
+mod beginning;
+mod codec;
+mod config;
+mod failed;
+mod failure;
+mod identity;
+mod incoming;
+mod log;
+mod mark;
+mod meters;
+mod network;
+mod opening;
+mod order;
+mod rpc;
+mod state;
+mod store;
+mod transport;
+mod types;
+
+#[cfg(test)]
+mod tests;
+
+pub use config::{GroupId, StoreConfig, StoreLimits, Timing};
+pub use failure::{ProposeError, StoreError};
+pub use state::Applied;
+pub use store::{Standing, Store};
+pub use transport::{Call, CallError, NoPeers, Rpc, Transport};

@@ -1,0 +1,171 @@
+//! How a group begins to move: the first voters, the first leader, the era; and what runs along for as long as it lives.
+
+use std::{collections::BTreeMap, sync::PoisonError, time::Duration};
+
+use landbridge_model::MemberId;
+use landbridge_registry_core::Command;
+use openraft::{
+    EmptyNode, ServerState,
+    async_runtime::watch::WatchReceiver,
+    errors::{InitializeError, RaftError},
+};
+
+use crate::{
+    failure::{ProposeError, StoreError},
+    opening::ALONE_WITHIN,
+    order,
+    rpc::{Nothing, Roll},
+    store::{Standing, Store, member, roll_number},
+    transport::Rpc,
+};
+
+/// Between two tries of what needs other members.
+const AGAIN_AFTER: Duration = Duration::from_millis(200);
+/// How long a member may take to tell its roll.
+const ROLL_WITHIN: Duration = Duration::from_secs(1);
+
+impl Store {
+    /// Sets the group in motion. A lone member leads and has an era when this returns; others go on in the background.
+    pub(crate) async fn begin(&self) -> Result<(), StoreError> {
+        let begun = self.inner.raft.is_initialized().await.map_err(stopped)?;
+        let me = self.inner.config.member;
+        let alone = if begun {
+            self.inner.raft.voter_ids().eq([u64::from(me.0)])
+        } else {
+            self.inner.config.voters.keys().eq([&me])
+        };
+        if alone {
+            self.lead_alone(begun).await?;
+        }
+        self.inner.raft.with_state_machine(|machine| Box::pin(machine.tell())).await.map_err(stopped)?;
+        self.spawn(Self::follow_standing);
+        self.spawn(Self::say_caught_up);
+        if !alone {
+            self.spawn(Self::found_when_leading);
+        }
+        if !alone && !begun {
+            self.spawn(Self::enrol);
+        }
+        Ok(())
+    }
+
+    fn spawn<F: Future<Output = ()> + Send + 'static>(&self, task: impl FnOnce(Self) -> F) {
+        let task = task(self.clone());
+        self.inner.tasks.lock().unwrap_or_else(PoisonError::into_inner).spawn(task);
+    }
+
+    async fn lead_alone(&self, begun: bool) -> Result<(), StoreError> {
+        if !begun {
+            self.initialize().await?;
+        }
+        self.inner.raft.trigger().elect(false).await.map_err(stopped)?;
+        let leading = self.inner.raft.wait(Some(ALONE_WITHIN)).state(ServerState::Leader, "alone").await;
+        leading.map_err(stopped)?;
+        if !*self.inner.founded.borrow() {
+            self.found().await.map_err(stopped)?;
+        }
+        Ok(())
+    }
+
+    async fn initialize(&self) -> Result<(), StoreError> {
+        let voters = self.inner.config.voters.keys().map(|member| (u64::from(member.0), EmptyNode {}));
+        match self.inner.raft.initialize(voters.collect::<BTreeMap<_, _>>()).await {
+            // Another member was faster and its entries have come here already.
+            Ok(()) | Err(RaftError::APIError(InitializeError::NotAllowed(_))) => Ok(()),
+            Err(error) => Err(stopped(error)),
+        }
+    }
+
+    async fn found(&self) -> Result<(), ProposeError> {
+        let order = order::encode(&Command::Found { era: self.inner.config.era });
+        self.propose_here(order).await.map(|_| ())
+    }
+
+    /// Gives the group its era, if this member is the one to lead it first.
+    async fn found_when_leading(self) {
+        let (mut founded, mut standing) = (self.inner.founded.clone(), self.standing());
+        while !*founded.borrow_and_update() {
+            let leading = standing.borrow_and_update().leading;
+            if leading && self.found().await.is_ok() {
+                return;
+            }
+            tokio::select! {
+                changed = founded.changed() => if changed.is_err() { return },
+                changed = standing.changed() => if changed.is_err() { return },
+                () = tokio::time::sleep(AGAIN_AFTER), if leading => {}
+            }
+        }
+    }
+
+    /// Begins the log once a majority was started with the same voters, unless some member's log has begun.
+    async fn enrol(self) {
+        let own = roll_number(&self.inner.config);
+        let voters = self.inner.config.voters.len();
+        loop {
+            if self.inner.raft.is_initialized().await.unwrap_or(true) {
+                return;
+            }
+            let rolls = self.call_roll().await;
+            let same = 1 + rolls.values().filter(|roll| roll.voters == own).count();
+            let begun = rolls.values().any(|roll| roll.begun);
+            for (peer, roll) in rolls.iter().filter(|(_, roll)| roll.voters != own) {
+                tracing::warn!(event = "raft_roll_differs", %peer, begun = roll.begun, "started with other voters");
+            }
+            if !begun && same > voters / 2 {
+                match self.initialize().await {
+                    Ok(()) => return,
+                    Err(error) => tracing::warn!(event = "raft_not_begun", %error, "the group did not begin"),
+                }
+            }
+            tokio::time::sleep(AGAIN_AFTER).await;
+        }
+    }
+
+    async fn call_roll(&self) -> BTreeMap<MemberId, Roll> {
+        let mut rolls = BTreeMap::new();
+        for peer in self.inner.config.voters.keys().filter(|peer| **peer != self.inner.config.member) {
+            let roll = self.inner.network.call(*peer, Rpc::Roll, &Nothing {}, ROLL_WITHIN).await;
+            if let Ok(roll) = roll {
+                rolls.insert(*peer, roll);
+            }
+        }
+        rolls
+    }
+
+    async fn follow_standing(self) {
+        let mut metrics = self.inner.raft.server_metrics();
+        loop {
+            let now = {
+                let metrics = metrics.borrow_and_update();
+                let leader = metrics.current_leader.and_then(member);
+                let leading = metrics.state == ServerState::Leader;
+                Standing { leader, term: metrics.vote.leader_id.term, leading }
+            };
+            self.inner.standing.send_if_modified(|standing| {
+                let changed = *standing != now;
+                *standing = now;
+                changed
+            });
+            if metrics.changed().await.is_err() {
+                // Aborted first when the store is shut down, so this is the group's own end.
+                return self.inner.failed.set(StoreError::Stopped("its core ended".to_owned()));
+            }
+        }
+    }
+
+    /// Says once, behind everything that was applied by then, that nothing from before the start is missing.
+    async fn say_caught_up(self) {
+        while let Err(error) = self.read_index().await {
+            if error == ProposeError::Stopped {
+                return;
+            }
+            tokio::time::sleep(AGAIN_AFTER).await;
+        }
+        // A store that has stopped has said why elsewhere.
+        let _ = self.inner.raft.with_state_machine(|machine| Box::pin(machine.tell_caught_up())).await;
+    }
+}
+
+fn stopped(error: impl std::fmt::Display) -> StoreError {
+    StoreError::Stopped(error.to_string())
+}

@@ -1,0 +1,270 @@
+//! The state machine as openraft wants it: decides in memory, notes on disk, tells the driver, answers the proposer.
+//!
+//! Invariant: an answer leaves after its change is noted and after the driver's queue has the news of it.
+
+pub(crate) mod disk;
+pub(crate) mod snapshot;
+
+use std::{collections::BTreeMap, io, sync::Arc};
+
+use landbridge_model::{Change, Era, Position, Record, RecordKey, Region};
+use landbridge_registry_core::RaftState;
+use openraft::{
+    OptionalSend, RaftSnapshotBuilder, Snapshot,
+    alias::SnapshotOf,
+    storage::{ApplyResponder, EntryResponder, RaftStateMachine},
+};
+use tokio::sync::{mpsc, watch};
+use tokio_stream::{Stream, StreamExt};
+
+use crate::{
+    failed::Failed,
+    failure::StoreError,
+    order,
+    state::{
+        disk::{Head, Loaded, StateDisk, StateView, gather},
+        snapshot::{SnapshotFile, Snapshots, meta_of},
+    },
+    types::{Entry, Group, LogId, Outcome, Payload, Proposal, SnapshotMeta, StoredMembership},
+};
+
+/// The most entries that are noted together.
+const TOGETHER_MAX: usize = 256;
+
+/// What the group's state machine did, in order.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Applied {
+    /// It is told for the first time, or was replaced: this is all it holds.
+    Installed {
+        /// The era and the last change.
+        position: Position,
+        /// All it holds.
+        records: Vec<(RecordKey, Record)>,
+    },
+    /// It moved on.
+    Changed {
+        /// The era and the last change.
+        position: Position,
+        /// The latest change per key, in key order.
+        changes: Vec<Change>,
+    },
+    /// It has reached everything that the group had answered when this process started; said once.
+    CaughtUp,
+}
+
+/// The state machine.
+pub(crate) struct StateMachine {
+    region: Region,
+    state: RaftState,
+    head: Head,
+    disk: Arc<StateDisk>,
+    snapshots: Arc<Snapshots>,
+    events: mpsc::Sender<Applied>,
+    /// Whether the driver has been told what there is; before that it is told nothing else.
+    told: bool,
+    founded: watch::Sender<bool>,
+    failed: Failed,
+}
+
+/// What waits to be noted together.
+#[derive(Default)]
+struct Pending {
+    changes: BTreeMap<RecordKey, Option<Record>>,
+    answers: Vec<(ApplyResponder<Group>, Outcome)>,
+    entries: usize,
+}
+
+impl StateMachine {
+    /// The state machine as it was found; it tells nobody before [`Self::tell`].
+    pub(crate) fn new(
+        region: Region,
+        loaded: Loaded,
+        disk: Arc<StateDisk>,
+        snapshots: Arc<Snapshots>,
+        events: mpsc::Sender<Applied>,
+        failed: Failed,
+    ) -> Self {
+        let Loaded { head, records } = loaded;
+        let state = RaftState::restore(region.clone(), head.position, records);
+        let founded = watch::Sender::new(head.position.era != Era(0));
+        Self { region, state, head, disk, snapshots, events, told: false, founded, failed }
+    }
+
+    /// Whether the group has an era.
+    pub(crate) fn founded(&self) -> watch::Receiver<bool> {
+        self.founded.subscribe()
+    }
+
+    /// Tells the driver from here on, first what there is.
+    pub(crate) async fn tell(&mut self) {
+        self.told = true;
+        if self.state.position().era != Era(0) {
+            self.install_event().await;
+        }
+    }
+
+    /// Tells the driver that it has heard of everything from before the start.
+    pub(crate) async fn tell_caught_up(&self) {
+        self.send(Applied::CaughtUp).await;
+    }
+
+    async fn install_event(&self) {
+        let records =
+            self.state.records().iter().map(|(key, record)| (key.clone(), record.clone())).collect();
+        self.send(Applied::Installed { position: self.state.position(), records }).await;
+    }
+
+    async fn send(&self, event: Applied) {
+        // A driver that has gone needs no news.
+        let _ = self.events.send(event).await;
+    }
+
+    /// Decides one entry in memory.
+    fn decide(
+        &mut self,
+        entry: Entry,
+        answer: Option<ApplyResponder<Group>>,
+        pending: &mut Pending,
+    ) -> io::Result<()> {
+        let outcome = match entry.payload {
+            Payload::Blank => Outcome::Nothing,
+            Payload::Membership(membership) => {
+                self.head.membership = StoredMembership::new(Some(entry.log_id), membership);
+                Outcome::Nothing
+            }
+            Payload::Normal(Proposal(order)) => {
+                let (reply, changes) = self.state.apply(entry.log_id.index, &order::decode(order)?);
+                gather(&mut pending.changes, changes);
+                Outcome::Reply(self.state.position(), reply)
+            }
+        };
+        self.head.applied = Some(entry.log_id);
+        self.head.position = self.state.position();
+        pending.answers.extend(answer.map(|answer| (answer, outcome)));
+        pending.entries += 1;
+        Ok(())
+    }
+
+    /// Notes what was decided, tells the driver, answers.
+    async fn settle(&mut self, pending: Pending, before: Position) -> io::Result<()> {
+        if pending.entries == 0 {
+            return Ok(());
+        }
+        self.disk.apply(&self.head, &pending.changes)?;
+        let position = self.head.position;
+        if position.era != before.era {
+            self.founded.send_replace(true);
+        }
+        if self.told && position.era != before.era {
+            self.install_event().await;
+        } else if self.told && position != before {
+            let changes = pending.changes.into_iter().map(|(key, record)| Change { key, record }).collect();
+            self.send(Applied::Changed { position, changes }).await;
+        }
+        for (answer, outcome) in pending.answers {
+            answer.send(outcome);
+        }
+        Ok(())
+    }
+}
+
+impl RaftStateMachine<Group> for StateMachine {
+    type SnapshotData = SnapshotFile;
+    type SnapshotBuilder = Builder;
+
+    async fn applied_state(&mut self) -> io::Result<(Option<LogId>, StoredMembership)> {
+        Ok((self.head.applied, self.head.membership.clone()))
+    }
+
+    async fn apply<Strm>(&mut self, mut entries: Strm) -> io::Result<()>
+    where
+        Strm: Stream<Item = io::Result<EntryResponder<Group>>> + Unpin + OptionalSend,
+    {
+        let applied = self.apply_all(&mut entries).await;
+        applied.inspect_err(|error| self.failed.set(StoreError::disk("applying an entry", error)))
+    }
+
+    async fn try_create_snapshot_builder(&mut self, _force: bool) -> Option<Builder> {
+        Some(self.builder())
+    }
+
+    async fn get_snapshot_builder(&mut self) -> Builder {
+        self.builder()
+    }
+
+    async fn install_snapshot(&mut self, meta: &SnapshotMeta, snapshot: SnapshotFile) -> io::Result<()> {
+        let (disk, snapshots) = (self.disk.clone(), self.snapshots.clone());
+        let installed = tokio::task::spawn_blocking(move || install(&disk, &snapshots, &snapshot));
+        let Loaded { head, records } = installed.await.map_err(io::Error::other)??;
+        if meta_of(&head) != *meta {
+            return Err(io::Error::other(format!("the snapshot holds {head:?}, announced was {meta}")));
+        }
+        self.state = RaftState::restore(self.region.clone(), head.position, records);
+        self.head = head;
+        self.founded.send_replace(self.head.position.era != Era(0));
+        if self.told {
+            self.install_event().await;
+        }
+        Ok(())
+    }
+
+    async fn get_current_snapshot(&mut self) -> io::Result<Option<SnapshotOf<Group, SnapshotFile>>> {
+        Ok(self.snapshots.newest()?.map(|(meta, snapshot)| Snapshot { meta, snapshot }))
+    }
+}
+
+impl StateMachine {
+    async fn apply_all(
+        &mut self,
+        entries: &mut (impl Stream<Item = io::Result<EntryResponder<Group>>> + Unpin),
+    ) -> io::Result<()> {
+        let (mut pending, mut before) = (Pending::default(), self.head.position);
+        while let Some(item) = entries.next().await {
+            let (entry, answer) = item?;
+            self.decide(entry, answer, &mut pending)?;
+            if pending.entries >= TOGETHER_MAX {
+                self.settle(std::mem::take(&mut pending), before).await?;
+                before = self.head.position;
+            }
+        }
+        self.settle(pending, before).await
+    }
+
+    fn builder(&self) -> Builder {
+        let source = Source { head: self.head.clone(), view: self.disk.view() };
+        Builder { source: Some(source), snapshots: self.snapshots.clone() }
+    }
+}
+
+/// Puts a snapshot in the place of the state on disk.
+fn install(disk: &StateDisk, snapshots: &Snapshots, snapshot: &SnapshotFile) -> io::Result<Loaded> {
+    let head = snapshot.verify()?;
+    disk.replace(&head, snapshot.reader()?)?;
+    snapshots.adopt(&head, snapshot.path())?;
+    Ok(disk.load()?)
+}
+
+/// The state at one moment.
+struct Source {
+    head: Head,
+    view: StateView,
+}
+
+/// Writes a snapshot of one moment while the state goes on.
+pub(crate) struct Builder {
+    source: Option<Source>,
+    snapshots: Arc<Snapshots>,
+}
+
+impl RaftSnapshotBuilder<Group> for Builder {
+    type SnapshotData = SnapshotFile;
+
+    async fn build_snapshot(&mut self) -> io::Result<SnapshotOf<Group, SnapshotFile>> {
+        let Some(Source { head, view }) = self.source.take() else {
+            return Err(io::Error::other("a builder builds once"));
+        };
+        let (snapshots, meta) = (self.snapshots.clone(), meta_of(&head));
+        let written = tokio::task::spawn_blocking(move || snapshots.write(&head, &view));
+        Ok(Snapshot { meta, snapshot: written.await.map_err(io::Error::other)?? })
+    }
+}

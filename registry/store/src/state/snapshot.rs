@@ -1,0 +1,234 @@
+//! Snapshots as files: the head, then every record as it lies on disk, then a hash over all of it.
+//!
+//! Invariant: a file under its final name is complete; it is synced before it gets the name.
+
+use std::{
+    fs::{self, File},
+    io::{self, BufReader, BufWriter, Read, Write},
+    path::{Path, PathBuf},
+    sync::{Mutex, MutexGuard, PoisonError},
+};
+
+use bytes::Bytes;
+use xxhash_rust::xxh3::Xxh3;
+
+use crate::{
+    codec,
+    state::disk::{Head, HeadRecord, StateView, read_head},
+    types::SnapshotMeta,
+};
+
+const MAGIC: &[u8] = b"LBSS\x01";
+const ENDING: &str = ".snapshot";
+const HASH_BYTES: usize = 8;
+/// The longest key or value of a file that is believed; longer ones are damage.
+const PART_BYTES_MAX: usize = 16 << 20;
+
+/// A complete snapshot: an open file stays readable when a newer one replaces it.
+#[derive(Debug)]
+pub(crate) struct SnapshotFile {
+    path: PathBuf,
+    file: File,
+}
+
+impl SnapshotFile {
+    /// Opens a file.
+    pub(crate) fn open(path: PathBuf) -> io::Result<Self> {
+        Ok(Self { file: File::open(&path)?, path })
+    }
+
+    /// Where it lies.
+    pub(crate) fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Its size in bytes.
+    pub(crate) fn size(&self) -> io::Result<u64> {
+        Ok(self.file.metadata()?.len())
+    }
+
+    /// A part of it.
+    pub(crate) fn part(&self, offset: u64, bytes_max: usize) -> io::Result<Bytes> {
+        use std::os::unix::fs::FileExt;
+
+        let left = self.size()?.saturating_sub(offset);
+        let mut part = vec![0; bytes_max.min(usize::try_from(left).unwrap_or(usize::MAX))];
+        self.file.read_exact_at(&mut part, offset)?;
+        Ok(part.into())
+    }
+
+    /// Reads the whole of it once, to see that it is whole; returns its head.
+    pub(crate) fn verify(&self) -> io::Result<Head> {
+        let mut reader = self.reader()?;
+        for item in &mut reader {
+            item?;
+        }
+        Ok(reader.head)
+    }
+
+    /// Reads the head; the records follow from the reader.
+    pub(crate) fn reader(&self) -> io::Result<SnapshotReader> {
+        let mut hashed =
+            Hashed { inner: BufReader::new(File::open(&self.path)?), hash: Box::default(), left: 0 };
+        hashed.left = self.size()?.saturating_sub(HASH_BYTES as u64);
+        let mut magic = [0; MAGIC.len()];
+        hashed.read_exact(&mut magic)?;
+        if magic != *MAGIC {
+            return Err(codec::unreadable("snapshot", "it does not start as one"));
+        }
+        let head = read_head(&hashed.piece()?)?;
+        Ok(SnapshotReader { hashed, head, ended: false })
+    }
+}
+
+/// The records of a snapshot, in key order; the last item is an error if the hash does not fit.
+pub(crate) struct SnapshotReader {
+    hashed: Hashed,
+    head: Head,
+    ended: bool,
+}
+
+struct Hashed {
+    inner: BufReader<File>,
+    hash: Box<Xxh3>,
+    /// Bytes before the hash.
+    left: u64,
+}
+
+impl Hashed {
+    fn read_exact(&mut self, into: &mut [u8]) -> io::Result<()> {
+        let length = into.len() as u64;
+        self.left =
+            self.left.checked_sub(length).ok_or_else(|| codec::unreadable("snapshot", "it is cut short"))?;
+        self.inner.read_exact(into)?;
+        self.hash.update(into);
+        Ok(())
+    }
+
+    fn piece(&mut self) -> io::Result<Vec<u8>> {
+        let mut length = [0; 4];
+        self.read_exact(&mut length)?;
+        let length = u32::from_le_bytes(length) as usize;
+        if length > PART_BYTES_MAX {
+            return Err(codec::unreadable("snapshot", format_args!("a part of {length} bytes")));
+        }
+        let mut piece = vec![0; length];
+        self.read_exact(&mut piece)?;
+        Ok(piece)
+    }
+
+    fn finish(&mut self) -> io::Result<()> {
+        let mut hash = [0; HASH_BYTES];
+        self.inner.read_exact(&mut hash)?;
+        let fits = u64::from_le_bytes(hash) == self.hash.digest();
+        fits.then_some(()).ok_or_else(|| codec::unreadable("snapshot", "its hash does not fit"))
+    }
+}
+
+impl Iterator for SnapshotReader {
+    type Item = io::Result<(Vec<u8>, Vec<u8>)>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        if self.ended {
+            return None;
+        }
+        if self.hashed.left == 0 {
+            self.ended = true;
+            return self.hashed.finish().err().map(Err);
+        }
+        let item = self.hashed.piece().and_then(|key| Ok((key, self.hashed.piece()?)));
+        self.ended = item.is_err();
+        Some(item)
+    }
+}
+
+/// The folder of snapshots and the newest one in it.
+#[derive(Debug)]
+pub(crate) struct Snapshots {
+    dir: PathBuf,
+    current: Mutex<Option<(Head, PathBuf)>>,
+}
+
+impl Snapshots {
+    /// Opens the folder; what is not whole is removed, for a snapshot can be made again.
+    pub(crate) fn open(dir: PathBuf) -> io::Result<Self> {
+        fs::create_dir_all(&dir)?;
+        let mut newest: Option<(Head, PathBuf)> = None;
+        for entry in fs::read_dir(&dir)? {
+            let path = entry?.path();
+            let whole = SnapshotFile::open(path.clone()).and_then(|file| file.verify());
+            let ended = path.to_string_lossy().ends_with(ENDING);
+            let keep = whole
+                .ok()
+                .filter(|head| ended && newest.as_ref().is_none_or(|(best, _)| best.applied < head.applied));
+            let gone = match keep {
+                Some(head) => newest.replace((head, path)).map(|(_, path)| path),
+                None => Some(path),
+            };
+            gone.map_or(Ok(()), fs::remove_file)?;
+        }
+        Ok(Self { dir, current: Mutex::new(newest) })
+    }
+
+    /// Writes a snapshot of a view and makes it the newest.
+    pub(crate) fn write(&self, head: &Head, view: &StateView) -> io::Result<SnapshotFile> {
+        let path = self.dir.join("building");
+        let mut out = BufWriter::new(File::create(&path)?);
+        let mut hash = Xxh3::new();
+        let mut put = |bytes: &[u8]| {
+            hash.update(bytes);
+            out.write_all(bytes)
+        };
+        put(MAGIC)?;
+        let mut piece = |bytes: &[u8]| {
+            let length = u32::try_from(bytes.len()).map_err(io::Error::other)?;
+            put(&length.to_le_bytes())?;
+            put(bytes)
+        };
+        piece(&codec::write(&HeadRecord::of(head)))?;
+        for item in view.records() {
+            let (key, value) = item?;
+            piece(&key)?;
+            piece(&value)?;
+        }
+        out.write_all(&hash.digest().to_le_bytes())?;
+        out.into_inner().map_err(|error| error.into_error())?.sync_all()?;
+        self.adopt(head, &path)
+    }
+
+    /// Makes a complete file the newest snapshot, and removes the one before.
+    pub(crate) fn adopt(&self, head: &Head, path: &Path) -> io::Result<SnapshotFile> {
+        let (term, index) = head.applied.map_or((0, 0), |id| (id.leader_id.term, id.index));
+        let name = self.dir.join(format!("{index:020}-{term}{ENDING}"));
+        fs::rename(path, &name)?;
+        File::open(&self.dir)?.sync_all()?;
+        let file = SnapshotFile::open(name.clone())?;
+        let before = self.current().replace((head.clone(), name.clone()));
+        if let Some((_, old)) = before
+            && old != name
+        {
+            fs::remove_file(old)?;
+        }
+        Ok(file)
+    }
+
+    /// A file for a snapshot that comes in parts.
+    pub(crate) fn incoming(&self) -> PathBuf {
+        self.dir.join("incoming")
+    }
+
+    /// The newest snapshot.
+    pub(crate) fn newest(&self) -> io::Result<Option<(SnapshotMeta, SnapshotFile)>> {
+        let current = self.current().clone();
+        current.map(|(head, path)| Ok((meta_of(&head), SnapshotFile::open(path)?))).transpose()
+    }
+
+    fn current(&self) -> MutexGuard<'_, Option<(Head, PathBuf)>> {
+        self.current.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// What openraft needs to know of a snapshot.
+pub(crate) fn meta_of(head: &Head) -> SnapshotMeta {
+    SnapshotMeta { last_log_id: head.applied, last_membership: head.membership.clone() }
+}

@@ -1,0 +1,51 @@
+//! openraft's own conformance suite over our log and state machine.
+
+use std::sync::Arc;
+
+use landbridge_model::Region;
+use openraft::{
+    StorageError,
+    testing::log::{StoreBuilder, Suite},
+};
+use tempfile::TempDir;
+use tokio::sync::mpsc;
+
+use crate::{
+    StoreLimits,
+    failed::Failed,
+    log::{FoundLog, LogCloser, LogParts, LogStore},
+    mark::MarkFile,
+    state::{StateMachine, disk::StateDisk, snapshot::Snapshots},
+    types::Group,
+};
+
+struct Fresh;
+
+impl StoreBuilder<Group, LogStore, StateMachine, (TempDir, LogCloser)> for Fresh {
+    async fn build(&self) -> Result<((TempDir, LogCloser), LogStore, StateMachine), StorageError<Group>> {
+        let dir = tempfile::tempdir().unwrap();
+        let state = StateDisk::open(&dir.path().join("state")).unwrap();
+        let snapshots = Arc::new(Snapshots::open(dir.path().join("snapshots")).unwrap());
+        let (events, _) = mpsc::channel(1);
+        let loaded = state.load().unwrap();
+        let region = Region::parse("east").unwrap();
+        let machine = StateMachine::new(region, loaded, state.clone(), snapshots, events, Failed::new());
+        // A tail without room, so that everything that is durable is read back from disk.
+        let limits = StoreLimits { tail_bytes_max: 0, ..StoreLimits::ORDINARY };
+        let parts = LogParts {
+            mark: MarkFile::create(&dir.path().join("mark")).unwrap(),
+            limits,
+            before_purge: Box::new(move || state.sync()),
+            failed: Failed::new(),
+            meters: Arc::default(),
+        };
+        let log = FoundLog::open(&dir.path().join("log"), None, &limits).unwrap();
+        let (log, closer) = log.start(parts).unwrap();
+        Ok(((dir, closer), log, machine))
+    }
+}
+
+#[tokio::test]
+async fn our_log_and_state_machine_are_what_openraft_asks_for() {
+    Suite::test_all(Fresh).await.expect("the suite passes");
+}
