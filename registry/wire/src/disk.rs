@@ -118,6 +118,12 @@ fn one<T>(list: Vec<T>) -> Result<T, Malformed> {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
+    use landbridge_model::{
+        Address, Cluster, Definition, DirectoryEntry, Era, ExportPolicy, Instance, InstanceKey, KeyGlob,
+        Life, MemberId, Metadata, Overlay, Region, Registration, ServiceKey, Stamp,
+    };
     use proptest::prelude::*;
 
     use super::*;
@@ -154,6 +160,58 @@ mod tests {
             let _ = decode_copy_head(&bytes);
             let _ = decode_cursor(&bytes);
         }
+    }
+
+    /// One record of every kind, as format 1 wrote it.
+    const FORMAT_1: &str = include_str!("../tests/golden/records-format-1.hex");
+
+    fn every_kind() -> Vec<(RecordKey, Record)> {
+        let region = Region::parse("east").expect("a valid region");
+        let service = ServiceKey::parse("dev", "pay", "orders").expect("a valid key");
+        let metadata = Metadata::new([("zone".into(), "a".into())]).expect("within bounds");
+        let instance = Arc::new(Instance { healthy: false, ..Instance::plain(metadata.clone()) });
+        let key = InstanceKey {
+            ip: Address::parse("10.0.0.1").expect("a valid address"),
+            port: 8080,
+            cluster: Cluster::parse("blue").expect("a valid cluster"),
+        };
+        let stamp = Stamp { clock: Stamp::clock_at(1_700_000_000_000) + 3, member: MemberId(2) };
+        let registration = |life| Record::Registration(Registration { stamp, take: 1, life });
+        let feed = FeedId::Member { region: region.clone(), era: Era(5), index: 6 };
+        let glob = |text| vec![KeyGlob::parse(text).expect("a valid glob")];
+        let since = Position { era: Era(5), seq: 9 };
+        let policy = ExportPolicy { since, allow: glob("*/*/*"), deny: glob("*/*/x") };
+        let overlay = Overlay { weight: Some(0.5), enabled: Some(false), metadata: Some(metadata.clone()) };
+        let definition = Definition { protect_threshold: 0.25, metadata };
+        let entry = DirectoryEntry { member: MemberId(2), address: "m2:9849".into(), nonce: 7, need: 8 };
+        let at = |port| InstanceKey { port, ..key.clone() };
+        vec![
+            (RecordKey::Instance(service.clone(), at(1)), registration(Life::Session(instance.clone()))),
+            (RecordKey::Instance(service.clone(), at(2)), registration(Life::Beat(instance.clone()))),
+            (RecordKey::Instance(service.clone(), at(3)), registration(Life::Tombstone)),
+            (RecordKey::Settling, Record::Settling),
+            (RecordKey::Directory(feed), Record::Directory(entry)),
+            (RecordKey::Policy(region), Record::Policy(Arc::new(policy))),
+            (RecordKey::Definition(service.clone()), Record::Definition(Arc::new(definition))),
+            (RecordKey::Persistent(service.clone(), key.clone()), Record::Persistent(instance)),
+            (RecordKey::Overlay(service, key), Record::Overlay(Arc::new(overlay))),
+        ]
+    }
+
+    #[test]
+    fn records_of_format_1_stay_readable() {
+        let digits: Vec<u8> = FORMAT_1.bytes().filter(u8::is_ascii_hexdigit).collect();
+        let digits = digits.chunks(2).map(|pair| str::from_utf8(pair).expect("ASCII"));
+        let bytes: Vec<u8> = digits.map(|pair| u8::from_str_radix(pair, 16).expect("hex")).collect();
+
+        let records = every_kind();
+
+        assert_eq!(hex(&encode_records(records.iter().map(|(key, record)| (key, record)))), hex(&bytes));
+        assert_eq!(decode_records(&bytes), Ok(records.clone()));
+    }
+
+    fn hex(bytes: &[u8]) -> String {
+        bytes.iter().map(|byte| format!("{byte:02x}")).collect()
     }
 
     #[test]
