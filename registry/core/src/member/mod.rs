@@ -151,6 +151,7 @@ impl Member {
             }
             Input::Loaded { feed, view, position, records } => {
                 self.tell(now, Feed::Loaded { feed, view, position, records }, effects);
+                self.rephase(effects);
             }
             Input::Installed { position, records } => self.installed(now, position, records, effects),
             Input::Applied { position, changes } => self.applied(now, position, changes, effects),
@@ -257,3 +258,6 @@ impl Member {
 fn answer(ticket: Ticket, result: Result<Outcome, Refusal>, effects: &mut Vec<Effect>) {
     effects.push(Effect::Answer { ticket, result });
 }
+
+#[cfg(test)]
+mod tests;

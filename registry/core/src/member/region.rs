@@ -62,6 +62,10 @@ impl Member {
 
     /// The service's view may differ; said once until the view is read.
     pub(super) fn touch(&mut self, service: &ServiceKey, effects: &mut Vec<Effect>) {
+        if self.services.state(service).is_none() {
+            // One that comes and goes between two looks has existed all the same.
+            self.look(service);
+        }
         if self.services.touch(service) {
             effects.push(Effect::Touched { service: service.clone() });
         }

@@ -74,7 +74,7 @@ impl Member {
         }
     }
 
-    fn look(&mut self, service: &ServiceKey) -> bool {
+    pub(super) fn look(&mut self, service: &ServiceKey) -> bool {
         let facts = self.facts(service);
         self.services.look(service, facts, self.tick, &self.settings.limits)
     }

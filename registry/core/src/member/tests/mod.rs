@@ -1,0 +1,8 @@
+//! A member's rules, in regions of one to three members whose streams and Raft deliver at once.
+
+mod beats;
+mod clients;
+mod leaving;
+mod region;
+mod rig;
+mod views;
