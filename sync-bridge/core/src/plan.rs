@@ -1,0 +1,70 @@
+//! Decides which addresses a bridge keeps streams with.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use landbridge_model::{DirectoryEntry, FeedId, Region};
+
+/// What the configuration says of the addresses.
+#[derive(Clone, Debug)]
+pub struct Plan {
+    /// The bridge's own region.
+    pub own: Region,
+    /// Members of the own region to begin with; the directory names the others.
+    pub registries: BTreeSet<String>,
+    /// Other regions' bridges.
+    pub peers: BTreeMap<Region, BTreeSet<String>>,
+}
+
+/// One address to dial and the region that must answer.
+#[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Dial {
+    /// `host:port`.
+    pub address: String,
+    /// Who must be there.
+    pub region: Region,
+}
+
+impl Plan {
+    /// All addresses to keep streams with, given the own region's directory; a blank address there is nobody's.
+    ///
+    /// A member reached by two addresses gets one stream: the carrier refuses the second.
+    pub fn dials(&self, directory: &BTreeMap<FeedId, DirectoryEntry>) -> BTreeSet<Dial> {
+        let listed = directory.values().map(|entry| entry.address.to_string());
+        let members = self.registries.iter().cloned().chain(listed.filter(|address| !address.is_empty()));
+        let near = members.map(|address| Dial { address, region: self.own.clone() });
+        let far = self.peers.iter().flat_map(|(region, addresses)| {
+            addresses.iter().map(|address| Dial { address: address.clone(), region: region.clone() })
+        });
+        near.chain(far).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use landbridge_model::{Era, MemberId};
+
+    use super::*;
+
+    fn region(name: &str) -> Region {
+        Region::parse(name).unwrap()
+    }
+
+    fn listed(index: u64, address: &str) -> (FeedId, DirectoryEntry) {
+        let feed = FeedId::Member { region: region("east"), era: Era(1), index };
+        (feed, DirectoryEntry { member: MemberId(1), address: address.into(), nonce: index, need: 0 })
+    }
+
+    #[test]
+    fn members_that_only_the_directory_names_are_dialled_too() {
+        let plan = Plan {
+            own: region("east"),
+            registries: ["a:1".to_owned()].into(),
+            peers: [(region("west"), ["w:9".to_owned()].into())].into(),
+        };
+
+        let dials = plan.dials(&[listed(1, "a:1"), listed(2, "b:1"), listed(3, "")].into());
+
+        let shown: Vec<_> = dials.iter().map(|dial| (dial.address.as_str(), dial.region.as_str())).collect();
+        assert_eq!(shown, [("a:1", "east"), ("b:1", "east"), ("w:9", "west")]);
+    }
+}

@@ -1,0 +1,237 @@
+//! The loop of a bridge: streams and ticks into the holder, its effects into deeds, its copies onto the shelf.
+
+use std::{collections::BTreeSet, sync::Arc, time::Duration};
+
+use arc_swap::ArcSwap;
+use landbridge_bridge_core as core;
+use landbridge_bridge_core::{Links, Plan};
+use landbridge_carrier::{Carrier, Event, Shelf, Target};
+use landbridge_feed::{Effect, Holder, Input, Message};
+use landbridge_model::{Change, FeedId, Moment, Position, Region};
+use landbridge_runtime::{
+    clock::Clock,
+    pages::{Health, Pulse},
+    shutdown::Shutdown,
+};
+use tokio::{
+    sync::mpsc,
+    time::{Instant, Interval, MissedTickBehavior},
+};
+
+use crate::{board::Board, metrics};
+
+/// One own tick of a holder.
+const TICK: Duration = Duration::from_secs(1);
+
+/// What is asked of `/readyz` before a bridge is of use.
+const REGISTRY_CHECK: &str = "registry";
+
+/// Everything the loop works with.
+pub(crate) struct Driver {
+    pub plan: Plan,
+    pub clock: Clock,
+    pub holder: Holder,
+    pub links: Links,
+    pub shelf: Shelf,
+    pub carrier: Carrier,
+    pub board: Arc<ArcSwap<Board>>,
+    pub health: Health,
+    pub pulse: Pulse,
+    pub save_ms: u64,
+}
+
+/// What a message may bring about, looked at before the holder takes it.
+enum Expected {
+    /// A step of a copy to this position, with registrations of these ages.
+    Step { feed: FeedId, to: Position, changes: usize, ages_ms: Vec<u64> },
+    /// The end of a reconcile of a copy that was replaced so often before, and whether it was doubted.
+    Swap { feed: FeedId, swaps: u64, doubted: bool },
+}
+
+impl Driver {
+    /// Runs until the process ends, and leaves everything saved.
+    pub async fn run(mut self, mut inbox: mpsc::Receiver<Event>, shutdown: Shutdown) {
+        let mut ticks = every(TICK);
+        let mut saves = every(Duration::from_millis(self.save_ms));
+        self.dial();
+        self.tick();
+        loop {
+            tokio::select! {
+                event = inbox.recv() => match event.map(Event::into_input) {
+                    Some(Some(input)) => self.hear(input),
+                    Some(None) => {}
+                    None => break,
+                },
+                _ = ticks.tick() => self.tick(),
+                _ = saves.tick() => self.save(),
+                () = shutdown.wait() => break,
+            }
+        }
+        self.save();
+        let shelf = self.shelf;
+        if tokio::task::spawn_blocking(move || shelf.close()).await.is_err() {
+            tracing::error!(event = "shelf_failed", "closing the shelf panicked");
+        }
+    }
+
+    /// Takes what a stream brought, and counts what became of it.
+    fn hear(&mut self, input: Input) {
+        let expected = match &input {
+            Input::Received { message, .. } => self.expect(message),
+            _ => None,
+        };
+        self.step(input);
+        if let Some(expected) = expected {
+            self.count(expected);
+        }
+    }
+
+    /// Steps the holder and does what it asks for.
+    pub fn step(&mut self, input: Input) {
+        let mut effects = Vec::new();
+        self.holder.step(Moment(self.clock.now()), input, &mut effects);
+        for effect in effects {
+            self.perform(effect);
+        }
+    }
+
+    fn perform(&mut self, effect: Effect) {
+        match effect {
+            Effect::Send { stream, message } => self.carrier.send_or_close(stream, message),
+            Effect::Refuse { stream, why } => {
+                tracing::warn!(event = "stream_refused", stream = stream.0, why, "a peer broke the protocol");
+                self.carrier.close(stream, why);
+            }
+            // Members and gateways show services; a bridge only holds them.
+            Effect::Touched { .. } => {}
+            Effect::DirectoryChanged { region } => {
+                if region == self.plan.own {
+                    self.dial();
+                }
+            }
+            Effect::StandingChanged { region, standing } => {
+                let standing = metrics::standing_name(standing);
+                tracing::info!(event = "region_standing", %region, standing, "a region stands differently");
+            }
+            Effect::Dropped { feed } => {
+                tracing::info!(event = "feed_dropped", %feed, "a closed feed was dropped");
+            }
+            Effect::Doubted { feed } => {
+                metrics::doubted(feed.region());
+                tracing::warn!(event = "copy_doubted", %feed, "a copy differs from its writer and is repaired");
+            }
+        }
+    }
+
+    fn dial(&self) {
+        let dials = self.plan.dials(self.holder.directory(&self.plan.own));
+        let targets = dials.into_iter();
+        let targets: BTreeSet<Target> =
+            targets.map(|dial| Target { address: dial.address, region: dial.region }).collect();
+        self.carrier.dial(targets);
+    }
+
+    fn tick(&mut self) {
+        self.pulse.beat();
+        self.step(Input::Tick { unix_ms: self.clock.unix_ms() });
+        let regions: Vec<Region> = self.holder.regions().cloned().collect();
+        let mut effects = Vec::new();
+        for region in &regions {
+            if let Some(status) = self.holder.status(region) {
+                let members: u64 = self.holder.cursor(region).values().sum();
+                let reached = members + status.raft.seq;
+                self.links.step(core::Input::Status { status, reached }, &mut effects);
+            }
+        }
+        for effect in effects {
+            tell(&effect);
+        }
+        for (region, link) in self.links.links() {
+            metrics::link(region, link);
+        }
+        match self.holder.status(&self.plan.own) {
+            Some(_) => self.health.pass(REGISTRY_CHECK),
+            None => self.health.fail(REGISTRY_CHECK, "no member of the own region has been followed yet"),
+        }
+        self.board.store(Arc::new(Board::of(&self.plan, &self.holder, &self.links, &self.carrier)));
+    }
+
+    fn save(&mut self) {
+        self.shelf.save(self.holder.copies());
+        let holder = &self.holder;
+        self.shelf.forget(|feed| holder.copy(feed).is_some());
+    }
+
+    fn expect(&self, message: &Message) -> Option<Expected> {
+        match message {
+            Message::Batch { feed, view, from, to, changes } => {
+                let copy = self.holder.copy(feed)?;
+                let leads_on = copy.view() == view && *from <= copy.position() && copy.position() < *to;
+                let now_ms = self.clock.unix_ms();
+                let is_far = *feed.region() != self.plan.own;
+                let ages_ms = if is_far { ages(changes, now_ms) } else { Vec::new() };
+                let step = Expected::Step { feed: feed.clone(), to: *to, changes: changes.len(), ages_ms };
+                leads_on.then_some(step)
+            }
+            Message::End { feed, .. } => {
+                let copy = self.holder.copy(feed);
+                let (swaps, doubted) = copy.map_or((0, false), |copy| (copy.swaps(), copy.doubted()));
+                Some(Expected::Swap { feed: feed.clone(), swaps, doubted })
+            }
+            Message::Want { .. }
+            | Message::Unwant { .. }
+            | Message::Begin { .. }
+            | Message::Live { .. }
+            | Message::Bucket { .. }
+            | Message::Beats { .. }
+            | Message::Verify { .. } => None,
+        }
+    }
+
+    fn count(&self, expected: Expected) {
+        match expected {
+            Expected::Step { feed, to, changes, ages_ms } => {
+                if self.holder.copy(&feed).is_some_and(|copy| copy.position() == to) {
+                    metrics::applied(feed.region(), changes);
+                    for age_ms in ages_ms {
+                        metrics::propagated(feed.region(), age_ms);
+                    }
+                }
+            }
+            Expected::Swap { feed, swaps, doubted } => {
+                let Some(copy) = self.holder.copy(&feed) else { return };
+                if copy.swaps() != swaps {
+                    metrics::reconciled(feed.region());
+                    if doubted && !copy.doubted() {
+                        metrics::repaired(feed.region());
+                    }
+                }
+            }
+        }
+    }
+}
+
+/// How long ago each registration was accepted, by its stamp and this machine's clock.
+fn ages(changes: &[Change], now_ms: u64) -> Vec<u64> {
+    let registrations = changes.iter().filter_map(|change| change.record.as_ref()?.registration());
+    registrations.map(|registration| now_ms.saturating_sub(registration.stamp.unix_ms())).collect()
+}
+
+fn tell(effect: &core::Effect) {
+    match effect {
+        core::Effect::Stalled { region, lag_seqs } => {
+            metrics::stalled(region);
+            tracing::warn!(event = "link_stalled", %region, lag_seqs, "behind, and nothing moves");
+        }
+        core::Effect::Moving { region } => {
+            tracing::info!(event = "link_moving", %region, "the link moves again");
+        }
+    }
+}
+
+/// A timer that a paused process hears once, however long it slept.
+fn every(period: Duration) -> Interval {
+    let mut interval = tokio::time::interval_at(Instant::now() + period, period);
+    interval.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    interval
+}

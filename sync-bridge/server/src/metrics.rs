@@ -1,0 +1,67 @@
+//! All metric names of this room.
+
+use landbridge_feed::Standing;
+use landbridge_model::Region;
+use metrics::{counter, gauge, histogram};
+
+use landbridge_bridge_core::Link;
+
+/// Tells how one link is doing.
+pub(crate) fn link(region: &Region, link: &Link) {
+    let origin = || region.to_string();
+    let status = &link.status;
+    gauge!("landbridge_bridge_region_age_seconds", "origin" => origin()).set(status.age_ms as f64 / 1_000.0);
+    gauge!("landbridge_bridge_lag_seqs", "origin" => origin()).set(status.lag_seqs as f64);
+    if let Some(lag_ms) = status.lag_ms {
+        gauge!("landbridge_bridge_lag_seconds", "origin" => origin()).set(lag_ms as f64 / 1_000.0);
+    }
+    gauge!("landbridge_bridge_records", "origin" => origin()).set(status.records as f64);
+    gauge!("landbridge_bridge_feeds", "origin" => origin()).set(status.feeds as f64);
+    for standing in [Standing::Live, Standing::Suspect, Standing::Frozen] {
+        let holds = f64::from(u8::from(status.standing == standing));
+        gauge!("landbridge_bridge_region_standing", "origin" => origin(), "state" => standing_name(standing))
+            .set(holds);
+    }
+    gauge!("landbridge_bridge_link_stalled", "origin" => origin()).set(f64::from(u8::from(link.stalled)));
+}
+
+/// A standing as operators read it.
+pub(crate) fn standing_name(standing: Standing) -> &'static str {
+    match standing {
+        Standing::Live => "live",
+        Standing::Suspect => "suspect",
+        Standing::Frozen => "frozen",
+    }
+}
+
+/// Counts a batch that was applied.
+pub(crate) fn applied(region: &Region, changes: usize) {
+    counter!("landbridge_bridge_batches_total", "origin" => region.to_string()).increment(1);
+    counter!("landbridge_bridge_changes_total", "origin" => region.to_string()).increment(changes as u64);
+}
+
+/// Notes how long a registration took from its stamp to here, by two wall clocks.
+pub(crate) fn propagated(region: &Region, ms: u64) {
+    histogram!("landbridge_bridge_propagation_seconds", "origin" => region.to_string())
+        .record(ms as f64 / 1_000.0);
+}
+
+/// Counts a copy that was rebuilt by a reconcile.
+pub(crate) fn reconciled(region: &Region) {
+    counter!("landbridge_bridge_reconciles_total", "origin" => region.to_string()).increment(1);
+}
+
+/// Counts a copy that a verification found to differ.
+pub(crate) fn doubted(region: &Region) {
+    counter!("landbridge_bridge_doubted_total", "origin" => region.to_string()).increment(1);
+}
+
+/// Counts a doubted copy that was replaced.
+pub(crate) fn repaired(region: &Region) {
+    counter!("landbridge_bridge_repaired_total", "origin" => region.to_string()).increment(1);
+}
+
+/// Counts a live link that stopped moving.
+pub(crate) fn stalled(region: &Region) {
+    counter!("landbridge_bridge_stalls_total", "origin" => region.to_string()).increment(1);
+}
