@@ -71,8 +71,7 @@ impl Follower {
 
     /// Says what is unsaid, within the stream's credit.
     pub fn produce(&mut self, holdings: &Holdings, credit: &mut Credit, said: &mut Vec<Message>) {
-        while credit.is_open() {
-            let Some((feed, ask)) = self.unsaid.pop_first() else { return };
+        while let Some((feed, ask)) = self.unsaid.pop_first() {
             let copy = holdings.copies().get(&feed);
             let here = copy.map(|copy| (copy.view().clone(), copy.position()));
             let have = match ask {
@@ -85,10 +84,14 @@ impl Follower {
                     if let Some(wanted) = self.wants.get_mut(&feed) {
                         wanted.told = here;
                     }
-                    Message::Want { feed, have, digests }
+                    Message::Want { feed: feed.clone(), have, digests }
                 }
-                Ask::Nothing => Message::Unwant { feed },
+                Ask::Nothing => Message::Unwant { feed: feed.clone() },
             };
+            if !credit.has_room(&message) {
+                self.unsaid.insert(feed, ask);
+                return;
+            }
             credit.spend(&message);
             said.push(message);
         }

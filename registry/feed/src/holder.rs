@@ -311,7 +311,7 @@ impl Holder {
     /// Tells a peer the newest heartbeats of what this holder may supply it with, its own and relayed ones (R20).
     fn tell_beats(&mut self, id: StreamId) {
         let Some(stream) = self.streams.get_mut(&id) else { return };
-        if self.settings.role == Role::Gateway || !stream.credit.is_open() {
+        if self.settings.role == Role::Gateway {
             return;
         }
         let near = &self.settings.region;
@@ -326,8 +326,10 @@ impl Holder {
         let chunk = (self.settings.limits.bulk_bytes_max / weight::BEAT_BYTES).max(1);
         for beats in beats.chunks(chunk) {
             let message = Message::Beats { unix_ms: self.wall.0, beats: beats.to_vec() };
-            stream.credit.spend(&message);
-            self.said.push((id, message));
+            if stream.credit.has_room(&message) {
+                stream.credit.spend(&message);
+                self.said.push((id, message));
+            }
         }
     }
 

@@ -320,6 +320,17 @@ fn nothing_is_said_beyond_the_credit_and_what_comes_later_is_coalesced() {
 }
 
 #[test]
+fn heartbeats_pass_while_a_long_reconcile_uses_up_its_credit() {
+    let (mut world, stream) = large(crate::Limits { credit_bytes: 1024, ..little() });
+    world.run();
+    assert!(world.copy("b", &feed(1)).is_none(), "the credit is used up");
+
+    world.give("a", Input::Tick { unix_ms: 0 });
+
+    assert!(matches!(world.queued(stream, "a").last(), Some(Message::Beats { .. })));
+}
+
+#[test]
 fn every_message_of_records_keeps_its_bound_even_after_a_heavy_step() {
     let (mut world, stream) = pair();
     world.drains = false;
