@@ -4,6 +4,7 @@
 
 mod doors;
 mod house;
+mod links;
 mod map;
 mod marks;
 mod metrics;
