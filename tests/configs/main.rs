@@ -1,0 +1,87 @@
+//! Reads every page of `configs/` with the code that the roles read it with, so that no page can be wrong.
+
+use std::{
+    fs,
+    path::{Path, PathBuf},
+};
+
+use landbridge_bridge::Config as Bridge;
+use landbridge_gateway::Config as Gateway;
+
+fn configs() -> PathBuf {
+    Path::new(env!("CARGO_MANIFEST_DIR"))
+        .parent()
+        .expect("the tests crate lives in the workspace")
+        .join("configs")
+}
+
+/// Every page in a folder of `configs/`, sorted; the pages beside the folders are the defaults.
+fn layouts() -> Vec<PathBuf> {
+    let mut pages = Vec::new();
+    let mut folders = vec![configs()];
+    while let Some(folder) = folders.pop() {
+        for entry in fs::read_dir(&folder).expect("a readable folder") {
+            let path = entry.expect("a readable entry").path();
+            if path.is_dir() {
+                folders.push(path);
+            } else if folder != configs() {
+                pages.push(path);
+            }
+        }
+    }
+    pages.sort();
+    pages
+}
+
+/// What is wrong with a page, by the role that its name says.
+fn mistakes(page: &Path) -> Vec<String> {
+    let name = page.file_name().and_then(|name| name.to_str()).unwrap_or_default();
+    let role = name.trim_end_matches(".toml").split('-').next().unwrap_or_default();
+    match role {
+        "gateway" => Gateway::load(Some(page), &[], &[]).err().unwrap_or_default(),
+        "bridge" => Bridge::load(Some(page), &[], &[]).err().unwrap_or_default(),
+        _ => vec!["no role reads it".to_owned()],
+    }
+}
+
+#[test]
+fn every_page_of_every_layout_is_read_without_a_mistake() {
+    let pages = layouts();
+
+    assert!(pages.len() > 8, "only {pages:?}");
+    for page in pages {
+        assert_eq!(mistakes(&page), [""; 0], "{}", page.display());
+    }
+}
+
+#[test]
+fn two_gateways_of_a_layout_never_share_a_place_or_a_port() {
+    let gateways: Vec<Gateway> = layouts()
+        .iter()
+        .filter(|page| page.starts_with(configs().join("two-regions")))
+        .filter_map(|page| Gateway::load(Some(page), &[], &[]).ok())
+        .collect();
+    let unique = |mut places: Vec<String>| {
+        let all = places.len();
+        places.sort();
+        places.dedup();
+        (all, places.len())
+    };
+
+    assert_eq!(unique(gateways.iter().map(|gateway| gateway.name.to_string()).collect()), (6, 6));
+    assert_eq!(
+        unique(gateways.iter().map(|gateway| gateway.listeners[0].listen.to_string()).collect()),
+        (6, 6)
+    );
+}
+
+#[test]
+fn a_page_with_an_unknown_key_is_refused() {
+    let folder = tempfile::tempdir().expect("a folder");
+    let page = folder.path().join("gateway.toml");
+    let good = fs::read_to_string(configs().join("one-member/gateway.toml")).expect("the page");
+
+    fs::write(&page, good.replace("by_path", "by_road")).expect("written");
+
+    assert!(mistakes(&page).iter().any(|mistake| mistake.contains("by_road")), "{:?}", mistakes(&page));
+}
