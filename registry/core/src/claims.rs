@@ -204,6 +204,14 @@ impl Claims {
         entry.claims.is_empty().then_some(entry.record.stamp)
     }
 
+    /// The keys of a service whose record lives by beats, in order, each with its slot.
+    pub fn beating(&self, service: &ServiceKey) -> impl Iterator<Item = (&InstanceKey, BeatSlot)> {
+        self.services.get(service).into_iter().flatten().filter_map(|(key, entry)| {
+            let beats = matches!(entry.record.life, Life::Beat(_));
+            Some((key, entry.claims.iter().find_map(|claim| claim.slot).filter(|_| beats)?))
+        })
+    }
+
     /// Connections that claim something of the service, with what.
     pub fn sessions(&self, service: &ServiceKey) -> impl Iterator<Item = (ConnectionId, &InstanceKey)> {
         self.services.get(service).into_iter().flatten().flat_map(|(key, entry)| {

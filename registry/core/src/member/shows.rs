@@ -7,7 +7,7 @@ use landbridge_model::{Instance, Metadata, Moment, Namespace, Region, ServiceKey
 
 use super::Member;
 use crate::{
-    input::{Effect, InstanceRef},
+    input::Effect,
     outcome::Kind,
     services::Facts,
     settings::Visibility,
@@ -18,14 +18,16 @@ impl Member {
     /// The view of a service as it is at this moment, none if it does not exist. Each call is a revision: the server
     /// calls it after [`Effect::Touched`] and publishes what it gets.
     pub fn view(&mut self, now: Moment, service: &ServiceKey) -> Option<ServiceView> {
-        self.look(service);
+        let shown = self.holder.shown(&self.settings.region, service);
+        let facts = self.facts(service, &shown);
+        self.services.look(service, facts, self.tick, &self.settings.limits);
         let reference = &self.reference;
         let state = self.services.state_mut(service)?;
         state.revision += 1;
         state.last_ref_ms = reference.next(now, state.last_ref_ms);
         let (revision, last_ref_ms, kind) = (state.revision, state.last_ref_ms, state.kind);
         let definition = self.holder.definition(&self.settings.region, service);
-        let mut hosts = self.local(service);
+        let mut hosts = self.local(service, shown);
         let shadowed = self.remote(service, &mut hosts);
         Some(ServiceView {
             service: service.clone(),
@@ -54,7 +56,7 @@ impl Member {
         if known == Some(Kind::Ephemeral) || !self.services.is_dirty(service) {
             return known;
         }
-        let facts = self.facts(service);
+        let facts = self.facts(service, &self.holder.shown(&self.settings.region, service));
         match (facts.persistent > 0, facts.ephemeral > 0) {
             (true, _) => Some(Kind::Persistent),
             (false, true) => Some(Kind::Ephemeral),
@@ -75,13 +77,11 @@ impl Member {
     }
 
     pub(super) fn look(&mut self, service: &ServiceKey) -> bool {
-        let facts = self.facts(service);
+        let facts = self.facts(service, &self.holder.shown(&self.settings.region, service));
         self.services.look(service, facts, self.tick, &self.settings.limits)
     }
 
-    fn facts(&self, service: &ServiceKey) -> Facts {
-        let own = &self.settings.region;
-        let shown = self.holder.shown(own, service);
+    fn facts(&self, service: &ServiceKey, shown: &[Shown]) -> Facts {
         let persistent = shown.iter().filter(|shown| shown.persistent).count();
         let healthy = |shown: &&Shown| shown.instance.healthy && shown.instance.enabled;
         let remote = match self.settings.visibility {
@@ -95,7 +95,7 @@ impl Member {
             persistent,
             healthy: shown.iter().filter(healthy).count(),
             remote,
-            defined: self.holder.definition(own, service).is_some(),
+            defined: self.holder.definition(&self.settings.region, service).is_some(),
         }
     }
 
@@ -103,24 +103,19 @@ impl Member {
         self.holder.regions().filter(|region| **region != self.settings.region)
     }
 
-    fn local(&self, service: &ServiceKey) -> Vec<Host> {
+    /// The own region's instances, in key order as the holder gives them.
+    fn local(&self, service: &ServiceKey, shown: Vec<Shown>) -> Vec<Host> {
+        let own = self.holder.own();
+        let mut beating = self.claims.beating(service).peekable();
         let host = |shown: Shown| {
             let Shown { key, instance, persistent, unverified, feed, stamp: _ } = shown;
-            let mine = !persistent && Some(&feed) == self.holder.own();
-            let target: InstanceRef = (service.clone(), key);
-            let slot = self.claims.slot(&target).filter(|_| mine && self.lives_by_beats(&target));
+            while beating.next_if(|(beats, _)| **beats < key).is_some() {}
+            let mine = !persistent && Some(&feed) == own;
+            let slot = beating.peek().filter(|(beats, _)| mine && **beats == key).map(|(_, slot)| *slot);
             let unverified = unverified || slot.is_some_and(|slot| self.hold.holds(slot));
-            Host { key: target.1, instance, persistent, origin: None, unverified, stale: false, slot }
+            Host { key, instance, persistent, origin: None, unverified, stale: false, slot }
         };
-        let mut hosts: Vec<_> =
-            self.holder.shown(&self.settings.region, service).into_iter().map(host).collect();
-        hosts.sort_by(|a, b| a.key.cmp(&b.key));
-        hosts
-    }
-
-    fn lives_by_beats(&self, target: &InstanceRef) -> bool {
-        let record = self.claims.record(target);
-        record.is_some_and(|record| matches!(record.life, landbridge_model::Life::Beat(_)))
+        shown.into_iter().map(host).collect()
     }
 
     /// Adds what other regions show, where that is wanted and its key is free; tells how many were not free.
