@@ -1,1 +1,22 @@
-//! landbridge-registry.
+//! A registry member as a process: Nacos and operators at its front doors, feeds at its side door, one core behind them.
+//!
+//! Invariant: reads take the published window; only writes reach the core, and only through its queue.
+
+pub mod config;
+pub mod metrics;
+
+mod member;
+
+mod orders;
+mod driver;
+mod state;
+mod window;
+mod session;
+mod answer;
+mod events;
+
+mod ingress;
+mod egress;
+
+pub use config::Config;
+pub use member::{Failure, run};

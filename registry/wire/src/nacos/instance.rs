@@ -78,6 +78,11 @@ impl ClusterFilter {
         &self.text
     }
 
+    /// The clusters it names; empty asks for all.
+    pub fn clusters(&self) -> &[Cluster] {
+        &self.clusters
+    }
+
     /// Whether this cluster is asked for.
     pub fn takes(&self, cluster: &Cluster) -> bool {
         self.clusters.is_empty() || self.clusters.contains(cluster)

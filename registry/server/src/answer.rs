@@ -1,0 +1,80 @@
+//! Views as Nacos answers: encoded when first asked for, once per revision and cluster filter.
+
+use std::sync::{Arc, OnceLock};
+
+use bytes::{Bytes, BytesMut};
+use landbridge_registry_core::{Filter, ServiceView};
+use landbridge_wire::nacos::{
+    ClusterFilter, EncodedService, Naming, encode_host,
+    grpc::{self, Payload, Push},
+};
+
+/// The request id of every question whether a client lives; any word of the client is answer enough.
+const DETECTION_ID: u64 = 0;
+
+/// One view under one cluster filter, each form encoded when first asked for.
+#[derive(Debug, Default)]
+pub(crate) struct Encodings {
+    queried: OnceLock<Payload>,
+    push: OnceLock<Bytes>,
+    grouped: OnceLock<EncodedService>,
+}
+
+/// A reference to encodings.
+pub(crate) type Encoded = Arc<Encodings>;
+
+impl Encodings {
+    /// The answer to a gRPC query.
+    pub(crate) fn queried(&self, view: &ServiceView, clusters: &ClusterFilter) -> Payload {
+        let encode = || grpc::answer::queried(&encode(view, Naming::Bare, clusters, false), view.last_ref_ms);
+        self.queried.get_or_init(encode).clone()
+    }
+
+    /// A push, framed for gRPC; `push` is its request id for every subscriber.
+    pub(crate) fn push(&self, view: &ServiceView, clusters: &ClusterFilter, push: u64) -> Bytes {
+        let frame = || {
+            let service = encode(view, Naming::Bare, clusters, false);
+            let [head, shared] = Push::new(&service, view.last_ref_ms).framed(push);
+            let mut frame = BytesMut::with_capacity(head.len() + shared.len());
+            frame.extend_from_slice(&head);
+            frame.extend_from_slice(&shared);
+            frame.freeze()
+        };
+        self.push.get_or_init(frame).clone()
+    }
+
+    /// The list as HTTP v1 and UDP show it.
+    pub(crate) fn grouped(&self, view: &ServiceView, clusters: &ClusterFilter) -> Bytes {
+        let encode = || encode(view, Naming::Grouped, clusters, false);
+        self.grouped.get_or_init(encode).answer(view.last_ref_ms)
+    }
+}
+
+/// Encodes what a client with this filter gets.
+pub(crate) fn encode(
+    view: &ServiceView,
+    naming: Naming,
+    clusters: &ClusterFilter,
+    healthy_only: bool,
+) -> EncodedService {
+    let filter = Filter { clusters: clusters.clusters().to_vec(), healthy_only };
+    let selection = view.select(&filter);
+    let hosts: Vec<Bytes> = selection
+        .hosts
+        .iter()
+        .map(|host| {
+            if selection.protected && !host.instance.healthy {
+                let forged = landbridge_model::Instance { healthy: true, ..(*host.instance).clone() };
+                encode_host(&view.service, &host.key, &forged, !host.persistent)
+            } else {
+                encode_host(&view.service, &host.key, &host.instance, !host.persistent)
+            }
+        })
+        .collect();
+    EncodedService::new(naming, &view.service, clusters, &hosts, selection.protected)
+}
+
+/// Asks a silent client whether it is there, framed for its stream.
+pub(crate) fn detection() -> Bytes {
+    grpc::answer::client_detection(DETECTION_ID).framed()
+}

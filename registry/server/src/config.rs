@@ -1,0 +1,290 @@
+//! A member's settings: the page as written, and the settings that can no longer be wrong.
+
+use std::{net::{IpAddr, SocketAddr}, path::PathBuf};
+
+use landbridge_model::{MemberId, Region};
+use landbridge_registry_core::Visibility;
+use landbridge_runtime::{config::Layers, http::HttpLimits, log::LogConfig, tls::TlsFiles};
+use serde::Deserialize;
+
+/// The defaults, with the reason beside each.
+pub const DEFAULTS: &str = include_str!("../../../configs/registry.toml");
+
+/// How far above the HTTP port Nacos SDKs look for gRPC.
+const GRPC_OFFSET: u16 = 1000;
+
+/// How far above the HTTP port feeds are served.
+const FEEDS_OFFSET: u16 = 1001;
+
+/// The page as written; unknown keys are refused: a typo must not be silence.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct Page {
+    region: String,
+    deployment: String,
+    member: u16,
+    data_dir: PathBuf,
+    listen: ListenPage,
+    tls: Option<TlsFiles>,
+    admin: AdminPage,
+    naming: NamingPage,
+    limits: Limits,
+    log: LogConfig,
+}
+
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct ListenPage {
+    host: String,
+    http_port: u16,
+    grpc_port: Option<u16>,
+    feeds_port: Option<u16>,
+}
+
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct AdminPage {
+    token_file: PathBuf,
+}
+
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct NamingPage {
+    push_merge_ms: u64,
+    visibility: String,
+    failover_min: usize,
+    failover_after_ms: u64,
+    failback_after_ms: u64,
+    metadata_bytes_max: usize,
+}
+
+/// The bounds of a member; the default page says beside each what happens when it is reached.
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Limits {
+    /// Open SDK connections, and open HTTP connections.
+    pub connections_max: u32,
+    /// Bytes of one HTTP request.
+    pub body_bytes_max: usize,
+    /// Writes that wait for the core.
+    pub core_queue_max: usize,
+    /// Time for a request's head.
+    pub header_read_timeout_ms: u64,
+    /// Time for a whole request.
+    pub request_timeout_ms: u64,
+    /// Time an HTTP connection may idle.
+    pub connection_idle_timeout_ms: u64,
+}
+
+/// How plain clients are served.
+#[derive(Clone, Debug)]
+pub struct Naming {
+    /// At most one push per service in this time.
+    pub push_merge_ms: u64,
+    /// How instances of other regions appear.
+    pub visibility: Visibility,
+    /// Fewer healthy local instances than this let remote ones appear.
+    pub failover_min: usize,
+    /// After so many seconds.
+    pub failover_ticks: u32,
+    /// And so many seconds after enough are back they vanish.
+    pub failback_ticks: u32,
+    /// Keys and values of one instance together.
+    pub metadata_bytes_max: usize,
+}
+
+/// Settings that can no longer be wrong.
+#[derive(Clone, Debug)]
+pub struct Config {
+    /// The region.
+    pub region: Region,
+    /// What the regions that federate share.
+    pub deployment: String,
+    /// This member's number.
+    pub member: MemberId,
+    /// Where everything durable lies.
+    pub data_dir: PathBuf,
+    /// Nacos HTTP, admin, metrics and health.
+    pub http: SocketAddr,
+    /// Nacos gRPC.
+    pub grpc: SocketAddr,
+    /// Feeds, opened only with `tls`.
+    pub feeds: SocketAddr,
+    /// Who this member is to bridges and gateways.
+    pub tls: Option<TlsFiles>,
+    /// The secret that `/landbridge/v1` asks for.
+    pub admin_token: Option<String>,
+    /// How plain clients are served.
+    pub naming: Naming,
+    /// The bounds.
+    pub limits: Limits,
+    /// What is logged.
+    pub log: LogConfig,
+}
+
+impl Config {
+    /// Reads the layers over [`DEFAULTS`], or tells everything that is wrong with them at once.
+    pub fn read(layers: &Layers<'_>) -> Result<Self, Vec<String>> {
+        let page: Page = landbridge_runtime::config::load(&Layers { defaults: DEFAULTS, ..*layers })?;
+        let mut wrong = Vec::new();
+        let region = note(Region::parse(&page.region), "region", &mut wrong);
+        let ip = note(page.listen.host.parse::<IpAddr>(), "listen.host", &mut wrong);
+        let visibility = note(visibility(&page.naming.visibility), "naming.visibility", &mut wrong);
+        let admin_token = note(token(&page.admin.token_file), "admin.token_file", &mut wrong);
+        wrong.extend(page.log.check().err().map(|error| format!("log.level: {error}")));
+        wrong.extend(page.mistakes());
+        if let (Some(ip), Some(None)) = (ip, &admin_token)
+            && !ip.is_loopback()
+        {
+            wrong.push(format!(
+                "listen.host = \"{ip}\" can be reached from other machines, so admin.token_file must name a file with a secret"
+            ));
+        }
+        let (Some(region), Some(ip), Some(visibility), Some(admin_token), true) =
+            (region, ip, visibility, admin_token, wrong.is_empty())
+        else {
+            return Err(wrong);
+        };
+        let port = |given: Option<u16>, offset: u16| given.unwrap_or_else(|| page.listen.beside(offset));
+        Ok(Self {
+            region,
+            deployment: page.deployment,
+            member: MemberId(page.member),
+            data_dir: page.data_dir,
+            http: SocketAddr::new(ip, page.listen.http_port),
+            grpc: SocketAddr::new(ip, port(page.listen.grpc_port, GRPC_OFFSET)),
+            feeds: SocketAddr::new(ip, port(page.listen.feeds_port, FEEDS_OFFSET)),
+            tls: page.tls,
+            admin_token,
+            naming: Naming {
+                push_merge_ms: page.naming.push_merge_ms,
+                visibility,
+                failover_min: page.naming.failover_min,
+                failover_ticks: ticks(page.naming.failover_after_ms),
+                failback_ticks: ticks(page.naming.failback_after_ms),
+                metadata_bytes_max: page.naming.metadata_bytes_max,
+            },
+            limits: page.limits,
+            log: page.log,
+        })
+    }
+}
+
+impl ListenPage {
+    /// The port so far above the HTTP port; any free one if that is any free one.
+    fn beside(&self, offset: u16) -> u16 {
+        if self.http_port == 0 { 0 } else { self.http_port.saturating_add(offset) }
+    }
+}
+
+impl Page {
+    fn mistakes(&self) -> Vec<String> {
+        let mut wrong = Vec::new();
+        if self.deployment.is_empty() || self.deployment.len() > 64 {
+            wrong.push("deployment: must be 1 to 64 characters".to_owned());
+        }
+        if self.listen.http_port > u16::MAX - FEEDS_OFFSET {
+            let most = u16::MAX - FEEDS_OFFSET;
+            wrong.push(format!("listen.http_port: must be at most {most}, for SDKs add {GRPC_OFFSET} to it"));
+        }
+        let metadata_max = landbridge_model::instance::METADATA_CHARS_MAX;
+        if self.naming.metadata_bytes_max > metadata_max {
+            wrong.push(format!("naming.metadata_bytes_max: must be at most {metadata_max}"));
+        }
+        let positive = [
+            ("limits.connections_max", u64::from(self.limits.connections_max)),
+            ("limits.body_bytes_max", self.limits.body_bytes_max as u64),
+            ("limits.core_queue_max", self.limits.core_queue_max as u64),
+            ("limits.header_read_timeout_ms", self.limits.header_read_timeout_ms),
+            ("limits.request_timeout_ms", self.limits.request_timeout_ms),
+            ("limits.connection_idle_timeout_ms", self.limits.connection_idle_timeout_ms),
+        ];
+        let zero = positive.into_iter().filter(|(_, value)| *value == 0);
+        wrong.extend(zero.map(|(key, _)| format!("{key}: must be at least 1")));
+        wrong
+    }
+}
+
+impl Limits {
+    /// The same bounds for the HTTP port.
+    pub(crate) fn http(&self) -> HttpLimits {
+        HttpLimits {
+            connections_max: self.connections_max,
+            connections_per_address_max: self.connections_max,
+            header_read_timeout_ms: self.header_read_timeout_ms,
+            body_bytes_max: Some(self.body_bytes_max),
+            request_timeout_ms: Some(self.request_timeout_ms),
+            idle_timeout_ms: self.connection_idle_timeout_ms,
+            ..HttpLimits::recommended()
+        }
+    }
+}
+
+fn note<T, E: std::fmt::Display>(result: Result<T, E>, key: &str, wrong: &mut Vec<String>) -> Option<T> {
+    result.map_err(|error| wrong.push(format!("{key}: {error}"))).ok()
+}
+
+fn visibility(text: &str) -> Result<Visibility, String> {
+    match text {
+        "failover" => Ok(Visibility::Failover),
+        "merge" => Ok(Visibility::Merge),
+        "hidden" => Ok(Visibility::Hidden),
+        other => Err(format!("\"{other}\" is unknown: write failover, merge or hidden")),
+    }
+}
+
+/// The secret in a file; an empty path means none.
+fn token(path: &std::path::Path) -> Result<Option<String>, String> {
+    if path.as_os_str().is_empty() {
+        return Ok(None);
+    }
+    let text = std::fs::read_to_string(path).map_err(|error| format!("{}: {error}", path.display()))?;
+    match text.trim() {
+        short if short.len() < 16 => Err(format!("{}: a secret has at least 16 characters", path.display())),
+        secret => Ok(Some(secret.to_owned())),
+    }
+}
+
+/// Whole seconds, rounded up.
+fn ticks(ms: u64) -> u32 {
+    u32::try_from(ms.div_ceil(1000)).unwrap_or(u32::MAX)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(sets: &[&str]) -> Result<Config, Vec<String>> {
+        let sets: Vec<String> = sets.iter().map(ToString::to_string).collect();
+        Config::read(&Layers { defaults: "", file: None, environment: &[], sets: &sets })
+    }
+
+    #[test]
+    fn the_defaults_are_a_member_for_this_machine_only() {
+        let config = read(&[]).expect("the default page is right");
+
+        assert!(config.http.ip().is_loopback() && config.admin_token.is_none());
+        assert_eq!((config.http.port(), config.grpc.port(), config.feeds.port()), (8848, 9848, 9849));
+    }
+
+    #[test]
+    fn every_mistake_is_told_at_once() {
+        let wrong = read(&["region=East", "listen.host=nowhere", "naming.visibility=some", "limits.body_bytes_max=0"]);
+
+        assert_eq!(wrong.map_err(|wrong| wrong.len()).err(), Some(4));
+    }
+
+    #[test]
+    fn a_member_that_others_can_reach_needs_a_secret() {
+        let wrong = read(&["listen.host=0.0.0.0"]).expect_err("there is no secret");
+
+        assert!(wrong[0].contains("admin.token_file"), "{wrong:?}");
+    }
+
+    #[test]
+    fn any_free_port_means_any_free_port_for_all() {
+        let config = read(&["listen.http_port=0"]).expect("port 0 is allowed");
+
+        assert_eq!((config.grpc.port(), config.feeds.port()), (0, 0));
+    }
+}

@@ -1,0 +1,5 @@
+//! What leaves without being asked for: pushes to subscribers by gRPC and by UDP.
+
+pub(crate) mod outbox;
+pub(crate) mod push;
+pub(crate) mod udp;

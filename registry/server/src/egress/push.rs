@@ -1,0 +1,110 @@
+//! When subscribers hear of a change: at once, and then at most once per service in `push_merge_ms`.
+//!
+//! Invariant: a service waits here at most once, so the line is never longer than the number of services.
+
+use std::{
+    cmp::Reverse,
+    collections::BinaryHeap,
+    sync::{Arc, atomic::Ordering},
+};
+
+use landbridge_runtime::clock::Clock;
+use parking_lot::Mutex;
+use tokio::sync::Notify;
+
+use crate::{window::Pane, egress::udp::UdpPush, metrics};
+
+/// A service whose subscribers are to be told at a moment; ordered by it.
+struct Due {
+    at_ms: u64,
+    pane: Arc<Pane>,
+}
+
+impl PartialEq for Due {
+    fn eq(&self, other: &Self) -> bool {
+        self.at_ms == other.at_ms && self.pane.number() == other.pane.number()
+    }
+}
+
+impl Eq for Due {}
+
+impl PartialOrd for Due {
+    fn partial_cmp(&self, other: &Self) -> Option<std::cmp::Ordering> {
+        Some(self.cmp(other))
+    }
+}
+
+impl Ord for Due {
+    fn cmp(&self, other: &Self) -> std::cmp::Ordering {
+        (self.at_ms, self.pane.number()).cmp(&(other.at_ms, other.pane.number()))
+    }
+}
+
+/// The line of services whose subscribers are to be told.
+pub(crate) struct Pusher {
+    line: Mutex<BinaryHeap<Reverse<Due>>>,
+    news: Notify,
+    merge_ms: u64,
+    clock: Clock,
+    udp: Arc<UdpPush>,
+}
+
+impl Pusher {
+    /// A pusher that merges changes of one service for `merge_ms`.
+    pub(crate) fn new(merge_ms: u64, clock: Clock, udp: Arc<UdpPush>) -> Self {
+        Self { line: Mutex::default(), news: Notify::new(), merge_ms, clock, udp }
+    }
+
+    /// A newer state of the service was published.
+    pub(crate) fn touched(&self, pane: &Arc<Pane>) {
+        if !pane.has_subscribers() || pane.waits.swap(true, Ordering::AcqRel) {
+            return;
+        }
+        let earliest = pane.pushed_ms.load(Ordering::Relaxed).saturating_add(self.merge_ms);
+        let at_ms = self.clock.now().max(earliest);
+        self.line.lock().push(Reverse(Due { at_ms, pane: Arc::clone(pane) }));
+        self.news.notify_one();
+    }
+
+    /// Tells subscribers for as long as the process lives.
+    pub(crate) async fn run(&self) {
+        loop {
+            let (due, next_ms) = self.take();
+            for pane in due {
+                self.tell(&pane);
+            }
+            let news = self.news.notified();
+            match next_ms {
+                Some(at_ms) => {
+                    let wait = std::time::Duration::from_millis(at_ms.saturating_sub(self.clock.now()));
+                    let _ = tokio::time::timeout(wait, news).await;
+                }
+                None => news.await,
+            }
+        }
+    }
+
+    /// What is due, and when the next one will be.
+    fn take(&self) -> (Vec<Arc<Pane>>, Option<u64>) {
+        let now_ms = self.clock.now();
+        let mut line = self.line.lock();
+        let mut due = Vec::new();
+        while let Some(Reverse(first)) = line.peek() {
+            if first.at_ms > now_ms {
+                return (due, Some(first.at_ms));
+            }
+            if let Some(Reverse(first)) = line.pop() {
+                due.push(first.pane);
+            }
+        }
+        (due, None)
+    }
+
+    fn tell(&self, pane: &Arc<Pane>) {
+        pane.pushed_ms.store(self.clock.now(), Ordering::Relaxed);
+        pane.waits.store(false, Ordering::Release);
+        let told = pane.tell_sessions();
+        let sent = self.udp.push(pane);
+        metrics::fan_out(told + sent);
+    }
+}

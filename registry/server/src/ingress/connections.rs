@@ -1,0 +1,82 @@
+//! Accepts SDK connections: one session for each TCP connection, ended when the connection is.
+//!
+//! Nacos attributes every unary call to the connection it came on, so each connection has a service of its own.
+
+use std::{sync::Arc, time::Duration};
+
+use hyper_util::{
+    rt::{TokioExecutor, TokioIo, TokioTimer},
+    service::TowerToHyperService,
+};
+use landbridge_registry_core::{ConnectionId, Input};
+use landbridge_runtime::shutdown::Shutdown;
+use tokio::net::{TcpListener, TcpStream};
+use tracing::debug;
+
+use crate::{ingress::grpc::Conversation, member::Shared, metrics, session::Session};
+
+/// Unary calls and streams of one connection that may be open at once.
+const STREAMS_MAX: u32 = 1_024;
+
+/// Header bytes of one call.
+const HEADER_BYTES_MAX: u32 = 16 * 1024;
+
+/// A peer that answers no HTTP/2 ping for so long is gone, whatever its socket says.
+const PING_EVERY: Duration = Duration::from_secs(30);
+const PING_TIMEOUT: Duration = Duration::from_secs(20);
+
+/// Streams that a peer may reset before its connection is closed (rapid reset).
+const RESETS_MAX: usize = 512;
+
+/// After an accept that failed for want of descriptors, so long until the next.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
+
+/// Accepts until the shutdown begins; connections then end by themselves or with the process.
+pub(crate) async fn accept(listener: TcpListener, shared: Arc<Shared>, shutdown: Shutdown) {
+    loop {
+        let accepted = tokio::select! {
+            accepted = listener.accept() => accepted,
+            () = shutdown.wait() => return,
+        };
+        match accepted {
+            Ok((stream, _)) if shared.sessions.count() >= shared.limits.connections_max as usize => {
+                metrics::connection_closed("connections_max");
+                drop(stream);
+            }
+            Ok((stream, remote)) => {
+                let session = shared.sessions.open(remote);
+                tokio::spawn(converse(Arc::clone(&shared), session, stream));
+            }
+            Err(error) => {
+                debug!(event = "accept_failed", %error);
+                tokio::time::sleep(ACCEPT_PAUSE).await;
+            }
+        }
+    }
+}
+
+/// Serves one connection, and tells the core when it is over.
+async fn converse(shared: Arc<Shared>, session: Arc<Session>, stream: TcpStream) {
+    let connection = ConnectionId(session.number());
+    // Pushes are small and urgent; a socket that cannot be told so works all the same.
+    let _ = stream.set_nodelay(true);
+    shared.orders.tell(Input::ConnectionOpened { connection }).await;
+    let conversation = Conversation::new(Arc::clone(&shared), Arc::clone(&session));
+    let mut server = hyper::server::conn::http2::Builder::new(TokioExecutor::new());
+    server
+        .timer(TokioTimer::new())
+        .max_concurrent_streams(STREAMS_MAX)
+        .max_header_list_size(HEADER_BYTES_MAX)
+        .max_pending_accept_reset_streams(RESETS_MAX)
+        .keep_alive_interval(PING_EVERY)
+        .keep_alive_timeout(PING_TIMEOUT);
+    let serving = server.serve_connection(TokioIo::new(stream), TowerToHyperService::new(conversation));
+    let reason = tokio::select! {
+        ended = serving => if ended.is_ok() { "peer" } else { "broken" },
+        () = session.closing().cancelled() => "closed",
+    };
+    metrics::connection_closed(reason);
+    shared.sessions.forget(session.number());
+    shared.window.forget(&session);
+    shared.orders.tell(Input::ConnectionEnded { connection }).await;
+}

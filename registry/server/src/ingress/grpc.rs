@@ -1,0 +1,350 @@
+//! What SDKs say over gRPC: unary requests, and the one stream by which the server asks back.
+//!
+//! Invariant: only `ServerCheckRequest` is answered before the connection is set up (Nacos 2.5 `GrpcRequestAcceptor`).
+
+use std::{
+    convert::Infallible,
+    pin::Pin,
+    sync::Arc,
+    task::{Context, Poll},
+};
+
+use http::{Request as HttpRequest, Response as HttpResponse};
+use hyper::body::Incoming;
+use landbridge_registry_core::{ConnectionId, Input, Published};
+use landbridge_wire::nacos::{
+    codes,
+    grpc::{
+        Ack, ConnectionSetup, Kind, MESSAGE_BYTES_MAX, Payload, PersistentChange, Publish, Request,
+        RequestServer, RequestService, Subscribe, answer as say,
+    },
+    Enrolment, ServiceListQuery, ServiceQuery, Naming,
+};
+use tonic::{Status, Streaming, body::Body, codec::Codec};
+use tonic_prost::ProstCodec;
+use tower::Service;
+
+use crate::{
+    answer,
+    egress::outbox::PushBody,
+    ingress::status,
+    member::Shared,
+    metrics,
+    orders::{Answered, Failed},
+    session::{Introduction, Session},
+};
+
+/// The path of unary requests.
+const UNARY: &str = "/Request/request";
+
+/// The path of the stream.
+const STREAM: &str = "/BiRequestStream/requestBiStream";
+
+/// What we can do that a client must not assume (Nacos 3.1 ability names).
+const ABILITIES: [(&str, bool); 1] = [("supportPersistentInstanceByGrpc", true)];
+
+/// One connection's gRPC service.
+#[derive(Clone)]
+pub(crate) struct Conversation {
+    unary: RequestServer<Unary>,
+    talk: Unary,
+}
+
+impl Conversation {
+    /// The service of a connection that was just accepted.
+    pub(crate) fn new(shared: Arc<Shared>, session: Arc<Session>) -> Self {
+        let talk = Unary { shared, session };
+        let unary = RequestServer::new(talk.clone())
+            .max_decoding_message_size(MESSAGE_BYTES_MAX)
+            .max_encoding_message_size(MESSAGE_BYTES_MAX);
+        Self { unary, talk }
+    }
+}
+
+impl Service<HttpRequest<Incoming>> for Conversation {
+    type Response = HttpResponse<Body>;
+    type Error = Infallible;
+    type Future = Pin<Box<dyn Future<Output = Result<HttpResponse<Body>, Infallible>> + Send>>;
+
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, request: HttpRequest<Incoming>) -> Self::Future {
+        match request.uri().path() {
+            UNARY => self.unary.call(request.map(Body::new)),
+            STREAM => {
+                let answer = self.talk.stream(request);
+                Box::pin(std::future::ready(Ok(answer)))
+            }
+            _ => Box::pin(std::future::ready(Ok(Status::unimplemented("no such method").into_http()))),
+        }
+    }
+}
+
+/// What a connection's requests work with.
+#[derive(Clone)]
+struct Unary {
+    shared: Arc<Shared>,
+    session: Arc<Session>,
+}
+
+#[tonic::async_trait]
+impl RequestService for Unary {
+    async fn request(&self, request: tonic::Request<Payload>) -> Result<tonic::Response<Payload>, Status> {
+        let payload = request.into_inner();
+        self.session.spoke();
+        let kind = payload.kind();
+        let answer = match Request::parse(&payload) {
+            Ok(request) => self.answer(kind, request).await,
+            Err(refusal) => {
+                metrics::malformed("grpc");
+                Err(status::grpc_unread(kind, &refusal))
+            }
+        };
+        let outcome = if answer.is_ok() { "ok" } else { "refused" };
+        metrics::grpc(kind.name(), outcome);
+        Ok(tonic::Response::new(answer.unwrap_or_else(|refused| refused)))
+    }
+}
+
+/// An answer, or a refusal, which is an answer too.
+type Reply = Result<Payload, Payload>;
+
+impl Unary {
+    async fn answer(&self, kind: Kind, request: Request) -> Reply {
+        if let Request::ServerCheck = request {
+            return if self.shared.state.registers() {
+                Ok(say::server_check(self.session.id()))
+            } else {
+                Err(say::error(codes::STARTING, codes::STARTING_TEXT))
+            };
+        }
+        if self.session.introduction().is_none() {
+            return Err(say::error(codes::UNREGISTERED, codes::UNREGISTERED_TEXT));
+        }
+        match request {
+            Request::ServerCheck | Request::HealthCheck => Ok(say::health_check()),
+            Request::Instance { service, publish } => self.instance(service, publish).await,
+            Request::BatchInstance { service, instances } => self.batch(service, instances).await,
+            Request::PersistentInstance { service, change } => self.persistent(service, change).await,
+            Request::ServiceQuery(query) => self.query(&query),
+            Request::ServiceList(query) => self.list(&query),
+            Request::Subscribe(subscribe) => self.subscribe(&subscribe),
+            Request::ConfigQuery => Err(say::config_not_found()),
+            Request::ConfigListen => Ok(say::config_unchanged()),
+            Request::ConnectionSetup(_) | Request::Ack(_) => {
+                Err(say::error(codes::BAD_PAYLOAD, "this message belongs on the stream"))
+            }
+            Request::Unknown(_) => Err(say::error(codes::NO_HANDLER, codes::NO_HANDLER_TEXT)),
+        }
+        .inspect_err(|_| metrics::refused(kind.name()))
+    }
+
+    fn connection(&self) -> ConnectionId {
+        ConnectionId(self.session.number())
+    }
+
+    /// Only a connection of the module `naming` may publish (Nacos 2.5 `ConnectionBasedClientManager`).
+    fn publishes(&self, kind: Kind) -> Result<(), Payload> {
+        if self.session.introduction().is_some_and(|introduction| introduction.naming) {
+            return Ok(());
+        }
+        let text = "only a connection of the module naming can register ephemeral instances";
+        Err(say::refused(kind, codes::INVALID, text))
+    }
+
+    async fn instance(&self, service: landbridge_model::ServiceKey, publish: Publish) -> Reply {
+        self.publishes(Kind::Instance)?;
+        let connection = self.connection();
+        match publish {
+            Publish::Register(Enrolment { key, instance, .. }) => {
+                self.bounded(Kind::Instance, [&instance])?;
+                let published = Published::One(key, Arc::new(instance));
+                let order = |ticket| Input::Publish { ticket, connection, service, published };
+                self.written(Kind::Instance, order).await.map(|()| say::registered())
+            }
+            Publish::Deregister => {
+                let order = |ticket| Input::Withdraw { ticket, connection, service };
+                self.written(Kind::Instance, order).await.map(|()| say::deregistered())
+            }
+        }
+    }
+
+    async fn batch(&self, service: landbridge_model::ServiceKey, instances: Vec<Enrolment>) -> Reply {
+        self.publishes(Kind::BatchInstance)?;
+        self.bounded(Kind::BatchInstance, instances.iter().map(|enrolment| &enrolment.instance))?;
+        let connection = self.connection();
+        let set = instances.into_iter().map(|enrolment| (enrolment.key, Arc::new(enrolment.instance)));
+        let published = Published::Batch(set.collect());
+        let order = |ticket| Input::Publish { ticket, connection, service, published };
+        self.written(Kind::BatchInstance, order).await.map(|()| say::batch_registered())
+    }
+
+    async fn persistent(&self, service: landbridge_model::ServiceKey, change: PersistentChange) -> Reply {
+        use landbridge_registry_core::Command;
+        let kind = Kind::PersistentInstance;
+        let (command, done) = match change {
+            PersistentChange::Register(Enrolment { key, instance, .. }) => {
+                self.bounded(kind, [&instance])?;
+                let instance = Arc::new(instance);
+                (Command::PutPersistent { service, key, instance }, say::registered())
+            }
+            PersistentChange::Deregister(key) => {
+                (Command::DeletePersistent { service, key }, say::deregistered())
+            }
+        };
+        self.written(kind, |ticket| Input::Submit { ticket, command }).await.map(|()| done)
+    }
+
+    /// Refuses metadata beyond the member's own limit.
+    fn bounded<'a>(
+        &self,
+        kind: Kind,
+        instances: impl IntoIterator<Item = &'a landbridge_model::Instance>,
+    ) -> Result<(), Payload> {
+        let refused = instances.into_iter().find_map(|instance| self.shared.bounded(instance).err());
+        refused.map_or(Ok(()), |text| Err(say::refused(kind, codes::INVALID, &text)))
+    }
+
+    async fn written(
+        &self,
+        kind: Kind,
+        order: impl FnOnce(landbridge_registry_core::Ticket) -> Input,
+    ) -> Result<(), Payload> {
+        match self.shared.orders.ask(order).await {
+            Ok(Answered::Core(_) | Answered::Raft(..)) => Ok(()),
+            Err(failed) => Err(status::grpc(kind, &failed)),
+        }
+    }
+
+    /// Reads wait for nothing; before READY they are refused, never answered with less than there is.
+    fn ready(&self) -> Result<(), Payload> {
+        if self.shared.state.answers() {
+            return Ok(());
+        }
+        Err(say::error(codes::STARTING, codes::STARTING_TEXT))
+    }
+
+    fn query(&self, query: &ServiceQuery) -> Reply {
+        self.ready()?;
+        let face = self.shared.window.face(&query.service);
+        if query.healthy_only {
+            let encoded = answer::encode(&face.view, Naming::Bare, &query.clusters, true);
+            return Ok(say::queried(&encoded, face.view.last_ref_ms));
+        }
+        Ok(face.queried(&query.clusters))
+    }
+
+    fn list(&self, query: &ServiceListQuery) -> Reply {
+        self.ready()?;
+        let names = self.shared.window.names(&query.namespace, &query.group);
+        let skip = usize::try_from(query.skip()).unwrap_or(usize::MAX);
+        let take = usize::try_from(query.page_size).unwrap_or(usize::MAX);
+        let page = names.iter().skip(skip).take(take).map(landbridge_model::ServiceName::as_str);
+        Ok(say::service_list(names.len(), page))
+    }
+
+    fn subscribe(&self, wish: &Subscribe) -> Reply {
+        self.ready()?;
+        let Subscribe { service, clusters, subscribe } = wish;
+        let window = &self.shared.window;
+        if *subscribe {
+            if !window.subscribe(service, &self.session, clusters) {
+                let failed = Failed::Refused(landbridge_registry_core::Refusal::Full {
+                    bound: "subscriptions of one connection",
+                    max: crate::egress::outbox::SUBSCRIPTIONS_MAX,
+                });
+                return Err(status::grpc(Kind::Subscribe, &failed));
+            }
+        } else {
+            window.unsubscribe(service, &self.session);
+        }
+        let face = window.face(service);
+        let encoded = answer::encode(&face.view, Naming::Bare, clusters, false);
+        Ok(say::subscribed(&encoded, face.view.last_ref_ms))
+    }
+
+    /// Opens the stream by which the server asks back.
+    fn stream(&self, request: HttpRequest<Incoming>) -> HttpResponse<Body> {
+        if !self.session.outbox().begin_stream() {
+            return Status::already_exists("the connection has its stream already").into_http();
+        }
+        let mut codec: ProstCodec<Payload, Payload> = ProstCodec::default();
+        let words =
+            Streaming::new_request(codec.decoder(), request.into_body(), None, Some(MESSAGE_BYTES_MAX));
+        tokio::spawn(self.clone().listen(words));
+        let mut answer = HttpResponse::new(Body::new(PushBody::new(Arc::clone(&self.session))));
+        answer.headers_mut().insert(http::header::CONTENT_TYPE, tonic::metadata::GRPC_CONTENT_TYPE);
+        answer
+    }
+
+    /// Listens to the client's side of the stream until it ends; the end of the stream is the end of the connection.
+    async fn listen(self, mut words: Streaming<Payload>) {
+        loop {
+            let word = tokio::select! {
+                word = words.message() => word,
+                () = self.session.closing().cancelled() => return,
+            };
+            match word {
+                Ok(Some(payload)) => self.hear(&payload),
+                Ok(None) => break,
+                Err(_) => {
+                    metrics::malformed("grpc_stream");
+                    break;
+                }
+            }
+        }
+        self.session.close();
+    }
+
+    fn hear(&self, payload: &Payload) {
+        self.session.spoke();
+        match Request::parse(payload) {
+            Ok(Request::ConnectionSetup(setup)) => self.set_up(setup, payload.client_ip()),
+            Ok(Request::Ack(ack)) => self.acked(payload.kind(), &ack),
+            Ok(
+                Request::ServerCheck
+                | Request::HealthCheck
+                | Request::Instance { .. }
+                | Request::BatchInstance { .. }
+                | Request::PersistentInstance { .. }
+                | Request::ServiceQuery(_)
+                | Request::ServiceList(_)
+                | Request::Subscribe(_)
+                | Request::ConfigQuery
+                | Request::ConfigListen
+                | Request::Unknown(_),
+            ) => metrics::grpc(payload.kind().name(), "on_stream"),
+            Err(_) => metrics::malformed("grpc_stream"),
+        }
+    }
+
+    fn set_up(&self, setup: ConnectionSetup, client_ip: &str) {
+        let naming = setup.is_naming();
+        let waits = setup.abilities.is_some();
+        self.session.introduce(Introduction {
+            client_version: setup.client_version.to_string(),
+            client_ip: client_ip.to_owned(),
+            naming,
+        });
+        // Only a client that told its abilities waits for ours; others log an unknown message.
+        if waits {
+            self.session.outbox().control(say::setup_ack(ABILITIES).framed());
+        }
+    }
+
+    fn acked(&self, kind: Kind, ack: &Ack) {
+        if kind == Kind::NotifyAck
+            && let Some(push) = ack.request_id
+            && let Some(waited_ms) = self.session.outbox().acked(push, self.session.now_ms())
+        {
+            metrics::acked(waited_ms);
+        }
+        if kind == Kind::DetectionAck {
+            let orders = self.shared.orders.clone();
+            let connection = self.connection();
+            tokio::spawn(async move { orders.tell(Input::ConnectionAlive { connection }).await });
+        }
+    }
+}

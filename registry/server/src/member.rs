@@ -1,0 +1,290 @@
+//! Puts a member together, runs it, and takes it apart in order.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fmt,
+    net::SocketAddr,
+    sync::Arc,
+};
+
+use ecow::EcoString;
+use landbridge_carrier::{Carrier, CarrierConfig, Loaded, Shelf};
+use landbridge_feed::{Peer, Role};
+use landbridge_model::{Era, MemberId, Region};
+use landbridge_registry_core::{BeatBoard, Limits as CoreLimits, Member, Settings};
+use landbridge_runtime::{
+    clock::Clock,
+    dice,
+    http::{Serving, serve},
+    listen::listen,
+    pages::Health,
+    shutdown::Shutdown,
+    telemetry::MetricsPage,
+    tls::Identity,
+};
+use landbridge_store::{Applied, GroupId, NoPeers, Store, StoreConfig, StoreLimits, Timing};
+use landbridge_wire::feeds::Hello;
+use tokio::{net::{TcpListener, UdpSocket}, sync::mpsc};
+use tracing::{error, info};
+
+use crate::{
+    config::{Config, Limits, Naming},
+    driver::{Driver, Ends, Sources},
+    egress::{push::Pusher, udp::UdpPush},
+    events::Events,
+    ingress,
+    orders::Orders,
+    session::Sessions,
+    state::State,
+    window::Window,
+};
+
+/// Events of all feed streams that wait for the core; a full queue stops reading from the streams.
+const STREAM_EVENTS_MAX: usize = 1_024;
+
+/// The driver is stuck when it has not ticked for so long.
+const DRIVER_SILENCE_MAX_MS: u64 = 10_000;
+
+/// After the member departed, its connections get so long to end.
+const FINISH_MS: u64 = 5_000;
+
+/// Why a member could not start or had to end.
+#[derive(Debug)]
+pub enum Failure {
+    /// A port, a file or a certificate is not as the configuration says; the operator's to mend.
+    Start(String),
+    /// The store failed while running; nothing more may be promised.
+    Store(String),
+}
+
+impl fmt::Display for Failure {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::Start(why) => write!(f, "the member cannot start: {why}"),
+            Self::Store(why) => write!(f, "the store failed: {why}"),
+        }
+    }
+}
+
+impl std::error::Error for Failure {}
+
+/// What the doors share.
+pub(crate) struct Shared {
+    pub(crate) region: Region,
+    pub(crate) deployment: String,
+    pub(crate) member: MemberId,
+    pub(crate) admin_token: Option<String>,
+    pub(crate) naming: Naming,
+    pub(crate) limits: Limits,
+    pub(crate) clock: Clock,
+    pub(crate) window: Arc<Window>,
+    pub(crate) sessions: Arc<Sessions>,
+    pub(crate) orders: Orders,
+    pub(crate) beats: Arc<BeatBoard>,
+    pub(crate) state: Arc<State>,
+    pub(crate) events: Arc<Events>,
+    pub(crate) udp: Arc<UdpPush>,
+    pub(crate) store: Store,
+}
+
+impl Shared {
+    /// Refuses an instance whose metadata is beyond this member's own limit.
+    pub(crate) fn bounded(&self, instance: &landbridge_model::Instance) -> Result<(), String> {
+        let (came, max) = (instance.metadata.bytes(), self.naming.metadata_bytes_max);
+        if came <= max {
+            return Ok(());
+        }
+        Err(format!("metadata of {came} bytes is longer than naming.metadata_bytes_max = {max}"))
+    }
+}
+
+/// The open ports of a member.
+struct Doors {
+    http: TcpListener,
+    grpc: TcpListener,
+    feeds: Option<(TcpListener, Identity)>,
+    udp: UdpSocket,
+}
+
+impl Doors {
+    /// Opens every port, or says which one cannot be opened and why.
+    async fn open(config: &Config) -> Result<Self, Failure> {
+        let feeds = match config.tls.clone() {
+            Some(files) => {
+                let identity = Identity::load(files).map_err(Failure::Start)?;
+                Some((listen(config.feeds, "feeds").map_err(Failure::Start)?, identity))
+            }
+            None => None,
+        };
+        let any_port = SocketAddr::new(config.http.ip(), 0);
+        let udp = UdpSocket::bind(any_port).await;
+        Ok(Self {
+            http: listen(config.http, "http").map_err(Failure::Start)?,
+            grpc: listen(config.grpc, "grpc").map_err(Failure::Start)?,
+            feeds,
+            udp: udp.map_err(|error| Failure::Start(format!("no UDP port for pushes: {error}")))?,
+        })
+    }
+}
+
+/// Runs a member until the shutdown has begun and the member has left in order, or until it cannot go on.
+pub async fn run(config: Config, page: MetricsPage, shutdown: Shutdown) -> Result<(), Failure> {
+    let clock = Clock::start();
+    let health = Health::new(clock);
+    let Doors { http, grpc, feeds, udp } = Doors::open(&config).await?;
+    let core = Member::new(settings(&config, &feeds));
+    let (store, applied) = open_store(&config, clock).await?;
+    let (shelf, copies) = open_shelf(&config).await?;
+    let (orders, order_queue) = Orders::new(config.limits.core_queue_max);
+    let (stream_events, streams) = mpsc::channel(STREAM_EVENTS_MAX);
+    let carrier = feeds.map(|(listener, identity)| {
+        Carrier::start(carry(&config, listener, identity), stream_events, &shutdown)
+    });
+    let udp = Arc::new(UdpPush::new(udp, clock));
+    let shared = Arc::new(Shared {
+        clock,
+        window: Arc::new(Window::new(clock)),
+        sessions: Arc::new(Sessions::new(clock)),
+        orders,
+        beats: core.board(),
+        state: Arc::new(State::new(health.clone())),
+        events: Arc::new(Events::new()),
+        udp: Arc::clone(&udp),
+        store: store.clone(),
+        region: config.region,
+        deployment: config.deployment,
+        member: config.member,
+        admin_token: config.admin_token,
+        naming: config.naming,
+        limits: config.limits,
+    });
+    let pusher = Arc::new(Pusher::new(shared.naming.push_merge_ms, clock, udp));
+    let ends = Ends {
+        window: Arc::clone(&shared.window),
+        pusher: Arc::clone(&pusher),
+        sessions: Arc::clone(&shared.sessions),
+        state: Arc::clone(&shared.state),
+        events: Arc::clone(&shared.events),
+        pulse: health.pulse("driver", DRIVER_SILENCE_MAX_MS),
+        store: store.clone(),
+        carrier,
+        shelf,
+        clock,
+        shutdown: shutdown.clone(),
+    };
+    tokio::spawn(async move { pusher.run().await });
+    open_doors(&shared, http, grpc, health, page, &shutdown);
+    let driver = Driver::new(core, ends, copies);
+    let mut failed = store.failed();
+    let ended = tokio::select! {
+        () = driver.run(Sources { orders: order_queue, applied, streams }) => Ok(()),
+        why = failed.wait_for(Option::is_some) => {
+            let why = why.ok().and_then(|why| why.as_ref().map(ToString::to_string));
+            Err(Failure::Store(why.unwrap_or_else(|| "it stopped without a word".to_owned())))
+        }
+    };
+    leave(&shared, store, &shutdown).await;
+    ended
+}
+
+/// What the core needs to know about itself.
+fn settings(config: &Config, feeds: &Option<(TcpListener, Identity)>) -> Settings {
+    let address = match feeds {
+        Some((listener, _)) => listener.local_addr().map(|address| address.to_string()).unwrap_or_default(),
+        None => String::new(),
+    };
+    let naming = &config.naming;
+    Settings {
+        region: config.region.clone(),
+        member: config.member,
+        address: address.into(),
+        members: 1,
+        seed: dice::seed(),
+        visibility: naming.visibility,
+        limits: CoreLimits {
+            failover_min: naming.failover_min,
+            failover_ticks: naming.failover_ticks,
+            failover_linger_ticks: naming.failback_ticks,
+            ..CoreLimits::STANDARD
+        },
+        feed: landbridge_feed::Limits::STANDARD,
+    }
+}
+
+/// Opens the Raft store of a group of one.
+async fn open_store(config: &Config, clock: Clock) -> Result<(Store, mpsc::Receiver<Applied>), Failure> {
+    let store = StoreConfig {
+        dir: config.data_dir.join("raft"),
+        member: config.member,
+        group: GroupId { deployment: config.deployment.as_str().into(), region: config.region.clone() },
+        voters: BTreeMap::from([(config.member, EcoString::new())]),
+        era: Era(clock.unix_ms()),
+        limits: StoreLimits::ORDINARY,
+        timing: Timing::ORDINARY,
+    };
+    Store::open(store, Arc::new(NoPeers)).await.map_err(|error| Failure::Start(error.to_string()))
+}
+
+/// Opens the copies on disk; reading them blocks, so it happens on a thread for that.
+async fn open_shelf(config: &Config) -> Result<(Shelf, Vec<Loaded>), Failure> {
+    let folder = config.data_dir.join("copies");
+    match tokio::task::spawn_blocking(move || Shelf::open(&folder)).await {
+        Ok(opened) => opened.map_err(Failure::Start),
+        Err(died) => Err(Failure::Start(format!("reading the copies failed: {died}"))),
+    }
+}
+
+/// What this member says of itself to bridges and gateways; a member dials nobody in a region of one.
+fn carry(config: &Config, listener: TcpListener, identity: Identity) -> CarrierConfig {
+    let id = identity.name().id.as_str().into();
+    let peer = Peer { region: config.region.clone(), role: Role::Member(config.member), id };
+    CarrierConfig {
+        hello: Hello::of(config.deployment.as_str().into(), peer),
+        identity,
+        listen: Some(listener),
+        neighbours: BTreeSet::new(),
+        limits: landbridge_carrier::Limits::STANDARD,
+    }
+}
+
+/// Serves the ports, each in a task of its own.
+fn open_doors(
+    shared: &Arc<Shared>,
+    http: TcpListener,
+    grpc: TcpListener,
+    health: Health,
+    page: MetricsPage,
+    shutdown: &Shutdown,
+) {
+    page.keep_up(shutdown);
+    let nacos_page = page.clone();
+    let app = ingress::http::routes(Arc::clone(shared))
+        .merge(ingress::admin::routes(Arc::clone(shared)))
+        .merge(landbridge_runtime::pages::routes(health, page))
+        .route(
+            "/nacos/actuator/prometheus",
+            axum::routing::get(landbridge_runtime::pages::scrape).with_state(nacos_page),
+        );
+    let limits = shared.limits.http();
+    let serving = Serving { listener: http, what: "http", tls: None, limits, shutdown: shutdown.clone() };
+    shutdown.spawn(serve(serving, app));
+    shutdown.spawn(ingress::connections::accept(grpc, Arc::clone(shared), shutdown.clone()));
+    shutdown.spawn(ingress::watch::watch(Arc::clone(shared), shutdown.clone()));
+    let acks = Arc::clone(shared);
+    tokio::spawn(async move { acks.udp.read_acks(&acks.window).await });
+}
+
+/// Takes the member apart: connections first, the store last.
+async fn leave(shared: &Shared, store: Store, shutdown: &Shutdown) {
+    shutdown.begin();
+    for session in shared.sessions.all() {
+        session.close();
+    }
+    if let Err(left) = shutdown.finish(FINISH_MS).await {
+        error!(event = "tasks_left", tasks = left.tasks);
+    }
+    if let Err(error) = store.shutdown().await {
+        error!(event = "store_not_closed", %error);
+    }
+    info!(event = "stopped");
+}

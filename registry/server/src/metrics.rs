@@ -1,0 +1,105 @@
+//! Every metric of a member, by name; `deploy/prometheus/METRICS.md` says what they mean.
+
+use metrics::{counter, gauge, histogram};
+
+/// Instances shown by this member, by origin.
+pub const INSTANCES: &str = "landbridge_registry_instances";
+/// Services with at least one shown instance, by origin.
+pub const SERVICES: &str = "landbridge_registry_services";
+/// Open SDK connections.
+pub const CONNECTIONS: &str = "landbridge_registry_connections";
+/// SDK connections closed, by reason.
+pub const CONNECTIONS_CLOSED: &str = "landbridge_registry_connections_closed_total";
+/// Standing gRPC subscriptions.
+pub const SUBSCRIPTIONS: &str = "landbridge_registry_subscriptions";
+/// gRPC requests, by type and outcome.
+pub const GRPC_REQUESTS: &str = "landbridge_registry_grpc_requests_total";
+/// HTTP requests, by operation and status.
+pub const HTTP_REQUESTS: &str = "landbridge_registry_http_requests_total";
+/// Pushes handed to subscribers.
+pub const PUSHES: &str = "landbridge_registry_pushes_total";
+/// Pushes said again because no ack came.
+pub const PUSHES_RETRIED: &str = "landbridge_registry_pushes_retried_total";
+/// Seconds from writing a push to its ack.
+pub const PUSH_ACK_SECONDS: &str = "landbridge_registry_push_ack_seconds";
+/// Messages that could not be read, by protocol.
+pub const MALFORMED: &str = "landbridge_registry_malformed_total";
+/// Inputs that wait for the core.
+pub const CORE_QUEUE: &str = "landbridge_registry_core_queue";
+/// Inputs the core has taken.
+pub const CORE_INPUTS: &str = "landbridge_registry_core_inputs_total";
+/// Writes refused, by reason.
+pub const REFUSED: &str = "landbridge_registry_refused_total";
+/// 1 while queries are answered.
+pub const READY: &str = "landbridge_registry_ready";
+/// 1 while this member leads its Raft group.
+pub const RAFT_LEADER: &str = "landbridge_registry_raft_leader";
+/// The Raft position this member has applied.
+pub const RAFT_APPLIED: &str = "landbridge_registry_raft_applied_seq";
+/// Seconds since a heartbeat of the origin last advanced here.
+pub const ORIGIN_AGE_SECONDS: &str = "landbridge_registry_origin_age_seconds";
+/// 0 live, 1 suspect, 2 frozen, by origin.
+pub const ORIGIN_STANDING: &str = "landbridge_registry_origin_standing";
+/// Records held of an origin, all its copies together.
+pub const ORIGIN_RECORDS: &str = "landbridge_registry_origin_records";
+/// Seqs the copies of an origin lack against its newest heartbeats.
+pub const ORIGIN_LAG_SEQS: &str = "landbridge_registry_origin_lag_seqs";
+/// Age of the newest heartbeat of the origin that the copies have reached, by the writers' clocks.
+pub const ORIGIN_LAG_SECONDS: &str = "landbridge_registry_origin_lag_seconds";
+/// Seconds from a registration in its origin until it is published here, by origin.
+pub const PROPAGATION_SECONDS: &str = "landbridge_registry_propagation_seconds";
+
+/// A gRPC request was answered.
+pub(crate) fn grpc(kind: &'static str, outcome: &'static str) {
+    counter!(GRPC_REQUESTS, "type" => kind, "outcome" => outcome).increment(1);
+}
+
+/// An HTTP request was answered.
+pub(crate) fn http(operation: &'static str, status: u16) {
+    let status = match status {
+        200..=299 => "2xx",
+        400..=499 => "4xx",
+        _ => "5xx",
+    };
+    counter!(HTTP_REQUESTS, "operation" => operation, "status" => status).increment(1);
+}
+
+/// A change was handed to so many subscribers.
+pub(crate) fn fan_out(subscribers: usize) {
+    counter!(PUSHES).increment(subscribers as u64);
+}
+
+/// So many pushes are said again.
+pub(crate) fn retried(pushes: usize) {
+    counter!(PUSHES_RETRIED).increment(pushes as u64);
+}
+
+/// A push was acked after so long.
+pub(crate) fn acked(waited_ms: u64) {
+    histogram!(PUSH_ACK_SECONDS).record(waited_ms as f64 / 1000.0);
+}
+
+/// A message could not be read.
+pub(crate) fn malformed(protocol: &'static str) {
+    counter!(MALFORMED, "protocol" => protocol).increment(1);
+}
+
+/// A write was refused.
+pub(crate) fn refused(reason: &'static str) {
+    counter!(REFUSED, "reason" => reason).increment(1);
+}
+
+/// How many SDK connections are open.
+pub(crate) fn connections(open: usize) {
+    gauge!(CONNECTIONS).set(open as f64);
+}
+
+/// An SDK connection is gone.
+pub(crate) fn connection_closed(reason: &'static str) {
+    counter!(CONNECTIONS_CLOSED, "reason" => reason).increment(1);
+}
+
+/// A registration of another region came here after so long.
+pub(crate) fn propagated(origin: &landbridge_model::Region, took_ms: u64) {
+    histogram!(PROPAGATION_SECONDS, "origin" => origin.to_string()).record(took_ms as f64 / 1000.0);
+}

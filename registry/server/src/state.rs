@@ -1,0 +1,145 @@
+//! What other tasks may know of the core without asking it: its phase, its origins and the size of things.
+
+use std::sync::{
+    Arc,
+    atomic::{AtomicBool, AtomicU8, Ordering},
+};
+
+use arc_swap::ArcSwap;
+use landbridge_feed::{RegionStatus, Standing};
+use landbridge_model::{ExportPolicy, FeedId, MemberId, Record, RecordKey, Region};
+use landbridge_registry_core::{Member, Phase};
+use landbridge_runtime::pages::Health;
+use metrics::gauge;
+
+use crate::metrics as names;
+
+/// The name of the readiness check that follows the core's phase.
+const READINESS: &str = "naming";
+
+/// One open feed of the own region, as the directory lists it.
+#[derive(Clone, Debug)]
+pub(crate) struct OpenFeed {
+    pub(crate) feed: FeedId,
+    pub(crate) member: MemberId,
+    pub(crate) address: String,
+    pub(crate) silent: bool,
+}
+
+/// What was last seen of the core.
+#[derive(Debug, Default)]
+pub(crate) struct Sight {
+    pub(crate) origins: Vec<RegionStatus>,
+    pub(crate) feeds: Vec<OpenFeed>,
+    pub(crate) policies: Vec<(Region, Arc<ExportPolicy>)>,
+}
+
+/// The core's state for readers.
+pub(crate) struct State {
+    /// Whether the own feed is open: registrations are taken.
+    pub(crate) open: AtomicBool,
+    phase: AtomicU8,
+    sight: ArcSwap<Sight>,
+    health: Health,
+}
+
+impl State {
+    /// A core that has just started.
+    pub(crate) fn new(health: Health) -> Self {
+        health.fail(READINESS, "starting");
+        Self { open: AtomicBool::new(false), phase: AtomicU8::new(0), sight: ArcSwap::default(), health }
+    }
+
+    /// Whether queries, lists and subscriptions are answered.
+    pub(crate) fn answers(&self) -> bool {
+        self.phase.load(Ordering::Acquire) != number(Phase::Starting)
+    }
+
+    /// Whether registrations are taken.
+    pub(crate) fn registers(&self) -> bool {
+        self.open.load(Ordering::Acquire)
+    }
+
+    /// How far the member is, as a word.
+    pub(crate) fn phase(&self) -> &'static str {
+        match self.phase.load(Ordering::Acquire) {
+            1 => "degraded",
+            2 => "ready",
+            3 => "draining",
+            _ => "starting",
+        }
+    }
+
+    /// What was last seen of the core.
+    pub(crate) fn sight(&self) -> Arc<Sight> {
+        self.sight.load_full()
+    }
+
+    /// The core changed its phase.
+    pub(crate) fn set_phase(&self, phase: Phase) {
+        self.phase.store(number(phase), Ordering::Release);
+        match phase {
+            Phase::Ready => self.health.pass(READINESS),
+            Phase::Degraded => {
+                self.health.fail(READINESS, "answering with what is here: the warm-up took too long");
+            }
+            Phase::Starting => self.health.fail(READINESS, "starting"),
+            Phase::Draining => self.health.fail(READINESS, "draining"),
+        }
+        gauge!(names::READY).set(f64::from(u8::from(phase == Phase::Ready)));
+    }
+
+    /// Looks at the core, once a tick.
+    pub(crate) fn observe(&self, member: &Member) {
+        let holder = member.holder();
+        let origins: Vec<RegionStatus> =
+            holder.regions().filter_map(|region| holder.status(region)).collect();
+        let own = holder.settings().region.clone();
+        let feeds = holder.directory(&own).iter().map(|(feed, entry)| OpenFeed {
+            feed: feed.clone(),
+            member: entry.member,
+            address: entry.address.to_string(),
+            silent: holder.own() != Some(feed) && holder.unverified(feed),
+        });
+        let feeds = feeds.collect();
+        let raft = holder.copy(&FeedId::Raft(own));
+        let policies = raft.map(policies).unwrap_or_default();
+        for origin in &origins {
+            let region = origin.region.to_string();
+            gauge!(names::ORIGIN_AGE_SECONDS, "origin" => region.clone()).set(origin.age_ms as f64 / 1000.0);
+            gauge!(names::ORIGIN_STANDING, "origin" => region.clone()).set(standing(origin.standing));
+            gauge!(names::ORIGIN_LAG_SEQS, "origin" => region.clone()).set(origin.lag_seqs as f64);
+            gauge!(names::ORIGIN_RECORDS, "origin" => region.clone()).set(origin.records as f64);
+            if let Some(lag_ms) = origin.lag_ms {
+                gauge!(names::ORIGIN_LAG_SECONDS, "origin" => region).set(lag_ms as f64 / 1000.0);
+            }
+        }
+        self.sight.store(Arc::new(Sight { origins, feeds, policies }));
+    }
+}
+
+/// The export policies that a copy of the own Raft feed holds.
+fn policies(raft: &landbridge_feed::Copy) -> Vec<(Region, Arc<ExportPolicy>)> {
+    let held = raft.records().filter_map(|(key, record)| match (key, record) {
+        (RecordKey::Policy(peer), Record::Policy(policy)) => Some((peer.clone(), policy.clone())),
+        _ => None,
+    });
+    held.collect()
+}
+
+fn number(phase: Phase) -> u8 {
+    match phase {
+        Phase::Starting => 0,
+        Phase::Degraded => 1,
+        Phase::Ready => 2,
+        Phase::Draining => 3,
+    }
+}
+
+fn standing(standing: Standing) -> f64 {
+    match standing {
+        Standing::Live => 0.0,
+        Standing::Suspect => 1.0,
+        Standing::Frozen => 2.0,
+    }
+}

@@ -1,0 +1,311 @@
+//! What this member shows: the newest published view of each service, which readers take without asking the core.
+//!
+//! Invariant: `lastRefTime` of a pane only rises. A pane leaves when it shows nothing and nobody subscribes to it.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    net::SocketAddr,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, AtomicU64, Ordering},
+    },
+};
+
+use arc_swap::ArcSwap;
+use bytes::Bytes;
+use landbridge_model::{Group, Metadata, Namespace, ServiceKey, ServiceName};
+use landbridge_registry_core::ServiceView;
+use landbridge_runtime::clock::Clock;
+use landbridge_wire::nacos::{ClusterFilter, grpc::Payload};
+use papaya::HashMap;
+use parking_lot::{Mutex, RwLock};
+use rustc_hash::FxHashMap;
+
+use crate::{
+    answer::Encoded,
+    egress::udp::UdpSubscribers,
+    session::Session,
+};
+
+/// The most encodings under cluster filters that one view keeps; further filters are encoded each time.
+const FILTERS_MAX: usize = 16;
+
+/// One view of a service, and its encodings once someone asked for them.
+pub(crate) struct Face {
+    pub(crate) view: ServiceView,
+    /// Names this face in pushes and their acks.
+    push: u64,
+    plain: Encoded,
+    filtered: Mutex<Vec<(ClusterFilter, Encoded)>>,
+}
+
+impl Face {
+    fn new(view: ServiceView, push: u64) -> Self {
+        Self { view, push, plain: Encoded::default(), filtered: Mutex::default() }
+    }
+
+    /// The answer to a gRPC query.
+    pub(crate) fn queried(&self, clusters: &ClusterFilter) -> Payload {
+        self.encoded(clusters).queried(&self.view, clusters)
+    }
+
+    /// The list as HTTP v1 and UDP show it.
+    pub(crate) fn grouped(&self, clusters: &ClusterFilter) -> Bytes {
+        self.encoded(clusters).grouped(&self.view, clusters)
+    }
+
+    /// The encodings under a cluster filter.
+    fn encoded(&self, clusters: &ClusterFilter) -> Encoded {
+        if clusters.as_str().is_empty() {
+            return Arc::clone(&self.plain);
+        }
+        let mut filtered = self.filtered.lock();
+        if let Some((_, known)) = filtered.iter().find(|(filter, _)| filter == clusters) {
+            return Arc::clone(known);
+        }
+        let encoded = Encoded::default();
+        if filtered.len() < FILTERS_MAX {
+            filtered.push((clusters.clone(), Arc::clone(&encoded)));
+        }
+        encoded
+    }
+}
+
+/// One service's place in the window, with those who are told when it changes.
+pub(crate) struct Pane {
+    number: u64,
+    face: ArcSwap<Face>,
+    sessions: Mutex<FxHashMap<u64, Arc<Session>>>,
+    pub(crate) udp: UdpSubscribers,
+    /// Whether the service stands in the pusher's line.
+    pub(crate) waits: AtomicBool,
+    /// When its subscribers were last told.
+    pub(crate) pushed_ms: AtomicU64,
+}
+
+impl Pane {
+    /// Tells panes apart.
+    pub(crate) fn number(&self) -> u64 {
+        self.number
+    }
+
+    /// What it shows.
+    pub(crate) fn face(&self) -> Arc<Face> {
+        self.face.load_full()
+    }
+
+    /// The push id and frame for a subscriber with this cluster filter.
+    pub(crate) fn push(&self, clusters: &ClusterFilter) -> (u64, Bytes) {
+        let face = self.face.load();
+        (face.push, face.encoded(clusters).push(&face.view, clusters, face.push))
+    }
+
+    /// Whether anybody is to be told.
+    pub(crate) fn has_subscribers(&self) -> bool {
+        !self.sessions.lock().is_empty() || !self.udp.is_empty()
+    }
+
+    /// Makes a push due at every subscribed session; says at how many.
+    pub(crate) fn tell_sessions(&self) -> usize {
+        let sessions = self.sessions.lock();
+        for session in sessions.values() {
+            session.outbox().touched(self.number);
+        }
+        sessions.len()
+    }
+
+    fn is_idle(&self) -> bool {
+        let face = self.face.load();
+        face.view.hosts.is_empty() && face.view.kind.is_none() && !face.view.defined && !self.has_subscribers()
+    }
+}
+
+/// Names of one namespace and group, in order.
+type Names = BTreeMap<(Namespace, Group), BTreeSet<ServiceName>>;
+
+/// All panes.
+pub(crate) struct Window {
+    panes: HashMap<ServiceKey, Arc<Pane>>,
+    /// Taken by whoever adds or removes a pane or a subscriber, so that no one subscribes to a removed pane.
+    frame: Mutex<()>,
+    names: RwLock<Names>,
+    next_pane: AtomicU64,
+    next_push: AtomicU64,
+    clock: Clock,
+}
+
+impl Window {
+    /// An empty window.
+    pub(crate) fn new(clock: Clock) -> Self {
+        Self {
+            panes: HashMap::new(),
+            frame: Mutex::new(()),
+            names: RwLock::default(),
+            next_pane: AtomicU64::new(1),
+            next_push: AtomicU64::new(1),
+            clock,
+        }
+    }
+
+    /// The pane of a service that is shown or subscribed to.
+    pub(crate) fn find(&self, service: &ServiceKey) -> Option<Arc<Pane>> {
+        self.panes.pin().get(service).cloned()
+    }
+
+    /// What is shown for a service, also for one that nobody knows.
+    pub(crate) fn face(&self, service: &ServiceKey) -> Arc<Face> {
+        match self.panes.pin().get(service) {
+            Some(pane) => pane.face(),
+            None => Arc::new(Face::new(self.blank(service), 0)),
+        }
+    }
+
+    /// Publishes a view; none means that the service does not exist any more. Gives the pane to be pushed.
+    pub(crate) fn publish(&self, service: &ServiceKey, view: Option<ServiceView>) -> Option<Arc<Pane>> {
+        let exists = view.is_some();
+        let known = self.find(service);
+        if !exists && known.is_none() {
+            return None;
+        }
+        let mut view = view.unwrap_or_else(|| self.blank(service));
+        let pane = match known {
+            Some(pane) => {
+                let shown = pane.face.load().view.last_ref_ms;
+                view.last_ref_ms = view.last_ref_ms.max(shown + 1);
+                pane.face.store(Arc::new(Face::new(view, self.next_push())));
+                pane
+            }
+            None => {
+                let _frame = self.frame.lock();
+                self.insert(service, view)
+            }
+        };
+        self.list(service, exists);
+        if !exists {
+            self.drop_if_idle(service);
+        }
+        Some(pane)
+    }
+
+    /// Subscribes a session; the first push is due at once. False if the session has too many subscriptions.
+    pub(crate) fn subscribe(
+        &self,
+        service: &ServiceKey,
+        session: &Arc<Session>,
+        clusters: &ClusterFilter,
+    ) -> bool {
+        let _frame = self.frame.lock();
+        let pane = self.find(service).unwrap_or_else(|| self.insert(service, self.blank(service)));
+        let taken = session.outbox().subscribe(&pane, clusters);
+        if taken {
+            pane.sessions.lock().insert(session.number(), Arc::clone(session));
+        }
+        taken
+    }
+
+    /// Ends a session's subscription.
+    pub(crate) fn unsubscribe(&self, service: &ServiceKey, session: &Session) {
+        let Some(pane) = self.find(service) else { return };
+        session.outbox().unsubscribe(pane.number);
+        pane.sessions.lock().remove(&session.number());
+        self.drop_if_idle(service);
+    }
+
+    /// Ends all of a session's subscriptions.
+    pub(crate) fn forget(&self, session: &Session) {
+        for pane in session.outbox().close() {
+            pane.sessions.lock().remove(&session.number());
+            let service = pane.face.load().view.service.clone();
+            self.drop_if_idle(&service);
+        }
+    }
+
+    /// A client of HTTP v1 asked for a service and listens for pushes at this address.
+    pub(crate) fn listen(&self, service: &ServiceKey, address: SocketAddr, clusters: &ClusterFilter, now_ms: u64) {
+        let _frame = self.frame.lock();
+        let pane = self.find(service).unwrap_or_else(|| self.insert(service, self.blank(service)));
+        pane.udp.asked(address, clusters, now_ms);
+    }
+
+    /// Names of the services of a namespace and group, in order.
+    pub(crate) fn names(&self, namespace: &Namespace, group: &Group) -> Vec<ServiceName> {
+        let names = self.names.read();
+        let found = names.get(&(namespace.clone(), group.clone()));
+        found.map(|names| names.iter().cloned().collect()).unwrap_or_default()
+    }
+
+    /// Every service that exists, in order.
+    pub(crate) fn services(&self) -> Vec<ServiceKey> {
+        let names = self.names.read();
+        let keys = names.iter().flat_map(|((namespace, group), names)| {
+            names.iter().map(|name| ServiceKey::new(namespace.clone(), group.clone(), name.clone()))
+        });
+        keys.collect()
+    }
+
+    /// Does something for every pane with UDP subscribers.
+    pub(crate) fn each_udp(&self, mut deed: impl FnMut(&Pane)) {
+        for pane in self.panes.pin().values() {
+            if !pane.udp.is_empty() {
+                deed(pane);
+            }
+        }
+    }
+
+    fn insert(&self, service: &ServiceKey, view: ServiceView) -> Arc<Pane> {
+        let pane = Arc::new(Pane {
+            number: self.next_pane.fetch_add(1, Ordering::Relaxed),
+            face: ArcSwap::from_pointee(Face::new(view, self.next_push())),
+            sessions: Mutex::default(),
+            udp: UdpSubscribers::default(),
+            waits: AtomicBool::new(false),
+            pushed_ms: AtomicU64::new(0),
+        });
+        self.panes.pin().insert(service.clone(), Arc::clone(&pane));
+        pane
+    }
+
+    fn drop_if_idle(&self, service: &ServiceKey) {
+        let _frame = self.frame.lock();
+        let panes = self.panes.pin();
+        if panes.get(service).is_some_and(|pane| pane.is_idle()) {
+            panes.remove(service);
+        }
+    }
+
+    fn list(&self, service: &ServiceKey, exists: bool) {
+        let place = (service.namespace().clone(), service.group().clone());
+        let listed = self.names.read().get(&place).is_some_and(|names| names.contains(service.service()));
+        if listed == exists {
+            return;
+        }
+        let mut names = self.names.write();
+        if exists {
+            names.entry(place).or_default().insert(service.service().clone());
+        } else if let Some(group) = names.get_mut(&place) {
+            group.remove(service.service());
+            if group.is_empty() {
+                names.remove(&place);
+            }
+        }
+    }
+
+    fn next_push(&self) -> u64 {
+        self.next_push.fetch_add(1, Ordering::Relaxed)
+    }
+
+    /// What is shown for a service that nobody knows.
+    fn blank(&self, service: &ServiceKey) -> ServiceView {
+        ServiceView {
+            service: service.clone(),
+            revision: 0,
+            last_ref_ms: self.clock.unix_ms(),
+            defined: false,
+            kind: None,
+            protect_threshold: 0.0,
+            metadata: Metadata::default(),
+            hosts: Vec::new(),
+            shadowed: 0,
+        }
+    }
+}
