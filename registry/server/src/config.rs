@@ -1,6 +1,9 @@
 //! A member's settings: the page as written, and the settings that can no longer be wrong.
 
-use std::{net::{IpAddr, SocketAddr}, path::PathBuf};
+use std::{
+    net::{IpAddr, SocketAddr},
+    path::PathBuf,
+};
 
 use landbridge_model::{MemberId, Region};
 use landbridge_registry_core::Visibility;
@@ -269,7 +272,12 @@ mod tests {
 
     #[test]
     fn every_mistake_is_told_at_once() {
-        let wrong = read(&["region=East", "listen.host=nowhere", "naming.visibility=some", "limits.body_bytes_max=0"]);
+        let wrong = read(&[
+            "region=East",
+            "listen.host=nowhere",
+            "naming.visibility=some",
+            "limits.body_bytes_max=0",
+        ]);
 
         assert_eq!(wrong.map_err(|wrong| wrong.len()).err(), Some(4));
     }

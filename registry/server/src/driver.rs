@@ -255,7 +255,9 @@ impl Driver {
             }
             Effect::Doubted { feed } => self.ends.events.feed_doubted(&feed),
             Effect::DirectoryChanged { region } => self.ends.events.directory_changed(&region),
-            Effect::StandingChanged { region, standing } => self.ends.events.standing_changed(&region, standing),
+            Effect::StandingChanged { region, standing } => {
+                self.ends.events.standing_changed(&region, standing)
+            }
             Effect::PhaseChanged { phase } => self.phase(phase),
             Effect::FeedOpened { feed } => {
                 self.ends.state.open.store(true, Ordering::Release);

@@ -4,8 +4,8 @@ pub(crate) mod connections;
 pub(crate) mod grpc;
 pub(crate) mod watch;
 
-pub(crate) mod http;
 pub(crate) mod admin;
+pub(crate) mod http;
 
 pub(crate) mod status;
 

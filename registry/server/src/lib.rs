@@ -7,16 +7,16 @@ pub mod metrics;
 
 mod member;
 
-mod orders;
+mod answer;
 mod driver;
+mod events;
+mod orders;
+mod session;
 mod state;
 mod window;
-mod session;
-mod answer;
-mod events;
 
-mod ingress;
 mod egress;
+mod ingress;
 
 pub use config::Config;
 pub use member::{Failure, run};

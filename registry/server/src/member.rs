@@ -24,7 +24,10 @@ use landbridge_runtime::{
 };
 use landbridge_store::{Applied, GroupId, NoPeers, Store, StoreConfig, StoreLimits, Timing};
 use landbridge_wire::feeds::Hello;
-use tokio::{net::{TcpListener, UdpSocket}, sync::mpsc};
+use tokio::{
+    net::{TcpListener, UdpSocket},
+    sync::mpsc,
+};
 use tracing::{error, info};
 
 use crate::{

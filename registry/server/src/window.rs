@@ -21,11 +21,7 @@ use papaya::HashMap;
 use parking_lot::{Mutex, RwLock};
 use rustc_hash::FxHashMap;
 
-use crate::{
-    answer::Encoded,
-    egress::udp::UdpSubscribers,
-    session::Session,
-};
+use crate::{answer::Encoded, egress::udp::UdpSubscribers, session::Session};
 
 /// The most encodings under cluster filters that one view keeps; further filters are encoded each time.
 const FILTERS_MAX: usize = 16;
@@ -116,7 +112,10 @@ impl Pane {
 
     fn is_idle(&self) -> bool {
         let face = self.face.load();
-        face.view.hosts.is_empty() && face.view.kind.is_none() && !face.view.defined && !self.has_subscribers()
+        face.view.hosts.is_empty()
+            && face.view.kind.is_none()
+            && !face.view.defined
+            && !self.has_subscribers()
     }
 }
 
@@ -221,7 +220,13 @@ impl Window {
     }
 
     /// A client of HTTP v1 asked for a service and listens for pushes at this address.
-    pub(crate) fn listen(&self, service: &ServiceKey, address: SocketAddr, clusters: &ClusterFilter, now_ms: u64) {
+    pub(crate) fn listen(
+        &self,
+        service: &ServiceKey,
+        address: SocketAddr,
+        clusters: &ClusterFilter,
+        now_ms: u64,
+    ) {
         let _frame = self.frame.lock();
         let pane = self.find(service).unwrap_or_else(|| self.insert(service, self.blank(service)));
         pane.udp.asked(address, clusters, now_ms);

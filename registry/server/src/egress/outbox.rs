@@ -212,7 +212,10 @@ impl Body for PushBody {
     type Data = Bytes;
     type Error = std::convert::Infallible;
 
-    fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Self::Error>>> {
+    fn poll_frame(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Self::Error>>> {
         let now_ms = self.session.now_ms();
         let mut inner = self.session.outbox().0.lock();
         if let Some(frame) = inner.next(now_ms) {

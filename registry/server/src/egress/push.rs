@@ -12,7 +12,7 @@ use landbridge_runtime::clock::Clock;
 use parking_lot::Mutex;
 use tokio::sync::Notify;
 
-use crate::{window::Pane, egress::udp::UdpPush, metrics};
+use crate::{egress::udp::UdpPush, metrics, window::Pane};
 
 /// A service whose subscribers are to be told at a moment; ordered by it.
 struct Due {

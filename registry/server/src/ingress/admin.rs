@@ -19,7 +19,10 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 use tracing::info;
 
-use crate::{member::Shared, orders::{Answered, Failed}};
+use crate::{
+    member::Shared,
+    orders::{Answered, Failed},
+};
 
 /// A leader that no majority answered for so long does not count as one.
 const LEADER_HEARD: Duration = Duration::from_secs(1);
@@ -43,7 +46,9 @@ pub(crate) fn routes(shared: Arc<Shared>) -> Router {
 /// Lets only who knows the token pass; without a token only this machine.
 async fn guard(State(shared): State<Arc<Shared>>, request: axum::extract::Request, next: Next) -> Response {
     let allowed = match &shared.admin_token {
-        Some(token) => presented(request.headers()).is_some_and(|given| same(given.as_bytes(), token.as_bytes())),
+        Some(token) => {
+            presented(request.headers()).is_some_and(|given| same(given.as_bytes(), token.as_bytes()))
+        }
         None => crate::ingress::peer(&request).is_none_or(|peer| is_loopback(peer.ip())),
     };
     if allowed {

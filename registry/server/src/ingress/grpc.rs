@@ -13,12 +13,11 @@ use http::{Request as HttpRequest, Response as HttpResponse};
 use hyper::body::Incoming;
 use landbridge_registry_core::{ConnectionId, Input, Published};
 use landbridge_wire::nacos::{
-    codes,
+    Enrolment, Naming, ServiceListQuery, ServiceQuery, codes,
     grpc::{
         Ack, ConnectionSetup, Kind, MESSAGE_BYTES_MAX, Payload, PersistentChange, Publish, Request,
         RequestServer, RequestService, Subscribe, answer as say,
     },
-    Enrolment, ServiceListQuery, ServiceQuery, Naming,
 };
 use tonic::{Status, Streaming, body::Body, codec::Codec};
 use tonic_prost::ProstCodec;

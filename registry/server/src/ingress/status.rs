@@ -1,8 +1,14 @@
 //! Why a request failed, as gRPC and HTTP clients of Nacos are told; nowhere else are codes chosen.
 
-use axum::{http::StatusCode, response::{IntoResponse, Response}};
+use axum::{
+    http::StatusCode,
+    response::{IntoResponse, Response},
+};
 use landbridge_registry_core::Refusal;
-use landbridge_wire::nacos::{self, codes, grpc::{self, Kind, Payload}};
+use landbridge_wire::nacos::{
+    self, codes,
+    grpc::{self, Kind, Payload},
+};
 
 use crate::orders::Failed;
 
@@ -45,9 +51,9 @@ pub(crate) fn http(failed: &Failed) -> Response {
         Failed::Refused(refusal @ Refusal::TypeConflict { .. }) => {
             (StatusCode::BAD_REQUEST, codes::thrown(codes::INVALID, &refusal.to_string())).into_response()
         }
-        Failed::Refused(refusal @ (Refusal::Malformed(_) | Refusal::Reserved | Refusal::UnknownConnection)) => {
-            (StatusCode::BAD_REQUEST, refusal.to_string()).into_response()
-        }
+        Failed::Refused(
+            refusal @ (Refusal::Malformed(_) | Refusal::Reserved | Refusal::UnknownConnection),
+        ) => (StatusCode::BAD_REQUEST, refusal.to_string()).into_response(),
         Failed::Refused(refusal @ Refusal::Full { .. }) => unavailable(&refusal.to_string()),
         Failed::Overloaded => unavailable(OVERLOADED),
         Failed::Undecided(why) => (StatusCode::INTERNAL_SERVER_ERROR, why.clone()).into_response(),

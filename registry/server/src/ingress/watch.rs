@@ -34,7 +34,10 @@ fn look_once(shared: &Shared) {
         if silent_ms >= SILENCE_CLOSE_MS {
             names::connection_closed("silent");
             session.close();
-        } else if silent_ms >= SILENCE_ASK_MS && session.ask() && !session.outbox().control(answer::detection()) {
+        } else if silent_ms >= SILENCE_ASK_MS
+            && session.ask()
+            && !session.outbox().control(answer::detection())
+        {
             names::connection_closed("control_full");
             session.close();
         }

@@ -108,7 +108,11 @@ async fn lay(shared: &Shared, edit: InstanceEdit) -> Answer {
     }
     let face = shared.window.face(&service);
     if face.view.kind.is_none() {
-        let text = format!("service not found, namespace: {}, serviceName: {}", service.namespace(), service.grouped());
+        let text = format!(
+            "service not found, namespace: {}, serviceName: {}",
+            service.namespace(),
+            service.grouped()
+        );
         return Err(refuse(StatusCode::BAD_REQUEST, text));
     }
     let overlay = Arc::new(overlay);
@@ -178,7 +182,11 @@ pub(super) async fn look(State(shared): State<Arc<Shared>>, Asked(asked): Asked)
         let face = shared.window.face(&named.service);
         let missing = |text: String| refuse(StatusCode::NOT_FOUND, text);
         if face.view.hosts.is_empty() {
-            return Err(missing(format!("no ips found for cluster {} in service {}", named.key.cluster, named.service.grouped())));
+            return Err(missing(format!(
+                "no ips found for cluster {} in service {}",
+                named.key.cluster,
+                named.service.grouped()
+            )));
         }
         let host = face.view.host(&named.key).ok_or_else(|| missing("no matched ip found!".to_owned()))?;
         Ok(json(answer::instance(Version::V1, &named.service, &host.key, &host.instance)))
