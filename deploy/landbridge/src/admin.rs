@@ -9,8 +9,8 @@ use landbridge_client::Admin;
 use serde_json::Value;
 
 use crate::arguments::{AdminVerb, Output, ServiceName, Target};
-use crate::call::{Caller, refusal};
-use crate::ending::Trouble;
+use crate::call::Caller;
+use crate::ending::{Ending, Trouble};
 use crate::output::{self, Shape};
 
 /// Where the admin door of every role begins.
@@ -138,7 +138,7 @@ impl Desk {
             .lines(&format!("{DOOR}/events"), |line| output::write_out(&event(line, output)))
             .await?;
         shown?;
-        Err(refusal(http::StatusCode::BAD_GATEWAY, "the process ended the stream").into())
+        Err(Trouble::new(Ending::Unreachable, "the process ended the stream"))
     }
 }
 

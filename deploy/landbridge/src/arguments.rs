@@ -1,8 +1,12 @@
 //! The command line as people write it.
 
+use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
+
+/// Variables that mean something to the command line, not to the configuration.
+pub(crate) const VARIABLES: [&str; 3] = ["LANDBRIDGE_ADDRESS", "LANDBRIDGE_TOKEN", "LANDBRIDGE_TOKEN_FILE"];
 
 /// Registries of several regions as one service world: registry, bridge and gateway in one program.
 #[derive(Debug, Parser)]
@@ -60,6 +64,13 @@ pub(crate) struct Target {
 /// What to do.
 #[derive(Debug, Subcommand)]
 pub(crate) enum Verb {
+    /// Run a bridge between regions
+    Bridge(RoleWish),
+
+    /// Read configuration files without starting anything
+    #[command(subcommand)]
+    Config(ConfigVerb),
+
     /// Make a CA and certificates for every role, to try with
     Certs(CertsWish),
 
@@ -74,6 +85,59 @@ pub(crate) enum Verb {
 
     /// Print the version
     Version,
+}
+
+/// How a role is configured.
+#[derive(Debug, Args)]
+pub(crate) struct RoleWish {
+    /// The configuration file.
+    #[arg(short, long, value_name = "FILE")]
+    pub(crate) config: PathBuf,
+
+    /// Sets one key, over file and environment; may be given several times.
+    #[arg(long = "set", value_name = "KEY=VALUE")]
+    pub(crate) sets: Vec<String>,
+}
+
+/// A role of the program.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub(crate) enum Role {
+    /// A bridge between regions.
+    Bridge,
+}
+
+impl Role {
+    /// Every role.
+    pub(crate) const ALL: [Self; 1] = [Self::Bridge];
+
+    /// The role in words.
+    pub(crate) fn name(self) -> &'static str {
+        match self {
+            Self::Bridge => "bridge",
+        }
+    }
+}
+
+/// What is done with configuration files.
+#[derive(Debug, Subcommand)]
+pub(crate) enum ConfigVerb {
+    /// Tell every mistake of a file; exits with 64 if there are any
+    Validate(ValidateWish),
+}
+
+/// Which file is read, and as what.
+#[derive(Debug, Args)]
+pub(crate) struct ValidateWish {
+    /// The file.
+    pub(crate) file: PathBuf,
+
+    /// The role it is for; found out when not given.
+    #[arg(long, value_enum)]
+    pub(crate) role: Option<Role>,
+
+    /// Sets one key, as when starting the role.
+    #[arg(long = "set", value_name = "KEY=VALUE")]
+    pub(crate) sets: Vec<String>,
 }
 
 /// Which certificates are made.
@@ -182,7 +246,7 @@ pub(crate) struct InstanceName {
 
     /// Address of the instance.
     #[arg(value_name = "IP:PORT")]
-    pub(crate) address: std::net::SocketAddr,
+    pub(crate) address: SocketAddr,
 
     /// Nacos cluster of the instance.
     #[arg(long, default_value = "DEFAULT")]

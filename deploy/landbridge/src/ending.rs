@@ -20,6 +20,8 @@ pub(crate) enum Ending {
     Refused = 4,
     /// It does not go with what is there.
     Conflict = 5,
+    /// The configuration is wrong; nothing was started.
+    WrongConfig = 64,
 }
 
 impl From<Ending> for ExitCode {

@@ -6,6 +6,8 @@ mod arguments;
 mod ending;
 mod output;
 
+mod roles;
+
 mod certs;
 mod tools;
 
@@ -16,7 +18,7 @@ use std::process::ExitCode;
 
 use clap::Parser;
 
-use crate::arguments::{Arguments, Verb};
+use crate::arguments::{Arguments, ConfigVerb, Verb};
 use crate::ending::{Ending, Trouble};
 
 #[global_allocator]
@@ -36,6 +38,8 @@ fn main() -> ExitCode {
 fn run(arguments: Arguments) -> Result<(), Trouble> {
     let output = arguments.output;
     match arguments.verb {
+        Verb::Bridge(wish) => roles::bridge(&wish),
+        Verb::Config(ConfigVerb::Validate(wish)) => roles::validate(&wish, output),
         Verb::Certs(wish) => certs::issue(&wish, output),
         Verb::Completion { shell } => tools::completion(shell),
         Verb::Version => tools::version(output),

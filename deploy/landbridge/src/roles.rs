@@ -1,0 +1,90 @@
+//! Runs a role: reads its configuration, starts to log, and ends when it is told to.
+//!
+//! Invariant: with a wrong configuration nothing is started, not even a log.
+
+use std::fmt::Display;
+use std::time::Duration;
+
+use landbridge_runtime::config::{Layers, environment};
+use landbridge_runtime::log::{self, LogConfig};
+use landbridge_runtime::shutdown::Shutdown;
+
+use crate::arguments::{Output, Role, RoleWish, VARIABLES, ValidateWish};
+use crate::ending::{Ending, Trouble};
+use crate::output::{self, Shape};
+
+/// What is left of the process after its role ended gets this long.
+const LAST_MS: u64 = 1_000;
+
+/// Runs a bridge.
+pub(crate) fn bridge(wish: &RoleWish) -> Result<(), Trouble> {
+    let config = landbridge_bridge::Config::load(Some(&wish.config), &environment(&VARIABLES), &wish.sets);
+    let config = config.map_err(wrong_config)?;
+    let log = config.log.clone();
+    start("bridge", &log, |shutdown| landbridge_bridge::run(config, shutdown))
+}
+
+/// Starts what every role needs, and runs the role to its end.
+fn start<F, E>(role: &'static str, log: &LogConfig, run: impl FnOnce(Shutdown) -> F) -> Result<(), Trouble>
+where
+    F: Future<Output = Result<(), E>>,
+    E: Display,
+{
+    log::init(log).map_err(Trouble::failed)?;
+    let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
+    let runtime = runtime.map_err(|error| Trouble::failed(format!("cannot start: {error}")))?;
+    let ended = runtime.block_on(async {
+        let shutdown = Shutdown::on_signals().map_err(|error| format!("signals cannot be heard: {error}"))?;
+        tracing::info!(event = "starting", role, version = env!("CARGO_PKG_VERSION"));
+        run(shutdown).await.map_err(|failure| failure.to_string())
+    });
+    runtime.shutdown_timeout(Duration::from_millis(LAST_MS));
+    match ended {
+        Ok(()) => {
+            tracing::info!(event = "ended", role, "ended in order");
+            Ok(())
+        }
+        Err(why) => {
+            tracing::error!(event = "failed", role, why, "ended by a failure");
+            Err(Trouble { ending: Ending::Failed, sentences: Vec::new() })
+        }
+    }
+}
+
+/// Reads a file as a role would, without starting anything.
+pub(crate) fn validate(wish: &ValidateWish, output: Output) -> Result<(), Trouble> {
+    let environment = environment(&VARIABLES);
+    let layers = Layers { defaults: "", file: Some(&wish.file), environment: &environment, sets: &wish.sets };
+    let role = match wish.role {
+        Some(role) => read(role, &layers).map(|()| role).map_err(wrong_config)?,
+        None => guess(&layers)?,
+    };
+    let found = serde_json::json!({ "role": role.name(), "file": wish.file.display().to_string() });
+    output::print(&found, Shape { columns: &["role", "file"], name: "role" }, output)
+}
+
+/// The role whose configuration the file is; of wrong ones, the role with the fewest mistakes speaks.
+fn guess(layers: &Layers<'_>) -> Result<Role, Trouble> {
+    let mut nearest: Option<(Role, Vec<String>)> = None;
+    for role in Role::ALL {
+        let Err(mistakes) = read(role, layers) else { return Ok(role) };
+        if nearest.as_ref().is_none_or(|(_, fewest)| mistakes.len() < fewest.len()) {
+            nearest = Some((role, mistakes));
+        }
+    }
+    let (role, mut mistakes) = nearest.unwrap_or((Role::Bridge, Vec::new()));
+    mistakes.push(format!("read as the configuration of a {}; name another role with --role", role.name()));
+    Err(wrong_config(mistakes))
+}
+
+fn read(role: Role, layers: &Layers<'_>) -> Result<(), Vec<String>> {
+    match role {
+        Role::Bridge => {
+            landbridge_bridge::Config::load(layers.file, layers.environment, layers.sets).map(|_| ())
+        }
+    }
+}
+
+fn wrong_config(sentences: Vec<String>) -> Trouble {
+    Trouble { ending: Ending::WrongConfig, sentences }
+}
