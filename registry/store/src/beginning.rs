@@ -135,12 +135,16 @@ impl Store {
     async fn follow_standing(self) {
         let mut metrics = self.inner.raft.server_metrics();
         loop {
-            let now = {
+            let (now, alone) = {
                 let metrics = metrics.borrow_and_update();
                 let leader = metrics.current_leader.and_then(member);
                 let leading = metrics.state == ServerState::Leader;
-                Standing { leader, term: metrics.vote.leader_id.term, leading }
+                let members = metrics.membership_config.membership().nodes();
+                let alone = members.map(|(id, _)| *id).eq([metrics.id]);
+                (Standing { leader, term: metrics.vote.leader_id.term, leading }, alone)
             };
+            // Who leads nobody but itself has nobody to send heartbeats to: it sleeps until it is asked.
+            self.inner.raft.runtime_config().tick(!(now.leading && alone));
             self.inner.standing.send_if_modified(|standing| {
                 let changed = *standing != now;
                 *standing = now;
@@ -155,6 +159,10 @@ impl Store {
 
     /// Says once, behind everything that was applied by then, that nothing from before the start is missing.
     async fn say_caught_up(self) {
+        let mut founded = self.inner.founded.clone();
+        if founded.wait_for(|founded| *founded).await.is_err() {
+            return;
+        }
         while let Err(error) = self.read_index().await {
             if error == ProposeError::Stopped {
                 return;

@@ -25,7 +25,7 @@ use crate::{
     network::Network,
     rpc,
     state::{
-        Applied, StateMachine,
+        Applied, Listeners, StateMachine,
         disk::{Loaded, StateDisk},
         snapshot::Snapshots,
     },
@@ -44,12 +44,18 @@ pub(crate) struct Closing {
     log: LogCloser,
     state: Arc<StateDisk>,
     lock: DirLock,
+    begun: watch::Sender<bool>,
 }
 
 impl Closing {
+    /// Whoever waits for a listener stops waiting.
+    pub(crate) fn begin(&self) {
+        self.begun.send_replace(true);
+    }
+
     /// Writes what is not yet on disk and gives the directory free.
     pub(crate) async fn close(self) -> Result<(), StoreError> {
-        let Self { log, state, lock } = self;
+        let Self { log, state, lock, begun: _ } = self;
         let closed = log.close().await;
         let synced = tokio::task::spawn_blocking(move || {
             let synced = state.sync();
@@ -81,18 +87,14 @@ pub(crate) async fn open(config: StoreConfig, transport: Arc<dyn Transport>) -> 
     check(&config)?;
     let wanted = config.clone();
     let found = tokio::task::spawn_blocking(move || find(&wanted)).await;
-    let found = found.map_err(|error| StoreError::Stopped(error.to_string()))??;
+    let found = found.map_err(|_| unreadable(&config))??;
     let (failed, meters) = (Failed::new(), Arc::new(Meters::default()));
     let (events, applied) = mpsc::channel(config.limits.applied_queue_max);
     let region = config.group.region.clone();
-    let machine = StateMachine::new(
-        region,
-        found.loaded,
-        found.state.clone(),
-        found.snapshots.clone(),
-        events,
-        failed.clone(),
-    );
+    let closing = watch::Sender::new(false);
+    let listeners = Listeners { events, failed: failed.clone(), closing: closing.subscribe() };
+    let machine =
+        StateMachine::new(region, found.loaded, found.state.clone(), found.snapshots.clone(), listeners);
     let founded = machine.founded();
     let synced = found.state.clone();
     let parts = LogParts {
@@ -123,7 +125,12 @@ pub(crate) async fn open(config: StoreConfig, transport: Arc<dyn Transport>) -> 
         founded,
         incoming: tokio::sync::Mutex::new(incoming),
         tasks: Mutex::new(JoinSet::new()),
-        closing: Mutex::new(Some(Closing { log: closer, state: found.state, lock: found.lock })),
+        closing: Mutex::new(Some(Closing {
+            log: closer,
+            state: found.state,
+            lock: found.lock,
+            begun: closing,
+        })),
     };
     Ok(Opened { store: Store { inner: Arc::new(inner) }, applied })
 }
@@ -166,7 +173,7 @@ fn find(config: &StoreConfig) -> Result<Found, StoreError> {
         (log, state.join())
     });
     let log = log?;
-    let (state, loaded) = state.map_err(|_| StoreError::Stopped("opening panicked".to_owned()))??;
+    let (state, loaded) = state.map_err(|_| unreadable(config))??;
     if !owned && !log.is_new() {
         return Err(damaged("it has a log, but the file that names its owner is missing"));
     }
@@ -183,6 +190,12 @@ fn find(config: &StoreConfig) -> Result<Found, StoreError> {
         identity.write().map_err(disk)?;
     }
     Ok(Found { lock, log, mark, state, loaded, snapshots })
+}
+
+/// fjall panics on some damaged journals instead of refusing them.
+fn unreadable(config: &StoreConfig) -> StoreError {
+    let what = "reading a database ended in a panic, which stands above".to_owned();
+    StoreError::Damaged { dir: config.dir.clone(), what }
 }
 
 fn present(dir: &Path) -> bool {

@@ -77,7 +77,11 @@ impl Store {
         transport: Arc<dyn Transport>,
     ) -> Result<(Self, mpsc::Receiver<Applied>), StoreError> {
         let Opened { store, applied } = crate::opening::open(config, transport).await?;
-        store.begin().await?;
+        if let Err(error) = store.begin().await {
+            // What kept it from beginning says more than what closing may add.
+            let _ = store.shutdown().await;
+            return Err(error);
+        }
         Ok((store, applied))
     }
 
@@ -205,11 +209,13 @@ impl Store {
         asked.map_err(|fatal| self.inner.fatal(&fatal))
     }
 
-    /// Stops taking part, writes what is not yet on disk, and gives the directory free.
+    /// Stops taking part, writes what is not yet on disk, and gives the directory free. A store that is not shut down
+    /// lives until its runtime ends.
     pub async fn shutdown(&self) -> Result<(), StoreError> {
         let closing = self.inner.closing.lock().unwrap_or_else(PoisonError::into_inner).take();
         self.inner.tasks.lock().unwrap_or_else(PoisonError::into_inner).abort_all();
         let Some(closing) = closing else { return Ok(()) };
+        closing.begin();
         self.inner.raft.shutdown().await.map_err(|error| StoreError::Stopped(error.to_string()))?;
         // The state machine's task ends after the core; its sender goes with it.
         let mut founded = self.inner.founded.clone();

@@ -2,6 +2,9 @@
 
 mod alone;
 mod conformance;
+mod damage;
+mod failing;
+mod together;
 
 use std::{collections::BTreeMap, path::Path, sync::Arc, time::Duration};
 

@@ -240,7 +240,9 @@ impl LogDisk {
 /// What an error of a database means: a disk that refuses, or one that gives back something else.
 pub(crate) fn damage(dir: &Path, error: fjall::Error) -> StoreError {
     match error {
-        fjall::Error::Io(error) if error.kind() != io::ErrorKind::InvalidData => {
+        fjall::Error::Io(error)
+            if !matches!(error.kind(), io::ErrorKind::InvalidData | io::ErrorKind::UnexpectedEof) =>
+        {
             StoreError::disk("opening a database", error)
         }
         fjall::Error::Locked => StoreError::Busy { dir: dir.to_owned() },

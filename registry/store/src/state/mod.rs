@@ -63,7 +63,18 @@ pub(crate) struct StateMachine {
     /// Whether the driver has been told what there is; before that it is told nothing else.
     told: bool,
     founded: watch::Sender<bool>,
+    closing: watch::Receiver<bool>,
     failed: Failed,
+}
+
+/// Whom the state machine tells what.
+pub(crate) struct Listeners {
+    /// What it did.
+    pub(crate) events: mpsc::Sender<Applied>,
+    /// Why it cannot go on.
+    pub(crate) failed: Failed,
+    /// Set when nobody listens any more.
+    pub(crate) closing: watch::Receiver<bool>,
 }
 
 /// What waits to be noted together.
@@ -81,13 +92,13 @@ impl StateMachine {
         loaded: Loaded,
         disk: Arc<StateDisk>,
         snapshots: Arc<Snapshots>,
-        events: mpsc::Sender<Applied>,
-        failed: Failed,
+        listeners: Listeners,
     ) -> Self {
+        let Listeners { events, failed, closing } = listeners;
         let Loaded { head, records } = loaded;
         let state = RaftState::restore(region.clone(), head.position, records);
         let founded = watch::Sender::new(head.position.era != Era(0));
-        Self { region, state, head, disk, snapshots, events, told: false, founded, failed }
+        Self { region, state, head, disk, snapshots, events, told: false, founded, closing, failed }
     }
 
     /// Whether the group has an era.
@@ -115,8 +126,13 @@ impl StateMachine {
     }
 
     async fn send(&self, event: Applied) {
-        // A driver that has gone needs no news.
-        let _ = self.events.send(event).await;
+        let mut closing = self.closing.clone();
+        tokio::select! {
+            // A driver that has gone needs no news.
+            _ = self.events.send(event) => {}
+            // A store that closes does not wait for one that has stopped listening.
+            _ = closing.wait_for(|closing| *closing) => {}
+        }
     }
 
     /// Decides one entry in memory.

@@ -154,3 +154,26 @@ async fn what_sets_the_era_again_changes_nothing() {
     assert_eq!(position.era, Era(1_000));
     store.shutdown().await.unwrap();
 }
+
+#[tokio::test]
+async fn a_driver_that_stopped_listening_does_not_hold_up_the_end() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut narrow = config(dir.path());
+    narrow.limits.applied_queue_max = 1;
+    let (store, applied) = open(narrow).await;
+    let waiting = (0..5).map(|nonce| {
+        let store = store.clone();
+        tokio::spawn(async move { store.propose(&opening(nonce)).await })
+    });
+    let waiting: Vec<_> = waiting.collect();
+
+    tokio::time::timeout(DEADLINE, store.shutdown()).await.expect("an end in time").unwrap();
+
+    drop(applied);
+    for proposal in waiting {
+        assert!(tokio::time::timeout(DEADLINE, proposal).await.is_ok(), "a proposer waits for ever");
+    }
+    let (store, mut applied) = open(config(dir.path())).await;
+    installed(&mut applied).await;
+    store.shutdown().await.unwrap();
+}

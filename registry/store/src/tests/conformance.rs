@@ -8,14 +8,14 @@ use openraft::{
     testing::log::{StoreBuilder, Suite},
 };
 use tempfile::TempDir;
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, watch};
 
 use crate::{
     StoreLimits,
     failed::Failed,
     log::{FoundLog, LogCloser, LogParts, LogStore},
     mark::MarkFile,
-    state::{StateMachine, disk::StateDisk, snapshot::Snapshots},
+    state::{Listeners, StateMachine, disk::StateDisk, snapshot::Snapshots},
     types::Group,
 };
 
@@ -29,7 +29,9 @@ impl StoreBuilder<Group, LogStore, StateMachine, (TempDir, LogCloser)> for Fresh
         let (events, _) = mpsc::channel(1);
         let loaded = state.load().unwrap();
         let region = Region::parse("east").unwrap();
-        let machine = StateMachine::new(region, loaded, state.clone(), snapshots, events, Failed::new());
+        let (_, closing) = watch::channel(false);
+        let listeners = Listeners { events, failed: Failed::new(), closing };
+        let machine = StateMachine::new(region, loaded, state.clone(), snapshots, listeners);
         // A tail without room, so that everything that is durable is read back from disk.
         let limits = StoreLimits { tail_bytes_max: 0, ..StoreLimits::ORDINARY };
         let parts = LogParts {

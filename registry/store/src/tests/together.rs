@@ -1,0 +1,261 @@
+//! Groups of several members in one process, over a wire that can be cut.
+
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    path::Path,
+    sync::{Arc, Mutex},
+    time::{Duration, Instant},
+};
+
+use bytes::Bytes;
+use landbridge_model::{Era, MemberId};
+use tempfile::TempDir;
+use tokio::sync::mpsc;
+
+use super::{DEADLINE, config, installed, next, opened, opening};
+use crate::{
+    Applied, Call, CallError, GroupId, ProposeError, Rpc, Store, StoreConfig, StoreLimits, Transport,
+};
+
+/// All members' ends, and who is cut off.
+#[derive(Default)]
+struct Wire {
+    ends: Mutex<BTreeMap<MemberId, Store>>,
+    cut: Mutex<BTreeSet<MemberId>>,
+}
+
+/// One member's end.
+struct End {
+    from: MemberId,
+    wire: Arc<Wire>,
+}
+
+impl Transport for End {
+    fn call(&self, to: MemberId, rpc: Rpc, body: Bytes) -> Call<'_> {
+        let end = {
+            let cut = self.wire.cut.lock().unwrap();
+            let end = self.wire.ends.lock().unwrap().get(&to).cloned();
+            end.filter(|_| !cut.contains(&self.from) && !cut.contains(&to))
+        };
+        Box::pin(async move {
+            let end = end.ok_or_else(|| CallError::Unreachable("cut".to_owned()))?;
+            end.answer(rpc, body).await
+        })
+    }
+}
+
+struct Three {
+    wire: Arc<Wire>,
+    dir: TempDir,
+    applied: BTreeMap<MemberId, mpsc::Receiver<Applied>>,
+    limits: StoreLimits,
+}
+
+impl Three {
+    async fn start(limits: StoreLimits) -> Self {
+        let (wire, dir) = (Arc::default(), tempfile::tempdir().unwrap());
+        let mut three = Self { wire, dir, applied: BTreeMap::new(), limits };
+        for member in 1..=3 {
+            three.open(MemberId(member)).await;
+        }
+        three
+    }
+
+    fn config(&self, member: MemberId) -> StoreConfig {
+        let voters = (1..=3).map(|id| (MemberId(id), format!("host-{id}:7848").into()));
+        StoreConfig {
+            dir: member_dir(self.dir.path(), member),
+            member,
+            voters: voters.collect(),
+            era: Era(1_000 + u64::from(member.0)),
+            limits: self.limits,
+            ..config(self.dir.path())
+        }
+    }
+
+    async fn open(&mut self, member: MemberId) {
+        let end = End { from: member, wire: self.wire.clone() };
+        let (store, applied) = Store::open(self.config(member), Arc::new(end)).await.expect("it opens");
+        self.wire.ends.lock().unwrap().insert(member, store);
+        self.applied.insert(member, applied);
+    }
+
+    fn store(&self, member: MemberId) -> Store {
+        self.wire.ends.lock().unwrap()[&member].clone()
+    }
+
+    /// Waits until one of the members leads, and the group has its era.
+    async fn leader(&self, among: &[u16]) -> MemberId {
+        let by = Instant::now() + DEADLINE;
+        loop {
+            assert!(Instant::now() < by, "nobody leads");
+            for id in among {
+                let store = self.store(MemberId(*id));
+                let standing = *store.standing().borrow();
+                if standing.leading && *store.inner.founded.borrow() {
+                    return MemberId(*id);
+                }
+            }
+            tokio::time::sleep(Duration::from_millis(5)).await;
+        }
+    }
+
+    async fn stop(self) {
+        for member in 1..=3 {
+            self.store(MemberId(member)).shutdown().await.unwrap();
+        }
+    }
+}
+
+fn member_dir(dir: &Path, member: MemberId) -> std::path::PathBuf {
+    dir.join(member.to_string())
+}
+
+fn others(member: MemberId) -> Vec<u16> {
+    (1..=3).filter(|id| *id != member.0).collect()
+}
+
+/// Proposes until a majority answers.
+async fn opened_at_last(store: &Store, nonce: u64) {
+    let by = Instant::now() + DEADLINE;
+    while let Err(error) = store.propose(&opening(nonce)).await {
+        assert!(Instant::now() < by && error != ProposeError::Stopped, "{error}");
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn three_members_begin_with_one_era_and_answer_at_any_of_them() {
+    let mut three = Three::start(StoreLimits::ORDINARY).await;
+    let leader = three.leader(&[1, 2, 3]).await;
+
+    let mut feeds = BTreeSet::new();
+    for member in 1..=3 {
+        feeds.insert(opened(&three.store(MemberId(member)), 7).await);
+        three.store(MemberId(member)).read_index().await.expect("a majority answers");
+    }
+
+    assert_eq!(feeds.len(), 1, "one nonce, one feed: {feeds:?}");
+    let mut eras = BTreeSet::new();
+    for applied in three.applied.values_mut() {
+        let Applied::Installed { position, .. } = next(applied).await else { panic!("not installed first") };
+        eras.insert(position.era);
+    }
+    assert_eq!(eras, BTreeSet::from([Era(1_000 + u64::from(leader.0))]));
+    three.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_leader_that_dies_is_replaced_and_nothing_answered_is_lost() {
+    let mut three = Three::start(StoreLimits::ORDINARY).await;
+    let leader = three.leader(&[1, 2, 3]).await;
+    for nonce in 0..20 {
+        opened(&three.store(leader), nonce).await;
+    }
+    let (term, _) = three.store(leader).leading(DEADLINE).expect("it leads");
+
+    let died = Instant::now();
+    three.store(leader).shutdown().await.unwrap();
+    let rest = others(leader);
+    let survivor = three.store(MemberId(rest[0]));
+    opened_at_last(&survivor, 100).await;
+
+    println!("first answer {:?} after the leader's end", died.elapsed());
+    let heir = three.leader(&rest).await;
+    assert!(three.store(heir).leading(DEADLINE).is_some_and(|(newer, _)| newer > term));
+    three.open(leader).await;
+    opened_at_last(&three.store(leader), 101).await;
+    let applied = three.applied.get_mut(&leader).unwrap();
+    assert!(installed(applied).await >= 20);
+    three.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_member_without_a_majority_answers_that_it_is_unavailable() {
+    let mut limits = StoreLimits::ORDINARY;
+    limits.snapshot_entries = 1_000;
+    let three = Three::start(limits).await;
+    let leader = three.leader(&[1, 2, 3]).await;
+
+    three.wire.cut.lock().unwrap().insert(leader);
+    let answer = three.store(leader).propose(&opening(1)).await;
+
+    assert!(matches!(answer, Err(ProposeError::Unavailable(_) | ProposeError::NotLeader(_))), "{answer:?}");
+    three.wire.cut.lock().unwrap().clear();
+    opened_at_last(&three.store(leader), 2).await;
+    three.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_member_that_missed_what_was_purged_is_given_a_snapshot() {
+    let limits = StoreLimits {
+        snapshot_entries: 40,
+        kept_entries: 5,
+        tail_bytes_max: 500,
+        snapshot_part_bytes: 1_000,
+        ..StoreLimits::ORDINARY
+    };
+    let mut three = Three::start(limits).await;
+    let leader = three.leader(&[1, 2, 3]).await;
+    let away = MemberId(others(leader)[0]);
+    for applied in three.applied.values_mut() {
+        installed(applied).await;
+    }
+    let mut applied = three.applied.remove(&away).unwrap();
+    for (_, mut drained) in std::mem::take(&mut three.applied) {
+        tokio::spawn(async move { while drained.recv().await.is_some() {} });
+    }
+
+    three.wire.cut.lock().unwrap().insert(away);
+    for nonce in 0..150 {
+        opened(&three.store(leader), nonce).await;
+    }
+    let purged = three.store(leader).inner.raft.wait(Some(DEADLINE));
+    purged.metrics(|metrics| metrics.purged.is_some_and(|id| id.index > 60), "purged").await.unwrap();
+    three.wire.cut.lock().unwrap().clear();
+
+    let records = loop {
+        match next(&mut applied).await {
+            Applied::Installed { records, .. } => break records.len(),
+            Applied::Changed { .. } | Applied::CaughtUp => {}
+        }
+    };
+    assert!(records > 60, "only {records} records came");
+    tokio::spawn(async move { while applied.recv().await.is_some() {} });
+    opened_at_last(&three.store(away), 200).await;
+    three.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn leadership_is_handed_over_when_asked() {
+    let three = Three::start(StoreLimits::ORDINARY).await;
+    let leader = three.leader(&[1, 2, 3]).await;
+    let heir = MemberId(others(leader)[0]);
+    opened(&three.store(leader), 1).await;
+
+    three.store(leader).transfer(heir).await.unwrap();
+
+    assert_eq!(three.leader(&[heir.0]).await, heir);
+    three.stop().await;
+}
+
+#[tokio::test]
+async fn a_call_of_another_group_is_refused() {
+    let (dir, other_dir) = (tempfile::tempdir().unwrap(), tempfile::tempdir().unwrap());
+    let (store, _applied) = super::open(config(dir.path())).await;
+    let mut other = config(other_dir.path());
+    other.group = GroupId { deployment: "other".into(), ..other.group };
+    let wire = Arc::new(Wire::default());
+    wire.ends.lock().unwrap().insert(MemberId(1), store.clone());
+    let stranger = crate::network::Network {
+        group: crate::rpc::group_number(&other.group),
+        transport: Arc::new(End { from: MemberId(2), wire }),
+        snapshot_part_bytes: 1,
+    };
+
+    let answer =
+        stranger.call::<crate::rpc::Roll>(MemberId(1), Rpc::Roll, &crate::rpc::Nothing {}, DEADLINE).await;
+
+    assert_eq!(answer, Err(CallError::Failed("the call is for another group".to_owned())));
+    store.shutdown().await.unwrap();
+}
