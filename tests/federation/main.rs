@@ -1,4 +1,8 @@
 //! Holders over real connections on loopback: who is let in, what crosses, and what survives.
 
 mod end;
+mod keeper;
+
+mod crossing;
 mod refusals;
+mod shelf;

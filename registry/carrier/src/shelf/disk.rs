@@ -9,6 +9,7 @@
 use std::{
     collections::{BTreeMap, BTreeSet},
     fs,
+    panic::catch_unwind,
     path::Path,
     sync::{
         atomic::{AtomicBool, Ordering},
@@ -38,6 +39,13 @@ const MEMTABLE_BYTES: u64 = 2 << 20;
 
 /// What fjall's journals may grow to; its own least value.
 const JOURNAL_BYTES: u64 = 64 << 20;
+
+/// Counts attempts to open, beside the database: a file that is damaged in the right place ends the process in the
+/// middle of opening, which nothing in the process can catch.
+const ATTEMPTS_FILE: &str = "attempts";
+
+/// After so many attempts that did not come to an end the folder is set aside.
+const ATTEMPTS_MAX: usize = 3;
 
 /// Records of one batch while a whole copy is written.
 const WHOLE_BATCH_RECORDS: usize = 1024;
@@ -97,7 +105,7 @@ impl Disk {
     /// Opens the database and reads all copies; what cannot be read is set aside.
     pub fn open(folder: &Path) -> Result<(Self, Vec<Loaded>), String> {
         let about = |error: &dyn std::fmt::Display| format!("copies in {}: {error}", folder.display());
-        let opened = match Self::open_as_it_is(folder) {
+        let opened = match Self::open_guarded(folder) {
             Ok(opened) => opened,
             Err(Unreadable::Blocked(why)) => return Err(about(&why)),
             Err(Unreadable::Damaged(why)) => {
@@ -110,7 +118,7 @@ impl Disk {
                     "starting without saved copies"
                 );
                 metrics::shelf_unreadable();
-                Self::open_as_it_is(folder).map_err(|why| match why {
+                Self::open_guarded(folder).map_err(|why| match why {
                     Unreadable::Blocked(why) | Unreadable::Damaged(why) => about(&why),
                 })?
             }
@@ -120,8 +128,23 @@ impl Disk {
         Ok((disk, loaded))
     }
 
+    /// Opens the folder, and makes sure that one which ends the process does so only a few times.
+    fn open_guarded(folder: &Path) -> Result<(Self, Vec<Loaded>), Unreadable> {
+        let blocked = |error: std::io::Error| Unreadable::Blocked(error.to_string());
+        fs::create_dir_all(folder).map_err(blocked)?;
+        let file = folder.join(ATTEMPTS_FILE);
+        let attempts = fs::read(&file).map_or(0, |marks| marks.len());
+        if attempts >= ATTEMPTS_MAX {
+            let why = format!("{attempts} attempts to open them did not come to an end");
+            return Err(Unreadable::Damaged(why));
+        }
+        fs::write(&file, vec![b'.'; attempts + 1]).map_err(blocked)?;
+        let opened = catch_unwind(|| Self::open_as_it_is(folder));
+        fs::remove_file(&file).map_err(blocked)?;
+        opened.unwrap_or_else(|_| Err(Unreadable::Damaged("reading them panicked".to_owned())))
+    }
+
     fn open_as_it_is(folder: &Path) -> Result<(Self, Vec<Loaded>), Unreadable> {
-        fs::create_dir_all(folder).map_err(|error| Unreadable::Blocked(error.to_string()))?;
         let database = Database::builder(folder)
             .cache_size(CACHE_BYTES)
             .max_journaling_size(JOURNAL_BYTES)
