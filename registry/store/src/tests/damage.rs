@@ -174,7 +174,8 @@ async fn a_fault_in_the_state_is_mended_from_the_log_or_found_out() {
 #[tokio::test]
 async fn a_missing_piece_is_named() {
     let whole = written().await;
-    let cases: [(&str, fn(&Path)); 4] = [
+    type Damage = fn(&Path);
+    let cases: [(&str, Damage); 4] = [
         ("high-water mark", |dir| fs::remove_file(dir.join("mark")).unwrap()),
         ("high-water mark", |dir| fs::write(dir.join("mark"), [7; 8192]).unwrap()),
         ("database", |dir| fs::remove_dir_all(dir.join("log")).unwrap()),
