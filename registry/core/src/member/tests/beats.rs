@@ -173,6 +173,7 @@ fn a_record_of_an_earlier_incarnation_is_taken_over_at_once() {
 
     let (feed, record) = winner(&rig, 0, 1);
     assert_eq!((feed, record.take), (own(&rig, 0), 1));
+    assert!(!rig.seen.iter().any(|(_, effect)| matches!(effect, Effect::ForwardBeat { .. })));
 }
 
 #[test]

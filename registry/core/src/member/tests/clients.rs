@@ -254,12 +254,13 @@ fn a_service_with_ephemeral_instances_refuses_persistent_ones_in_nacos_words() {
 fn a_race_of_both_kinds_leaves_both_visible_counts_and_refuses_more_ephemeral_ones() {
     let mut rig = Rig::ready(1);
     rig.register(0, 1, "a").unwrap();
+    rig.view(0);
     rig.commit_and_apply(&Command::PutPersistent { service: service(), key: key(2), instance: plain() });
 
+    assert!(matches!(rig.register(0, 3, "b"), Err(Refusal::TypeConflict { .. })));
     assert_eq!(rig.ports(0), [1, 2]);
     assert_eq!(rig.view(0).and_then(|view| view.kind), Some(Kind::Persistent));
     assert_eq!(rig.member(0).counts().type_conflicts, 1);
-    assert!(matches!(rig.register(0, 3, "b"), Err(Refusal::TypeConflict { .. })));
 }
 
 #[test]

@@ -100,14 +100,19 @@ fn a_restarted_member_is_not_ready_before_it_has_what_its_peers_have_announced()
 #[test]
 fn a_silent_feed_is_no_reason_to_wait_with_ready() {
     let mut rig = Rig::ready(3);
-    rig.register(2, 1, "a").unwrap();
     let disk = rig.disk(0);
+    rig.deaf.extend([0, 1]);
+    rig.register(2, 1, "nobody has this").unwrap();
+    rig.ticks(2);
     rig.kill(2);
     rig.kill(0);
+    rig.deaf.clear();
     rig.leader = 1;
     rig.start(0, disk);
 
-    rig.ticks(12);
+    rig.ticks(8);
+    assert_eq!(rig.member(0).phase(), Phase::Starting, "its writer may yet be heard");
+    rig.ticks(4);
 
     assert_eq!(rig.member(0).phase(), Phase::Ready);
 }
@@ -211,6 +216,20 @@ fn a_new_leader_counts_silence_from_its_own_beginning() {
 }
 
 #[test]
+fn a_leader_that_is_elected_again_counts_from_there() {
+    let mut rig = Rig::ready(3);
+    rig.kill(2);
+    rig.ticks(50);
+    rig.term = 2;
+
+    rig.ticks(50);
+    assert_eq!(rig.feeds(), 3);
+    rig.ticks(15);
+
+    assert_eq!(rig.feeds(), 2);
+}
+
+#[test]
 fn a_healthy_member_that_the_leader_cannot_hear_is_not_closed_while_another_hears_it() {
     let mut rig = Rig::ready(3);
     rig.cuts.insert((2, 0));
@@ -225,7 +244,7 @@ fn a_leader_that_lacks_what_a_living_feed_has_announced_closes_nothing() {
     let mut rig = Rig::ready(3);
     rig.kill(2);
     rig.ticks(50);
-    rig.drop_batches_to = Some(0);
+    rig.deaf.insert(0);
     rig.register(1, 1, "a").unwrap();
 
     for _ in 0..30 {
@@ -234,7 +253,7 @@ fn a_leader_that_lacks_what_a_living_feed_has_announced_closes_nothing() {
     }
     assert_eq!(rig.feeds(), 3, "it does not know where clients have moved");
 
-    rig.drop_batches_to = None;
+    rig.deaf.clear();
     rig.relink(0, 1);
     rig.ticks(3);
     assert_eq!(rig.feeds(), 2);
@@ -304,7 +323,10 @@ fn a_restored_region_settles_when_its_leader_has_counted_60_s() {
     rig.state = RaftState::reborn(own_region(), position, rig.state.records().clone());
     rig.start(0, vec![]);
 
-    rig.ticks(59);
+    rig.ticks(20);
+    assert!(rig.member(0).token().is_some());
+    assert_eq!(rig.member(0).phase(), Phase::Starting);
+    rig.ticks(39);
     assert!(rig.member(0).holder().settling(&own_region()));
     rig.ticks(7);
 

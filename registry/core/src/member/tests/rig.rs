@@ -28,14 +28,15 @@ pub(super) struct Rig {
     pub members: Vec<Option<Member>>,
     pub state: RaftState,
     pub leader: usize,
+    pub term: u64,
     /// Whether the leader hears a quorum, and proposals commit.
     pub quorum: bool,
     /// Cut directions between members.
     pub cuts: BTreeSet<(usize, usize)>,
     /// Connections that no longer answer a check.
     pub dead: BTreeSet<ConnectionId>,
-    /// A member that no batches reach; what is lost on a stream comes with the next one.
-    pub drop_batches_to: Option<usize>,
+    /// Members that no batches reach; what is lost on a stream comes with the next one.
+    pub deaf: BTreeSet<usize>,
     /// How far each member's wall clock is ahead.
     pub clock_ahead_ms: Vec<u64>,
     pub now: u64,
@@ -104,10 +105,11 @@ impl Rig {
                 .collect(),
             state: RaftState::new(own_region()),
             leader: 0,
+            term: 1,
             quorum: true,
             cuts: BTreeSet::new(),
             dead: BTreeSet::new(),
-            drop_batches_to: None,
+            deaf: BTreeSet::new(),
             clock_ahead_ms: vec![0; members],
             now: 0,
             seen: Vec::new(),
@@ -205,7 +207,7 @@ impl Rig {
         for _ in 0..ticks {
             self.now += 1_000;
             for at in 0..self.members.len() {
-                let leading = (at == self.leader).then_some(Leading { term: 1, quorum: self.quorum });
+                let leading = (at == self.leader).then_some(Leading { term: self.term, quorum: self.quorum });
                 let unix_ms = BEGIN_MS + self.now + self.clock_ahead_ms[at];
                 self.give(at, Input::Tick { unix_ms, leading });
             }
@@ -307,7 +309,7 @@ impl Rig {
                 let Some((a, b)) = self.streams.get(&stream).copied() else { return };
                 let to = if a == at { b } else { a };
                 let batch = matches!(message, Message::Batch { .. });
-                let lost = batch && self.drop_batches_to == Some(to);
+                let lost = batch && self.deaf.contains(&to);
                 if !lost && !self.cuts.contains(&(at, to)) {
                     self.hand(to, Input::Received { stream, message });
                 }
