@@ -52,11 +52,6 @@ pub enum Input {
         /// Whether this member leads, as seen at this tick.
         leading: Option<Leading>,
     },
-    /// This member has become leader; said at once, so that a new region need not wait for a tick.
-    Elected {
-        /// What it leads.
-        leading: Leading,
-    },
     /// A feed stream is up.
     Opened {
         /// Its number.

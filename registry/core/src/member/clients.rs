@@ -1,6 +1,6 @@
 //! What clients register and take back: connections and beating clients (R10, R12, R13, R24).
 
-use std::sync::Arc;
+use std::{collections::BTreeMap, sync::Arc};
 
 use landbridge_model::{Change, Instance, InstanceKey, Moment, ServiceKey};
 
@@ -23,8 +23,8 @@ impl Member {
         effects: &mut Vec<Effect>,
     ) -> Result<Outcome, Refusal> {
         let (instances, batch) = match published {
-            Published::One(key, instance) => (vec![(key, instance)], false),
-            Published::Batch(instances) => (instances, true),
+            Published::One(key, instance) => (BTreeMap::from([(key, instance)]), false),
+            Published::Batch(instances) => (instances.into_iter().collect(), true),
         };
         if !self.connections.contains(&connection) {
             return Err(Refusal::UnknownConnection);
@@ -32,21 +32,20 @@ impl Member {
         if instances.len() > self.settings.limits.batch_max {
             return Err(Refusal::Full { bound: "batch_max", max: self.settings.limits.batch_max });
         }
-        self.admit(&service, instances.iter().map(|(_, instance)| instance), batch)?;
+        self.admit(&service, instances.values(), batch)?;
         let by = By::Connection(connection);
         let stamp = self.stamps.next(now, self.holder.greatest_clock());
         let before = self.claims.held(connection, &service);
         let mut changes = Vec::new();
-        for (key, instance) in &instances {
-            let target = (service.clone(), key.clone());
-            self.tombs.drop(&target);
-            let instance = instance.clone();
-            self.claims.put(target, Claim { by, stamp, take: 0, instance, slot: None }, &mut changes);
-        }
         for key in before {
-            if !instances.iter().any(|(kept, _)| *kept == key) {
+            if !instances.contains_key(&key) {
                 self.leave(now, &(service.clone(), key), by, &mut changes);
             }
+        }
+        for (key, instance) in instances {
+            let target = (service.clone(), key);
+            self.tombs.drop(&target);
+            self.claims.put(target, Claim { by, stamp, take: 0, instance, slot: None }, &mut changes);
         }
         self.written(now, changes, effects)
     }

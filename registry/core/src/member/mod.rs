@@ -135,7 +135,6 @@ impl Member {
         use landbridge_feed::Input as Feed;
         match input {
             Input::Tick { unix_ms, leading } => self.tick(now, unix_ms, leading, effects),
-            Input::Elected { leading } => self.found(now, Some(leading), effects),
             Input::Opened { stream, peer } => {
                 if peer.region == self.settings.region && matches!(peer.role, Role::Member(_)) {
                     self.members.insert(stream);

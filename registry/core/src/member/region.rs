@@ -5,10 +5,9 @@ use landbridge_model::{Change, Era, Moment, Position, Record, RecordKey, Region,
 
 use super::Member;
 use crate::{
-    input::{Effect, Leading, Phase},
+    input::{Effect, Phase},
     open::Turn,
     ready,
-    state::Command,
 };
 
 impl Member {
@@ -112,14 +111,6 @@ impl Member {
         };
         if keys.is_empty() {
             self.persistent.remove(service);
-        }
-    }
-
-    /// Names the era of a new group, if this member leads one.
-    pub(super) fn found(&mut self, now: Moment, leading: Option<Leading>, effects: &mut Vec<Effect>) {
-        let unix_ms = self.stamps.unix_ms(now);
-        if leading.is_some() && !self.founded && unix_ms > 0 {
-            effects.push(Effect::Propose { ticket: None, command: Command::Found { era: Era(unix_ms) } });
         }
     }
 

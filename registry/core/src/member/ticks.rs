@@ -21,7 +21,7 @@ impl Member {
             self.tell(now, landbridge_feed::Input::RaftBeat { n }, effects);
         }
         self.tell(now, landbridge_feed::Input::Tick { unix_ms }, effects);
-        self.lead(now, leading, effects);
+        self.lead(leading, effects);
         self.ask(effects);
         self.sweep(now, effects);
         self.sweep_tombstones(now, effects);
@@ -36,8 +36,7 @@ impl Member {
         self.rephase(effects);
     }
 
-    fn lead(&mut self, now: Moment, leading: Option<Leading>, effects: &mut Vec<Effect>) {
-        self.found(now, leading, effects);
+    fn lead(&mut self, leading: Option<Leading>, effects: &mut Vec<Effect>) {
         let (region, limits) = (&self.settings.region, &self.settings.limits);
         let commands = self.closer.tick(leading, &self.holder, region, self.own.feed(), limits);
         effects.extend(commands.into_iter().map(|command| Effect::Propose { ticket: None, command }));

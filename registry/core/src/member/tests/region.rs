@@ -3,7 +3,7 @@
 use landbridge_model::{Era, FeedId, Position};
 
 use super::rig::*;
-use crate::{Command, Effect, Input, Leading, Phase, RaftState};
+use crate::{Command, Effect, Input, Phase, RaftState};
 
 fn phases(rig: &Rig) -> Vec<Phase> {
     let phase = |(_, effect): &(usize, Effect)| match effect {
@@ -18,14 +18,10 @@ fn own(rig: &Rig, at: usize) -> FeedId {
 }
 
 #[test]
-fn a_new_lone_member_is_ready_as_soon_as_it_leads() {
-    let mut rig = Rig::new(1);
-    assert_eq!(rig.member(0).phase(), Phase::Starting);
+fn a_new_lone_member_is_ready_as_soon_as_its_feed_is_open() {
+    let rig = Rig::new(1);
 
-    rig.give(0, Input::Elected { leading: Leading { term: 1, quorum: true } });
-
-    assert_eq!(rig.member(0).phase(), Phase::Ready);
-    assert_eq!(rig.state.position().era, Era(BEGIN_MS));
+    assert_eq!((rig.now, rig.member(0).phase()), (0, Phase::Ready));
 }
 
 #[test]
@@ -158,8 +154,10 @@ fn ready_waits_for_raft_to_have_caught_up() {
 
 #[test]
 fn a_degraded_member_becomes_ready_when_it_is() {
-    let mut rig = Rig::new(3);
+    let mut rig = Rig::ready(3);
     rig.quorum = false;
+    rig.kill(0);
+    rig.start(0, vec![]);
     rig.ticks(40);
     assert_eq!(rig.member(0).phase(), Phase::Degraded);
     rig.quorum = true;

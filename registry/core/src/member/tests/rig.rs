@@ -54,6 +54,12 @@ pub(super) fn own_region() -> Region {
     Region::parse("east").unwrap()
 }
 
+fn founded(region: Region) -> RaftState {
+    let mut state = RaftState::new(region);
+    state.apply(1, &Command::Found { era: Era(5) });
+    state
+}
+
 pub(super) fn service() -> ServiceKey {
     ServiceKey::parse("", "", "orders").unwrap()
 }
@@ -103,7 +109,7 @@ impl Rig {
             members: (0..members)
                 .map(|at| Some(Member::new(change(settings(at, members, at as u64)))))
                 .collect(),
-            state: RaftState::new(own_region()),
+            state: founded(own_region()),
             leader: 0,
             term: 1,
             quorum: true,
@@ -113,7 +119,7 @@ impl Rig {
             clock_ahead_ms: vec![0; members],
             now: 0,
             seen: Vec::new(),
-            index: 0,
+            index: 1,
             streams: BTreeMap::new(),
             tickets: 0,
             starts: 100,
@@ -399,8 +405,7 @@ impl Rig {
     /// What a far region's bridge would bring: a region with these instances in one feed.
     pub fn import(&mut self, at: usize, region: &str, ports: &[u16]) {
         let region = Region::parse(region).unwrap();
-        let mut far = RaftState::new(region.clone());
-        far.apply(1, &Command::Found { era: Era(5) });
+        let mut far = founded(region.clone());
         far.apply(2, &Command::Open { member: MemberId(0), address: "".into(), nonce: 1 });
         let view = View { policy: Position::NONE, peer: Some(own_region()) };
         let records = far.records().iter().map(|(k, r)| (k.clone(), r.clone())).collect();
