@@ -4,5 +4,6 @@ mod end;
 mod keeper;
 
 mod crossing;
+mod processes;
 mod refusals;
 mod shelf;

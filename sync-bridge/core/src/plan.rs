@@ -25,18 +25,24 @@ pub struct Dial {
 }
 
 impl Plan {
-    /// All addresses to keep streams with, given the own region's directory; a blank address there is nobody's.
+    /// All addresses to keep streams with, given the own region's directory.
     ///
     /// A member reached by two addresses gets one stream: the carrier refuses the second.
     pub fn dials(&self, directory: &BTreeMap<FeedId, DirectoryEntry>) -> BTreeSet<Dial> {
         let listed = directory.values().map(|entry| entry.address.to_string());
-        let members = self.registries.iter().cloned().chain(listed.filter(|address| !address.is_empty()));
+        let members = self.registries.iter().cloned().chain(listed.filter(|address| leads_somewhere(address)));
         let near = members.map(|address| Dial { address, region: self.own.clone() });
         let far = self.peers.iter().flat_map(|(region, addresses)| {
             addresses.iter().map(|address| Dial { address: address.clone(), region: region.clone() })
         });
         near.chain(far).collect()
     }
+}
+
+/// Whether an address is one to dial: blank is nobody's, and "any" is only for listening.
+fn leads_somewhere(address: &str) -> bool {
+    let host = address.rsplit_once(':').map_or("", |(host, _)| host);
+    !matches!(host, "" | "0.0.0.0" | "[::]")
 }
 
 #[cfg(test)]
@@ -62,7 +68,8 @@ mod tests {
             peers: [(region("west"), ["w:9".to_owned()].into())].into(),
         };
 
-        let dials = plan.dials(&[listed(1, "a:1"), listed(2, "b:1"), listed(3, "")].into());
+        let directory = [listed(1, "a:1"), listed(2, "b:1"), listed(3, ""), listed(4, "0.0.0.0:9849")];
+        let dials = plan.dials(&directory.into());
 
         let shown: Vec<_> = dials.iter().map(|dial| (dial.address.as_str(), dial.region.as_str())).collect();
         assert_eq!(shown, [("a:1", "east"), ("b:1", "east"), ("w:9", "west")]);

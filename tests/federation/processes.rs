@@ -1,0 +1,209 @@
+//! Whole members and bridges, as their programs run them, on loopback.
+
+use std::{net::TcpListener, path::Path, time::Duration};
+
+use http::Method;
+use landbridge_client::{Admin, Carrying, FollowConfig, Follower, Holding, Table};
+use landbridge_model::ServiceKey;
+use landbridge_runtime::{
+    config::Layers,
+    shutdown::Shutdown,
+    telemetry::{self, BuildInfo},
+    tls::TlsFiles,
+};
+use landbridge_tests::{authority::Authority, wait::until_async};
+use serde_json::{Value, json};
+
+use crate::end::{LIMITS, region};
+
+/// How long real seconds may take here: an origin is marked stale after ten.
+const PATIENCE: Duration = Duration::from_secs(40);
+
+fn free_port() -> u16 {
+    TcpListener::bind("127.0.0.1:0").expect("a free port").local_addr().expect("bound").port()
+}
+
+/// One running role.
+struct Running {
+    shutdown: Shutdown,
+}
+
+impl Running {
+    async fn stop(self) {
+        self.shutdown.finish(10_000).await.expect("everything ended in time");
+    }
+}
+
+fn tls_lines(files: &TlsFiles) -> String {
+    format!(
+        "[tls]\ncertificate = {:?}\nkey = {:?}\nauthority = {:?}\n",
+        files.certificate, files.key, files.authority
+    )
+}
+
+/// A region's ports and folders; its roles come and go.
+struct Place {
+    name: &'static str,
+    folder: tempfile::TempDir,
+    http: u16,
+    members: u16,
+    bridges: u16,
+    bridge_admin: u16,
+}
+
+impl Place {
+    fn new(name: &'static str) -> Self {
+        let folder = tempfile::tempdir().expect("a folder");
+        let [http, members, bridges, bridge_admin] = [(); 4].map(|()| free_port());
+        Self { name, folder, http, members, bridges, bridge_admin }
+    }
+
+    fn file(&self, name: &str, text: &str) -> std::path::PathBuf {
+        let path = self.folder.path().join(name);
+        std::fs::write(&path, text).expect("written");
+        path
+    }
+
+    fn member(&self, authority: &Authority) -> Running {
+        let files = authority.files(&format!("demo/{}/registry/1", self.name));
+        let page = format!(
+            "region = {:?}\ndeployment = \"demo\"\ndata_dir = {:?}\n[listen]\nhttp_port = {}\ngrpc_port = {}\nfeeds_port = {}\n{}",
+            self.name,
+            self.folder.path().join("member"),
+            self.http,
+            free_port(),
+            self.members,
+            tls_lines(&files)
+        );
+        let file = self.file("registry.toml", &page);
+        let layers = Layers { defaults: "", file: Some(&file), environment: &[], sets: &[] };
+        let config = landbridge_registry::Config::read(&layers).expect("a good page");
+        let metrics = telemetry::install(BuildInfo { version: "test", role: "test" }).expect("a recorder");
+        let shutdown = Shutdown::new();
+        let ending = shutdown.clone();
+        shutdown.spawn(async move {
+            if let Err(why) = landbridge_registry::run(config, metrics, ending).await {
+                panic!("the member failed: {why}");
+            }
+        });
+        Running { shutdown }
+    }
+
+    fn bridge(&self, authority: &Authority, peer: &Self) -> Running {
+        let files = authority.files(&format!("demo/{}/bridge/1", self.name));
+        let page = format!(
+            "region = {:?}\nregistries = [\"127.0.0.1:{}\"]\ndata = {:?}\n[peers]\n{} = [\"127.0.0.1:{}\"]\n\
+             [feeds]\nlisten = \"127.0.0.1:{}\"\n[admin]\nlisten = \"127.0.0.1:{}\"\n{}",
+            self.name,
+            self.members,
+            self.folder.path().join("bridge"),
+            peer.name,
+            peer.bridges,
+            self.bridges,
+            self.bridge_admin,
+            tls_lines(&files)
+        );
+        let file = self.file("bridge.toml", &page);
+        let config = landbridge_bridge::Config::load(Some(&file), &[], &[]).expect("a good page");
+        let shutdown = Shutdown::new();
+        let ending = shutdown.clone();
+        shutdown.spawn(async move {
+            if let Err(why) = landbridge_bridge::run(config, ending).await {
+                panic!("the bridge failed: {why}");
+            }
+        });
+        Running { shutdown }
+    }
+
+    async fn follower(&self, authority: &Authority, keepsake: &Path, shutdown: &Shutdown) -> Follower {
+        let config = FollowConfig {
+            region: region(self.name),
+            registries: vec![format!("127.0.0.1:{}", self.members)],
+            identity: authority.identity(&format!("demo/{}/gateway/1", self.name)),
+            keepsake: keepsake.to_owned(),
+            publish_ms: 5,
+            keepsake_ms: 50,
+            holding: Holding::STANDARD,
+            carrying: Carrying { ..LIMITS },
+        };
+        Follower::start(config, shutdown).await.expect("a good identity")
+    }
+
+    fn admin(&self) -> Admin {
+        Admin::new(&format!("127.0.0.1:{}", self.http), None, 5_000)
+    }
+
+    async fn let_leave(&self, peer: &Self) {
+        let admin = self.admin();
+        let path = format!("/landbridge/v1/policies/export/{}", peer.name);
+        until_async("the policy is taken", PATIENCE, async || {
+            let page = json!({ "allow": ["*/*/*"], "deny": [] });
+            admin.write::<Value>(Method::PUT, &path, &page).await.ok()
+        })
+        .await;
+    }
+
+    async fn register(&self, host: u16) {
+        let admin = self.admin();
+        let ip = format!("10.0.{}.{}", host / 250, host % 250);
+        let path = format!("/nacos/v1/ns/instance?serviceName=orders&ip={ip}&port=80");
+        // The answer is the word `ok`, which is no JSON: that much of an error is a success here.
+        let said = admin.write::<Value>(Method::POST, &path, &json!({})).await;
+        let taken = matches!(&said, Err(landbridge_client::AdminError::Failed(why)) if why.contains("makes no sense"));
+        assert!(taken, "{ip} was not registered: {said:?}");
+    }
+
+    async fn bridge_shows(&self, page: &str) -> Option<Value> {
+        let admin = Admin::new(&format!("127.0.0.1:{}", self.bridge_admin), None, 5_000);
+        admin.read(&format!("/landbridge/v1/{page}")).await.ok()
+    }
+}
+
+fn of_east(table: &Table) -> Vec<landbridge_client::Endpoint> {
+    let orders = ServiceKey::parse("", "", "orders").expect("a valid service");
+    let endpoints = table.endpoints(&orders).iter();
+    endpoints.filter(|endpoint| endpoint.origin == region("east")).cloned().collect()
+}
+
+async fn until_table(what: &str, follower: &Follower, holds: impl Fn(&Table) -> bool) {
+    until_async(what, PATIENCE, async || holds(&follower.table()).then_some(())).await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_far_gateway_sees_what_east_registers_and_keeps_it_when_east_is_gone() {
+    let authority = Authority::new();
+    let (east, west) = (Place::new("east"), Place::new("west"));
+    let (east_member, west_member) = (east.member(&authority), west.member(&authority));
+    let (east_bridge, west_bridge) = (east.bridge(&authority, &west), west.bridge(&authority, &east));
+    let keepsake = west.folder.path().join("keepsake");
+    let gateway = Shutdown::new();
+    let follower = west.follower(&authority, &keepsake, &gateway).await;
+    east.let_leave(&west).await;
+
+    for host in 0..5 {
+        east.register(host).await;
+    }
+    until_table("west's gateway sees five", &follower, |table| of_east(table).len() == 5).await;
+    assert!(of_east(&follower.table()).iter().all(|endpoint| !endpoint.stale && endpoint.healthy));
+    let links = until_async("the link is live", PATIENCE, async || {
+        west.bridge_shows("links").await.filter(|links| links[0]["state"] == "live")
+    })
+    .await;
+    assert_eq!((&links[0]["peer"], &links[0]["direction"]), (&json!("east"), &json!("in")), "{links}");
+
+    east_bridge.stop().await;
+    east_member.stop().await;
+    until_table("everything of east is stale", &follower, |table| {
+        let endpoints = of_east(table);
+        endpoints.len() == 5 && endpoints.iter().all(|endpoint| endpoint.stale && endpoint.unverified)
+    })
+    .await;
+
+    west_bridge.stop().await;
+    west_member.stop().await;
+    gateway.finish(10_000).await.expect("the follower ended");
+    let alone = Shutdown::new();
+    let follower = west.follower(&authority, &keepsake, &alone).await;
+    assert_eq!(of_east(&follower.table()).len(), 5, "the keepsake was lost with its gateway");
+    alone.finish(10_000).await.expect("the follower ended");
+}
