@@ -64,6 +64,9 @@ pub(crate) struct Target {
 /// What to do.
 #[derive(Debug, Subcommand)]
 pub(crate) enum Verb {
+    /// Run a member of a region's registry
+    Registry(RegistryWish),
+
     /// Run a bridge between regions
     Bridge(RoleWish),
 
@@ -99,20 +102,48 @@ pub(crate) struct RoleWish {
     pub(crate) sets: Vec<String>,
 }
 
+/// How a member is started.
+#[derive(Debug, Args)]
+#[command(group = clap::ArgGroup::new("how").required(true).multiple(true).args(["config", "standalone"]))]
+pub(crate) struct RegistryWish {
+    /// The configuration file.
+    #[arg(short, long, value_name = "FILE")]
+    pub(crate) config: Option<PathBuf>,
+
+    /// Sets one key, over file and environment; may be given several times.
+    #[arg(long = "set", value_name = "KEY=VALUE")]
+    pub(crate) sets: Vec<String>,
+
+    /// One member alone, from the defaults: no file needed.
+    #[arg(long)]
+    pub(crate) standalone: bool,
+
+    /// Where everything durable lies.
+    #[arg(long, value_name = "DIR")]
+    pub(crate) data: Option<PathBuf>,
+
+    /// Address of the HTTP port; gRPC is 1000 above it.
+    #[arg(long, value_name = "IP:PORT")]
+    pub(crate) listen: Option<SocketAddr>,
+}
+
 /// A role of the program.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub(crate) enum Role {
+    /// A member of a region's registry.
+    Registry,
     /// A bridge between regions.
     Bridge,
 }
 
 impl Role {
     /// Every role.
-    pub(crate) const ALL: [Self; 1] = [Self::Bridge];
+    pub(crate) const ALL: [Self; 2] = [Self::Registry, Self::Bridge];
 
     /// The role in words.
     pub(crate) fn name(self) -> &'static str {
         match self {
+            Self::Registry => "registry",
             Self::Bridge => "bridge",
         }
     }

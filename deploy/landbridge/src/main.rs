@@ -38,6 +38,7 @@ fn main() -> ExitCode {
 fn run(arguments: Arguments) -> Result<(), Trouble> {
     let output = arguments.output;
     match arguments.verb {
+        Verb::Registry(wish) => roles::registry(&wish),
         Verb::Bridge(wish) => roles::bridge(&wish),
         Verb::Config(ConfigVerb::Validate(wish)) => roles::validate(&wish, output),
         Verb::Certs(wish) => certs::issue(&wish, output),

@@ -2,41 +2,76 @@
 //!
 //! Invariant: with a wrong configuration nothing is started, not even a log.
 
-use std::fmt::Display;
+use std::io::IsTerminal;
 use std::time::Duration;
 
 use landbridge_runtime::config::{Layers, environment};
 use landbridge_runtime::log::{self, LogConfig};
 use landbridge_runtime::shutdown::Shutdown;
+use landbridge_runtime::telemetry::{self, BuildInfo};
 
-use crate::arguments::{Output, Role, RoleWish, VARIABLES, ValidateWish};
+use crate::arguments::{Output, RegistryWish, Role, RoleWish, VARIABLES, ValidateWish};
 use crate::ending::{Ending, Trouble};
 use crate::output::{self, Shape};
 
 /// What is left of the process after its role ended gets this long.
 const LAST_MS: u64 = 1_000;
 
+/// The variable that says how log lines look.
+const LOG_FORMAT: &str = "LANDBRIDGE_LOG__FORMAT";
+
+/// Runs a member of a registry.
+pub(crate) fn registry(wish: &RegistryWish) -> Result<(), Trouble> {
+    let environment = environment(&VARIABLES);
+    let mut sets = standalone(wish);
+    if wish.standalone
+        && std::io::stderr().is_terminal()
+        && !environment.iter().any(|(name, _)| name == LOG_FORMAT)
+    {
+        sets.push("log.format=text".to_owned());
+    }
+    sets.extend(wish.sets.iter().cloned());
+    let file = wish.config.as_deref();
+    let layers = Layers { defaults: "", file, environment: &environment, sets: &sets };
+    let config = landbridge_registry::Config::read(&layers).map_err(wrong_config)?;
+    let log = config.log.clone();
+    start("registry", &log, async |shutdown| {
+        let metrics = telemetry::install(BuildInfo { version: env!("CARGO_PKG_VERSION"), role: "registry" })?;
+        metrics.keep_up(&shutdown);
+        landbridge_registry::run(config, metrics, shutdown).await.map_err(|failure| failure.to_string())
+    })
+}
+
+/// What `--standalone` and its companions set.
+fn standalone(wish: &RegistryWish) -> Vec<String> {
+    let data = wish.data.iter().map(|dir| format!("data_dir={}", dir.display()));
+    let listen = wish.listen.iter().flat_map(|address| {
+        [format!("listen.host={}", address.ip()), format!("listen.http_port={}", address.port())]
+    });
+    data.chain(listen).collect()
+}
+
 /// Runs a bridge.
 pub(crate) fn bridge(wish: &RoleWish) -> Result<(), Trouble> {
     let config = landbridge_bridge::Config::load(Some(&wish.config), &environment(&VARIABLES), &wish.sets);
     let config = config.map_err(wrong_config)?;
     let log = config.log.clone();
-    start("bridge", &log, |shutdown| landbridge_bridge::run(config, shutdown))
+    start("bridge", &log, async |shutdown| landbridge_bridge::run(config, shutdown).await)
 }
 
 /// Starts what every role needs, and runs the role to its end.
-fn start<F, E>(role: &'static str, log: &LogConfig, run: impl FnOnce(Shutdown) -> F) -> Result<(), Trouble>
-where
-    F: Future<Output = Result<(), E>>,
-    E: Display,
-{
+fn start(
+    role: &'static str,
+    log: &LogConfig,
+    run: impl AsyncFnOnce(Shutdown) -> Result<(), String>,
+) -> Result<(), Trouble> {
     log::init(log).map_err(Trouble::failed)?;
     let runtime = tokio::runtime::Builder::new_multi_thread().enable_all().build();
     let runtime = runtime.map_err(|error| Trouble::failed(format!("cannot start: {error}")))?;
     let ended = runtime.block_on(async {
         let shutdown = Shutdown::on_signals().map_err(|error| format!("signals cannot be heard: {error}"))?;
         tracing::info!(event = "starting", role, version = env!("CARGO_PKG_VERSION"));
-        run(shutdown).await.map_err(|failure| failure.to_string())
+        run(shutdown).await
     });
     runtime.shutdown_timeout(Duration::from_millis(LAST_MS));
     match ended {
@@ -79,6 +114,7 @@ fn guess(layers: &Layers<'_>) -> Result<Role, Trouble> {
 
 fn read(role: Role, layers: &Layers<'_>) -> Result<(), Vec<String>> {
     match role {
+        Role::Registry => landbridge_registry::Config::read(layers).map(|_| ()),
         Role::Bridge => {
             landbridge_bridge::Config::load(layers.file, layers.environment, layers.sets).map(|_| ())
         }
