@@ -150,7 +150,10 @@ impl Member {
             same @ (Phase::Starting | Phase::Degraded | Phase::Draining) => same,
         };
         if phase != self.phase {
-            self.phase = phase;
+            let started = std::mem::replace(&mut self.phase, phase) == Phase::Starting;
+            if started {
+                self.open_to_others(effects);
+            }
             effects.push(Effect::PhaseChanged { phase });
         }
     }

@@ -7,7 +7,7 @@ use landbridge_model::{Instance, Metadata, Moment, Namespace, Region, ServiceKey
 
 use super::Member;
 use crate::{
-    input::Effect,
+    input::{Effect, Phase},
     outcome::Kind,
     services::Facts,
     settings::Visibility,
@@ -99,8 +99,20 @@ impl Member {
         }
     }
 
+    /// The regions whose instances may show. None while nobody is answered: copies come from disk in any order, and
+    /// a service whose local ones are yet to come must not look as if it had never had any.
     fn others(&self) -> impl Iterator<Item = &Region> {
-        self.holder.regions().filter(|region| **region != self.settings.region)
+        let answering = self.phase != Phase::Starting;
+        self.holder.regions().filter(move |region| answering && **region != self.settings.region)
+    }
+
+    /// Questions are answered from here on: what other regions show counts.
+    pub(super) fn open_to_others(&mut self, effects: &mut Vec<Effect>) {
+        let services: Vec<_> =
+            self.others().flat_map(|region| self.holder.services(region)).cloned().collect();
+        for service in services {
+            self.touch(&service, effects);
+        }
     }
 
     /// The own region's instances, in key order as the holder gives them.
@@ -113,6 +125,7 @@ impl Member {
             let mine = !persistent && Some(&feed) == own;
             let slot = beating.peek().filter(|(beats, _)| mine && **beats == key).map(|(_, slot)| *slot);
             let unverified = unverified || slot.is_some_and(|slot| self.hold.holds(slot));
+            let instance = unlabelled(instance);
             Host { key, instance, persistent, origin: None, unverified, stale: false, slot }
         };
         shown.into_iter().map(host).collect()
@@ -140,6 +153,16 @@ impl Member {
         }
         shadowed
     }
+}
+
+/// An instance of the own region as registered; a client does not name its own origin.
+fn unlabelled(instance: Arc<Instance>) -> Arc<Instance> {
+    if instance.metadata.value(ORIGIN).is_none() {
+        return instance;
+    }
+    let pairs = instance.metadata.pairs().iter().filter(|(key, _)| key != ORIGIN).cloned();
+    let metadata = Metadata::new(pairs).unwrap_or_default();
+    Arc::new(Instance { metadata, ..(*instance).clone() })
 }
 
 /// The instance with its origin in its metadata; one whose metadata is full keeps it as it is.

@@ -261,6 +261,11 @@ impl Rig {
         let members = self.members.len();
         self.members[at] = Some(Member::new(settings(at, members, self.starts)));
         self.boot(at);
+        self.load(at, disk);
+    }
+
+    /// Copies are read from the disk.
+    pub fn load(&mut self, at: usize, disk: Vec<Saved>) {
         for (feed, position, records) in disk {
             self.give(at, Input::Loaded { feed, view: View::WHOLE, position, records });
         }

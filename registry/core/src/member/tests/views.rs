@@ -65,6 +65,47 @@ fn imported_instances_vanish_30_s_after_local_ones_are_back() {
 }
 
 #[test]
+fn copies_of_other_regions_that_are_loaded_before_the_own_ones_do_not_step_in() {
+    let mut rig = Rig::ready(1);
+    rig.connect(0, 1);
+    rig.publish(0, 1, 1, "local").unwrap();
+    let disk = rig.disk(0);
+    rig.kill(0);
+    rig.start(0, vec![]);
+    rig.import(0, "west", &[7]);
+
+    rig.load(0, disk);
+
+    assert_eq!(rig.ports(0), [1]);
+}
+
+#[test]
+fn what_only_other_regions_show_is_there_as_soon_as_questions_are_answered() {
+    let mut rig = Rig::ready(1);
+    let disk = rig.disk(0);
+    rig.kill(0);
+    rig.start(0, vec![]);
+    rig.import(0, "west", &[7]);
+    assert_eq!(rig.member(0).phase(), crate::Phase::Starting);
+    rig.seen.clear();
+
+    rig.load(0, disk);
+
+    assert_eq!((touched(&rig), rig.ports(0)), (1, vec![7]));
+}
+
+#[test]
+fn a_client_cannot_name_its_own_origin() {
+    let mut rig = Rig::ready(1);
+    let instance = tagged(&[(ORIGIN, "west"), ("label", "a")]);
+
+    rig.ask(0, |ticket| Input::Register { ticket, target: target(1), instance }).unwrap();
+
+    assert_eq!(origins(&mut rig), [(1, None)]);
+    assert_eq!(rig.shown(0), [(1, "a".to_owned())]);
+}
+
+#[test]
 fn visibility_merge_shows_all_and_hidden_none() {
     for (visibility, expected) in [(Visibility::Merge, vec![1, 7]), (Visibility::Hidden, vec![1])] {
         let mut rig = Rig::with(1, as_seen(visibility));
