@@ -142,12 +142,12 @@ impl Member {
 
     /// Looks at how far this member is.
     pub(super) fn rephase(&mut self, effects: &mut Vec<Effect>) {
-        let phase = match self.phase {
-            _ if self.drain.is_some() => Phase::Draining,
-            Phase::Ready => Phase::Ready,
-            Phase::Starting | Phase::Degraded | Phase::Draining if self.complete() => Phase::Ready,
-            Phase::Starting if self.tick >= self.settings.limits.warmup_ticks => Phase::Degraded,
-            same @ (Phase::Starting | Phase::Degraded | Phase::Draining) => same,
+        let waited_enough = self.tick >= self.settings.limits.warmup_ticks;
+        let phase = match (self.drain, self.phase) {
+            (Some(_), _) => Phase::Draining,
+            (None, Phase::Starting | Phase::Degraded) if self.complete() => Phase::Ready,
+            (None, Phase::Starting) if waited_enough => Phase::Degraded,
+            (None, same) => same,
         };
         if phase != self.phase {
             let started = std::mem::replace(&mut self.phase, phase) == Phase::Starting;

@@ -210,9 +210,9 @@ fn a_beating_record_of_a_connection_is_none() {
 }
 
 fn held(rig: &Rig) -> Vec<usize> {
-    let held = |(_, effect): &(usize, Effect)| match effect {
-        Effect::Held { leases } => Some(*leases),
-        _ => None,
+    let held = |(_, effect): &(usize, Effect)| {
+        let Effect::Held { leases } = effect else { return None };
+        Some(*leases)
     };
     rig.seen.iter().filter_map(held).collect()
 }

@@ -6,9 +6,9 @@ use super::rig::*;
 use crate::{Command, Effect, Input, Phase, RaftState};
 
 fn phases(rig: &Rig) -> Vec<Phase> {
-    let phase = |(_, effect): &(usize, Effect)| match effect {
-        Effect::PhaseChanged { phase } => Some(*phase),
-        _ => None,
+    let phase = |(_, effect): &(usize, Effect)| {
+        let Effect::PhaseChanged { phase } = effect else { return None };
+        Some(*phase)
     };
     rig.seen.iter().filter_map(phase).collect()
 }

@@ -165,9 +165,9 @@ impl Rig {
         self.tickets += 1;
         let ticket = Ticket(self.tickets);
         self.give(at, question(ticket));
-        let answer = self.seen.iter().rev().find_map(|(_, effect)| match effect {
-            Effect::Answer { ticket: answered, result } if *answered == ticket => Some(result.clone()),
-            _ => None,
+        let answer = self.seen.iter().rev().find_map(|(_, effect)| {
+            let Effect::Answer { ticket: answered, result } = effect else { return None };
+            (*answered == ticket).then(|| result.clone())
         });
         answer.expect("every question is answered at once")
     }
@@ -331,7 +331,17 @@ impl Rig {
                 self.hand(at, Input::ConnectionAlive { connection });
             }
             Effect::Refuse { why, .. } => panic!("member {at} refuses a stream: {why}"),
-            _ => {}
+            Effect::Check { .. }
+            | Effect::Touched { .. }
+            | Effect::DirectoryChanged { .. }
+            | Effect::StandingChanged { .. }
+            | Effect::Dropped { .. }
+            | Effect::Doubted { .. }
+            | Effect::Answer { .. }
+            | Effect::PhaseChanged { .. }
+            | Effect::FeedOpened { .. }
+            | Effect::Held { .. }
+            | Effect::Departed => {}
         }
     }
 
