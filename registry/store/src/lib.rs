@@ -5,6 +5,7 @@
 
 mod answering;
 mod beginning;
+mod changing;
 mod codec;
 mod config;
 mod failed;
@@ -26,6 +27,7 @@ mod types;
 #[cfg(test)]
 mod tests;
 
+pub use changing::Members;
 pub use config::{GroupId, StoreConfig, StoreLimits, Timing};
 pub use failure::{ProposeError, StoreError};
 pub use state::Applied;

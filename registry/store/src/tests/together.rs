@@ -17,6 +17,9 @@ use crate::{
     Applied, Call, CallError, GroupId, ProposeError, Rpc, Store, StoreConfig, StoreLimits, Transport,
 };
 
+/// Between two questions whether something is so.
+const PAUSE: Duration = Duration::from_millis(5);
+
 /// All members' ends, and who is cut off.
 #[derive(Default)]
 struct Wire {
@@ -62,7 +65,7 @@ impl Three {
     }
 
     fn config(&self, member: MemberId) -> StoreConfig {
-        let voters = (1..=3).map(|id| (MemberId(id), format!("host-{id}:7848").into()));
+        let voters = (1..=member.0.max(3)).map(|id| (MemberId(id), format!("host-{id}:7848").into()));
         StoreConfig {
             dir: member_dir(self.dir.path(), member),
             member,
@@ -86,18 +89,18 @@ impl Three {
 
     /// Waits until one of the members leads, and the group has its era.
     async fn leader(&self, among: &[u16]) -> MemberId {
+        let leads = |id: &&u16| {
+            let store = self.store(MemberId(**id));
+            let leading = store.standing().borrow().leading;
+            leading && *store.inner.founded.borrow()
+        };
         let by = Instant::now() + DEADLINE;
-        loop {
-            assert!(Instant::now() < by, "nobody leads");
-            for id in among {
-                let store = self.store(MemberId(*id));
-                let standing = *store.standing().borrow();
-                if standing.leading && *store.inner.founded.borrow() {
-                    return MemberId(*id);
-                }
-            }
-            tokio::time::sleep(Duration::from_millis(5)).await;
+        let mut found = among.iter().find(leads);
+        while found.is_none() && Instant::now() < by {
+            tokio::time::sleep(PAUSE).await;
+            found = among.iter().find(leads);
         }
+        MemberId(*found.expect("somebody leads in time"))
     }
 
     async fn stop(self) {
@@ -118,10 +121,12 @@ fn others(member: MemberId) -> Vec<u16> {
 /// Proposes until a majority answers.
 async fn opened_at_last(store: &Store, nonce: u64) {
     let by = Instant::now() + DEADLINE;
-    while let Err(error) = store.propose(&opening(nonce)).await {
-        assert!(Instant::now() < by && error != ProposeError::Stopped, "{error}");
-        tokio::time::sleep(Duration::from_millis(10)).await;
+    let mut answer = store.propose(&opening(nonce)).await;
+    while answer.is_err() && Instant::now() < by {
+        tokio::time::sleep(PAUSE).await;
+        answer = store.propose(&opening(nonce)).await;
     }
+    answer.expect("a majority answers in time");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -258,4 +263,45 @@ async fn a_call_of_another_group_is_refused() {
 
     assert_eq!(answer, Err(CallError::Failed("the call is for another group".to_owned())));
     store.shutdown().await.unwrap();
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_fourth_member_takes_the_place_of_a_lost_one() {
+    let mut three = Three::start(StoreLimits::ORDINARY).await;
+    let leader = three.leader(&[1, 2, 3]).await;
+    opened(&three.store(leader), 1).await;
+    let (lost, new) = (MemberId(others(leader)[0]), MemberId(4));
+    three.store(lost).shutdown().await.unwrap();
+    three.wire.cut.lock().unwrap().insert(lost);
+
+    three.open(new).await;
+    three.store(leader).admit(new).await.expect("it catches up");
+    let voters = [leader, MemberId(others(leader)[1]), new];
+    three.store(leader).set_voters(&BTreeSet::from(voters)).await.expect("a majority answers");
+
+    assert_eq!(three.store(leader).members().voters, BTreeSet::from(voters));
+    assert_eq!(installed(three.applied.get_mut(&new).unwrap()).await, 1);
+    opened(&three.store(new), 2).await;
+    three.store(new).shutdown().await.unwrap();
+    three.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_emptied_member_comes_back_when_it_is_expected_anew() {
+    let mut three = Three::start(StoreLimits::ORDINARY).await;
+    let leader = three.leader(&[1, 2, 3]).await;
+    let lost = MemberId(others(leader)[0]);
+    for nonce in 0..10 {
+        opened(&three.store(leader), nonce).await;
+    }
+    three.store(lost).shutdown().await.unwrap();
+    std::fs::remove_dir_all(member_dir(three.dir.path(), lost)).unwrap();
+
+    three.store(leader).expect_anew(lost).await.expect("the leader is asked");
+    three.open(lost).await;
+
+    assert!(installed(three.applied.get_mut(&lost).unwrap()).await <= 10);
+    opened_at_last(&three.store(lost), 100).await;
+    assert_eq!(three.store(leader).members().voters.len(), 3);
+    three.stop().await;
 }
