@@ -1,5 +1,6 @@
 //! Asks running processes, and shows what they say.
 
+mod explained;
 mod instance;
 mod policy;
 
@@ -29,8 +30,20 @@ const REGIONS: Shape = Shape {
 const MEMBERS: Shape = Shape { columns: &["member", "address", "feed", "silent"], name: "member" };
 
 /// The links of a bridge.
-const LINKS: Shape =
-    Shape { columns: &["peer", "direction", "state", "lag_seqs", "lag_ms", "records"], name: "peer" };
+const LINKS: Shape = Shape {
+    columns: &[
+        "peer",
+        "direction",
+        "state",
+        "lag_seqs",
+        "lag_ms",
+        "records",
+        "age_ms",
+        "streams",
+        "failures",
+    ],
+    name: "peer",
+};
 
 /// Services.
 const SERVICES: Shape = Shape {
@@ -56,10 +69,6 @@ const INSTANCES: Shape = Shape {
     name: "ip",
 };
 
-/// Where a call would go.
-const EXPLAINED: Shape =
-    Shape { columns: &["rung", "endpoint", "origin", "zone", "chosen", "why"], name: "endpoint" };
-
 /// Everything needed to ask one process.
 struct Desk {
     admin: Admin,
@@ -70,16 +79,35 @@ struct Desk {
 /// Asks what the verb says.
 pub(crate) fn run(verb: AdminVerb, target: &Target, output: Output) -> Result<(), Trouble> {
     let token = token(target)?;
+    let at = target.at.as_deref().unwrap_or_else(|| who_knows(&verb));
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     let runtime = runtime.map_err(|error| Trouble::failed(format!("cannot start: {error}")))?;
     runtime.block_on(async {
         let desk = Desk {
-            admin: Admin::new(&target.at, token.clone(), target.timeout_ms),
-            caller: Caller::new(&target.at, token, target.timeout_ms),
+            admin: Admin::new(at, token.clone(), target.timeout_ms),
+            caller: Caller::new(at, token, target.timeout_ms),
             output,
         };
         desk.ask(verb).await
     })
+}
+
+/// Where the role that knows listens by default.
+fn who_knows(verb: &AdminVerb) -> &'static str {
+    match verb {
+        AdminVerb::Links => "127.0.0.1:8948",
+        AdminVerb::Explain { .. } => "127.0.0.1:8949",
+        AdminVerb::Check
+        | AdminVerb::Status
+        | AdminVerb::Regions
+        | AdminVerb::Members
+        | AdminVerb::Services { .. }
+        | AdminVerb::Instances(_)
+        | AdminVerb::Register(_)
+        | AdminVerb::Deregister(_)
+        | AdminVerb::Policy(_)
+        | AdminVerb::Events { .. } => "127.0.0.1:8848",
+    }
 }
 
 /// The token from the command line, its variable or its file.
@@ -105,8 +133,12 @@ impl Desk {
                 self.show(&format!("/instances?{}", of_service(&service)), INSTANCES).await
             }
             AdminVerb::Explain { service, from } => {
-                let from = query(&[("from", from.as_deref().unwrap_or_default())]);
-                self.show(&format!("/explain?{}&{from}", of_service(&service)), EXPLAINED).await
+                let name = format!("{}@@{}@@{}", service.namespace, service.group, service.service);
+                let from = from.unwrap_or_default();
+                let mut pairs = vec![("service", name.as_str())];
+                pairs.extend((!from.is_empty()).then_some(("from", from.as_str())));
+                let told: Value = self.admin.read(&format!("{DOOR}/explain?{}", query(&pairs))).await?;
+                explained::print(&told, self.output)
             }
             AdminVerb::Register(wish) => instance::register(&self.caller, &wish).await,
             AdminVerb::Deregister(wish) => instance::deregister(&self.caller, &wish).await,

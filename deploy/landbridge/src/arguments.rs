@@ -38,15 +38,10 @@ pub(crate) enum Output {
 #[derive(Clone, Debug, Args)]
 #[command(next_help_heading = "Asking a running process")]
 pub(crate) struct Target {
-    /// Admin address of a registry (8848), bridge (8948) or gateway (8949).
-    #[arg(
-        long,
-        global = true,
-        env = "LANDBRIDGE_ADDRESS",
-        default_value = "127.0.0.1:8848",
-        value_name = "HOST:PORT"
-    )]
-    pub(crate) at: String,
+    /// Admin address of a process; without it, of the role that knows on this machine: a registry (port 8848), for
+    /// `links` a bridge (8948), for `explain` a gateway (8949).
+    #[arg(long, global = true, env = "LANDBRIDGE_ADDRESS", value_name = "HOST:PORT")]
+    pub(crate) at: Option<String>,
 
     /// The admin token; better in a file, where the process list does not show it.
     #[arg(long, global = true, env = "LANDBRIDGE_TOKEN", hide_env_values = true, value_name = "TOKEN")]
@@ -334,7 +329,7 @@ mod tests {
     fn the_target_may_stand_after_the_verb() {
         let arguments = Arguments::parse_from(["landbridge", "status", "--at", "127.0.0.1:1", "-o", "json"]);
 
-        assert_eq!(arguments.target.at, "127.0.0.1:1");
+        assert_eq!(arguments.target.at.as_deref(), Some("127.0.0.1:1"));
         assert_eq!(arguments.output, Output::Json);
     }
 }

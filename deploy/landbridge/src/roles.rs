@@ -14,8 +14,11 @@ use crate::arguments::{Output, RegistryWish, Role, RoleWish, VARIABLES, Validate
 use crate::ending::{Ending, Trouble};
 use crate::output::{self, Shape};
 
-/// What is left of the process after its role ended gets this long.
-const LAST_MS: u64 = 1_000;
+/// Tasks that are left when the role has ended get this long; requests in flight have their own, shorter bound.
+const LEFT_TASKS_MS: u64 = 10_000;
+
+/// Blocking work that is left even then gets this long.
+const LEFT_THREADS_MS: u64 = 1_000;
 
 /// The variable that says how log lines look.
 const LOG_FORMAT: &str = "LANDBRIDGE_LOG__FORMAT";
@@ -71,9 +74,13 @@ fn start(
     let ended = runtime.block_on(async {
         let shutdown = Shutdown::on_signals().map_err(|error| format!("signals cannot be heard: {error}"))?;
         tracing::info!(event = "starting", role, version = env!("CARGO_PKG_VERSION"));
-        run(shutdown).await
+        let ended = run(shutdown.clone()).await;
+        if let Err(left) = shutdown.finish(LEFT_TASKS_MS).await {
+            tracing::warn!(event = "tasks_left", tasks = left.tasks, "not everything ended in time");
+        }
+        ended
     });
-    runtime.shutdown_timeout(Duration::from_millis(LAST_MS));
+    runtime.shutdown_timeout(Duration::from_millis(LEFT_THREADS_MS));
     match ended {
         Ok(()) => {
             tracing::info!(event = "ended", role, "ended in order");
@@ -98,16 +105,19 @@ pub(crate) fn validate(wish: &ValidateWish, output: Output) -> Result<(), Troubl
     output::print(&found, Shape { columns: &["role", "file"], name: "role" }, output)
 }
 
-/// The role whose configuration the file is; of wrong ones, the role with the fewest mistakes speaks.
+/// The role whose configuration the file is; of wrong ones, the role that knows most of its keys speaks.
 fn guess(layers: &Layers<'_>) -> Result<Role, Trouble> {
-    let mut nearest: Option<(Role, Vec<String>)> = None;
+    let mut wrong = Vec::new();
     for role in Role::ALL {
-        let Err(mistakes) = read(role, layers) else { return Ok(role) };
-        if nearest.as_ref().is_none_or(|(_, fewest)| mistakes.len() < fewest.len()) {
-            nearest = Some((role, mistakes));
+        match read(role, layers) {
+            Ok(()) => return Ok(role),
+            Err(mistakes) => wrong.push((role, mistakes)),
         }
     }
-    let (role, mut mistakes) = nearest.unwrap_or((Role::Bridge, Vec::new()));
+    let strange =
+        |mistakes: &[String]| mistakes.iter().filter(|mistake| mistake.contains("` is unknown")).count();
+    let nearest = wrong.into_iter().min_by_key(|(_, mistakes)| (strange(mistakes), mistakes.len()));
+    let (role, mut mistakes) = nearest.expect("there are roles, and each found a mistake");
     mistakes.push(format!("read as the configuration of a {}; name another role with --role", role.name()));
     Err(wrong_config(mistakes))
 }

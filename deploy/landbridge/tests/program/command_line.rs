@@ -2,27 +2,9 @@
 
 use std::io::{Read, Write};
 use std::net::{TcpListener, TcpStream};
-use std::process::{Command, Output};
 use std::thread::JoinHandle;
 
-/// Runs the program with arguments, and nothing of ours in its environment.
-fn landbridge(arguments: &[&str]) -> Output {
-    let ours = std::env::vars_os().map(|(name, _)| name);
-    let ours = ours.filter(|name| name.to_string_lossy().starts_with("LANDBRIDGE_"));
-    let mut command = Command::new(env!("CARGO_BIN_EXE_landbridge"));
-    ours.for_each(|name| {
-        command.env_remove(name);
-    });
-    command.args(arguments).output().expect("the program starts")
-}
-
-fn stdout(output: &Output) -> String {
-    String::from_utf8_lossy(&output.stdout).into_owned()
-}
-
-fn stderr(output: &Output) -> String {
-    String::from_utf8_lossy(&output.stderr).into_owned()
-}
+use crate::{landbridge, stderr, stdout};
 
 /// A process that answers one question, and tells afterwards what it was asked.
 struct Oracle {
