@@ -186,3 +186,16 @@ async fn a_restarted_bridge_serves_its_shelf_and_resumes() {
     let feed = path.member.own_feed();
     assert_eq!(path.importer.swaps(&feed), landbridge_feed::Copy::SWAPS_AT_FIRST, "it was asked for all");
 }
+
+#[tokio::test]
+async fn a_large_feed_crosses_within_the_credit_of_its_streams() {
+    let authority = Authority::new();
+    let mut path = Path::new(&authority, Limits::STANDARD).await;
+
+    path.member.register("orders", 0..20_000);
+    path.until_west_shows(20_000).await;
+
+    let feed = path.member.own_feed();
+    let (there, here) = (path.member.holder.copy(&feed), path.importer.holder.copy(&feed));
+    assert_eq!(there.expect("its own").digests(), here.expect("a copy").digests());
+}

@@ -13,6 +13,7 @@ use landbridge_runtime::{
 };
 use landbridge_tests::{authority::Authority, wait::until_async};
 use serde_json::{Value, json};
+use tokio::time::timeout;
 
 use crate::end::{LIMITS, region};
 
@@ -143,9 +144,8 @@ impl Place {
         .await;
     }
 
-    async fn register(&self, host: u16) {
-        let admin = self.admin();
-        let ip = format!("10.0.{}.{}", host / 250, host % 250);
+    async fn register(&self, admin: &Admin, host: u16) {
+        let ip = address(host);
         let path = format!("/nacos/v1/ns/instance?serviceName=orders&ip={ip}&port=80");
         // The answer is the word `ok`, which is no JSON: that much of an error is a success here.
         let said = admin.write::<Value>(Method::POST, &path, &json!({})).await;
@@ -157,6 +157,10 @@ impl Place {
         let admin = Admin::new(&format!("127.0.0.1:{}", self.bridge_admin), None, 5_000);
         admin.read(&format!("/landbridge/v1/{page}")).await.ok()
     }
+}
+
+fn address(host: u16) -> String {
+    format!("10.0.{}.{}", host / 250, host % 250)
 }
 
 fn of_east(table: &Table) -> Vec<landbridge_client::Endpoint> {
@@ -181,7 +185,7 @@ async fn a_far_gateway_sees_what_east_registers_and_keeps_it_when_east_is_gone()
     east.let_leave(&west).await;
 
     for host in 0..5 {
-        east.register(host).await;
+        east.register(&east.admin(), host).await;
     }
     until_table("west's gateway sees five", &follower, |table| of_east(table).len() == 5).await;
     assert!(of_east(&follower.table()).iter().all(|endpoint| !endpoint.stale && endpoint.healthy));
@@ -206,4 +210,45 @@ async fn a_far_gateway_sees_what_east_registers_and_keeps_it_when_east_is_gone()
     let follower = west.follower(&authority, &keepsake, &alone).await;
     assert_eq!(of_east(&follower.table()).len(), 5, "the keepsake was lost with its gateway");
     alone.finish(10_000).await.expect("the follower ended");
+}
+
+/// Prints how long registrations take from the caller in east to the table of a gateway in west, two bridges away.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn every_registration_reaches_the_far_gateway_soon() {
+    const REGISTRATIONS: u16 = 200;
+    let authority = Authority::new();
+    let (east, west) = (Place::new("east"), Place::new("west"));
+    let members = (east.member(&authority), west.member(&authority));
+    let bridges = (east.bridge(&authority, &west), west.bridge(&authority, &east));
+    let gateway = Shutdown::new();
+    let follower = west.follower(&authority, &west.folder.path().join("keepsake"), &gateway).await;
+    east.let_leave(&west).await;
+    let caller = east.admin();
+    east.register(&caller, 0).await;
+    until_table("the path is open", &follower, |table| of_east(table).len() == 1).await;
+
+    let mut changed = follower.changed();
+    let mut took_us = hdrhistogram::Histogram::<u64>::new(3).expect("a histogram");
+    for host in 1..=REGISTRATIONS {
+        let asked = std::time::Instant::now();
+        east.register(&caller, host).await;
+        // Nothing beats for them, so the first ones go while the last ones come.
+        let ip = address(host);
+        while !of_east(&follower.table()).iter().any(|endpoint| endpoint.ip.as_str() == ip) {
+            timeout(PATIENCE, changed.changed()).await.expect("news in time").expect("a follower");
+        }
+        took_us.record(u64::try_from(asked.elapsed().as_micros()).expect("a short time")).expect("in range");
+    }
+
+    let at = |quantile| took_us.value_at_quantile(quantile) as f64 / 1_000.0;
+    println!(
+        "propagation over {REGISTRATIONS} registrations: p50 {} ms, p99 {} ms, max {} ms",
+        at(0.5),
+        at(0.99),
+        at(1.0)
+    );
+    gateway.finish(10_000).await.expect("the follower ended");
+    for running in [bridges.0, bridges.1, members.0, members.1] {
+        running.stop().await;
+    }
 }

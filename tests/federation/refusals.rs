@@ -1,11 +1,13 @@
 //! Who is let in and who is not, on both sides of a connection.
 
-use landbridge_carrier::Event;
+use landbridge_carrier::{Event, Parting};
 use landbridge_feed::Message;
 use landbridge_tests::authority::Authority;
 use landbridge_wire::feeds::Hello;
 
-use crate::end::{End, hello};
+use tokio::time::timeout;
+
+use crate::end::{DEADLINE, End, hello};
 
 /// Dials east's bridge as west's and tells the reason that the caller sees; nothing may open at either end.
 async fn refused(mut near: End, mut far: End, near_region: &str) -> String {
@@ -55,6 +57,48 @@ async fn two_that_dial_each_other_keep_one_stream() {
         (alone && ours[0].dialled != theirs[0].dialled).then_some(())
     };
     landbridge_tests::wait::until_async("one stream", crate::end::DEADLINE, async || same()).await;
+}
+
+#[tokio::test]
+async fn an_address_that_is_dialled_no_longer_loses_its_stream_at_both_ends() {
+    let authority = Authority::new();
+    let mut east = End::start(authority.identity("demo/east/bridge/b1"), &["west"]).await;
+    let mut west = End::start(authority.identity("demo/west/bridge/b1"), &["east"]).await;
+    west.dial(&east, "east");
+    let opened = (east.next().await, west.next().await);
+    assert!(matches!(opened, (Event::Opened { .. }, Event::Opened { .. })), "{opened:?}");
+
+    west.carrier.dial(Default::default());
+
+    let (at_east, at_west) = (east.next().await, west.next().await);
+    assert!(matches!(at_west, Event::Closed { why: Parting::Unwanted, .. }), "{at_west:?}");
+    assert!(matches!(at_east, Event::Closed { .. }), "{at_east:?}");
+}
+
+/// A process that speaks TLS and HTTP/2 with a good certificate, and then something else than a holder.
+#[tokio::test]
+async fn garbage_on_the_port_neither_opens_nor_holds_anything() {
+    use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    let authority = Authority::new();
+    let mut east = End::start(authority.identity("demo/east/bridge/b1"), &["west"]).await;
+    let mut west = End::start(authority.identity("demo/west/bridge/b1"), &["east"]).await;
+
+    for garbage in [&b"GET / HTTP/1.1\r\n\r\n"[..], &[0xff; 4096], b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"] {
+        let mut plain = tokio::net::TcpStream::connect(east.address).await.expect("a listener");
+        plain.write_all(garbage).await.expect("written");
+        let mut answer = Vec::new();
+        // A reset is as good an end as any.
+        let _ = timeout(DEADLINE, plain.read_to_end(&mut answer)).await.expect("an end");
+    }
+    let plain = tokio::net::TcpStream::connect(east.address).await.expect("a listener");
+    let identity = authority.identity("demo/west/bridge/b2");
+    let (mut tls, _) = identity.connect(plain).await.expect("a good certificate");
+    tls.write_all(&[0x5a; 4096]).await.expect("written");
+    let _ = timeout(DEADLINE, tls.read_to_end(&mut Vec::new())).await.expect("an end");
+
+    west.dial(&east, "east");
+    let opened = (east.next().await, west.next().await);
+    assert!(matches!(opened, (Event::Opened { .. }, Event::Opened { .. })), "{opened:?}");
 }
 
 #[tokio::test]

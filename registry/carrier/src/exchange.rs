@@ -2,7 +2,6 @@
 
 use std::{
     fmt,
-    future::Future,
     sync::{Arc, OnceLock},
     time::Duration,
 };
@@ -88,9 +87,10 @@ impl Ending {
         self.token.cancel();
     }
 
-    async fn wait(&self) -> Parting {
+    async fn wait(&self, shared: &Shared) -> Parting {
         self.token.cancelled().await;
-        self.why.get().cloned().unwrap_or(Parting::Shutdown)
+        let unsaid = if shared.shutdown.begun() { Parting::Shutdown } else { Parting::Unwanted };
+        self.why.get().cloned().unwrap_or(unsaid)
     }
 }
 
@@ -212,7 +212,7 @@ impl Line {
         }
         loop {
             let event = tokio::select! {
-                parting = ending.wait() => return parting,
+                parting = ending.wait(shared) => return parting,
                 bytes = self.drained.take() => Event::Drained { stream: self.stream, bytes },
                 frame = self.inbound.message() => match self.understand(frame, &traffic) {
                     Ok(Some(event)) => event,
@@ -264,14 +264,9 @@ impl Line {
 
 /// Hands an event to the driver, waiting for room as long as the stream is to live.
 async fn tell(shared: &Shared, ending: &Ending, event: Event) -> Result<(), Parting> {
-    let sent = until(ending, shared.events.send(event)).await?;
-    sent.map_err(|_| Parting::Shutdown)
-}
-
-async fn until<T>(ending: &Ending, work: impl Future<Output = T>) -> Result<T, Parting> {
     tokio::select! {
-        parting = ending.wait() => Err(parting),
-        done = work => Ok(done),
+        parting = ending.wait(shared) => Err(parting),
+        sent = shared.events.send(event) => sent.map_err(|_| Parting::Shutdown),
     }
 }
 
