@@ -71,7 +71,14 @@ pub(super) async fn register(State(shared): State<Arc<Shared>>, Asked(asked): As
 pub(super) async fn deregister(State(shared): State<Arc<Shared>>, Asked(asked): Asked) -> Response {
     let answer = async {
         let named = asked.named().map_err(unread)?;
-        let (service, key) = (named.service, named.key);
+        let (service, mut key) = (named.service, named.key);
+        if named.ephemeral
+            && let Some(pane) = shared.window.find(&service)
+            && let Some(host) = meant(&pane.face().view, &key, false)
+        {
+            // Python registers in a cluster "None" and deregisters without one; Nacos 2 looks at ip and port only.
+            key = host.key.clone();
+        }
         written(&shared, |ticket| {
             if named.ephemeral {
                 Input::Deregister { ticket, target: (service, key) }
@@ -165,7 +172,7 @@ async fn beaten(shared: &Shared, beat: Beat) -> Answer {
     }
 }
 
-/// The own region's instance that a beat means: Python leaves the cluster out, and then ip and port decide.
+/// The own region's instance that is meant: Python leaves the cluster out, and then ip and port decide.
 fn meant<'a>(view: &'a ServiceView, key: &InstanceKey, cluster_said: bool) -> Option<&'a Host> {
     let exact = view.host(key).filter(|host| host.origin.is_none());
     if exact.is_some() || cluster_said {
