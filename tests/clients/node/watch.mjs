@@ -11,6 +11,7 @@ const tell = (hosts) => {
   if (ports !== told) console.log(ports);
   told = ports;
 };
-await client.getAllInstances(process.argv[2]);
+// The cluster that `subscribe` means, or the SDK would hold two subscriptions and hear of changes on the other one.
+await client.getAllInstances(process.argv[2], 'DEFAULT_GROUP', 'DEFAULT');
 client.subscribe(process.argv[2], tell);
 console.log('watching');

@@ -42,7 +42,7 @@ def reading(client):
         same(sorted(found(client, "http-read", group_name="OTHER")), [2002])
         same(sorted(found(client, "http-read")), [])
         same(found(client, "http-read", group_name="OTHER", namespace_id="elsewhere"), {})
-    with checks.holds("an instance that is deregistered is gone"):
+    with checks.holds("an instance is deregistered by its address, whatever cluster it said"):
         assert client.remove_naming_instance("http-read", IP, 2002, group_name="OTHER")
         until("no instance", PUSHED, lambda: not found(client, "http-read", group_name="OTHER"))
 
@@ -53,7 +53,9 @@ def beats(client):
         assert answer["clientBeatInterval"] >= 1000 and answer["code"] == 10200, answer
         assert until("the instance", PUSHED, lambda: found(client, "http-beat"))[2003]["metadata"] == {"via": "beat"}
     with checks.holds("times kept in the metadata are honoured: unhealthy after 3 s, gone after 6 s"):
-        times = {"preserved.heart.beat.timeout": "3000", "preserved.ip.delete.timeout": "6000"}
+        times = {"interval": "1000", "timeout": "3000"}
+        times = {f"preserved.heart.beat.{name}": value for name, value in times.items()}
+        times["preserved.ip.delete.timeout"] = "6000"
         # A second instance stays healthy: when none is, Nacos shows all as healthy rather than send every call nowhere.
         assert client.add_naming_instance("http-short", IP, 2010, heartbeat_interval=2)
         started = time.monotonic()
@@ -88,11 +90,12 @@ def subscriptions(client):
         assert client.add_naming_instance("http-sub", IP, 2007)
         client.subscribe(listener, 1, "http-sub")
         until("the first question", PUSHED, lambda: client.subscribed_local_manager.get_local_instances("http-sub"))
-        assert client.add_naming_instance("http-sub", IP, 2008)
+        # With its cluster: without one this SDK registers in a cluster "None" and changes one in "DEFAULT".
+        assert client.add_naming_instance("http-sub", IP, 2008, cluster_name="DEFAULT")
         until("added", PUSHED, seen("ADDED", 2008))
-        assert client.modify_naming_instance("http-sub", IP, 2008, weight=3, enable=True)
+        assert client.modify_naming_instance("http-sub", IP, 2008, cluster_name="DEFAULT", weight=3, enable=True)
         until("modified", PUSHED, seen("MODIFIED", 2008))
-        assert client.remove_naming_instance("http-sub", IP, 2008)
+        assert client.remove_naming_instance("http-sub", IP, 2008, cluster_name="DEFAULT")
         until("deleted", PUSHED, seen("DELETED", 2008))
     client.stop_subscribe()
 
