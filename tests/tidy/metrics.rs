@@ -24,6 +24,7 @@ const LABELS: &[&str] = &[
     "locality",
     "operation",
     "origin",
+    "outcome",
     "peer",
     "protocol",
     "reason",
@@ -33,6 +34,8 @@ const LABELS: &[&str] = &[
     "rung",
     "service",
     "state",
+    "status",
+    "type",
     "version",
 ];
 
