@@ -14,6 +14,8 @@ mod tools;
 mod admin;
 mod call;
 
+mod demo;
+
 use std::process::ExitCode;
 
 use clap::Parser;
@@ -26,13 +28,21 @@ static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 fn main() -> ExitCode {
     let ended = match Arguments::try_parse() {
-        Ok(arguments) => run(arguments),
+        Ok(arguments) => begin(arguments),
         Err(usage) => return ending::of_usage(&usage),
     };
     match ended {
         Ok(()) => Ending::Done.into(),
         Err(trouble) => trouble.tell(),
     }
+}
+
+fn begin(arguments: Arguments) -> Result<(), Trouble> {
+    if arguments.end_with_parent {
+        let watched = demo::process::end_with_parent();
+        watched.map_err(|error| Trouble::failed(format!("the parent cannot be watched: {error}")))?;
+    }
+    run(arguments)
 }
 
 fn run(arguments: Arguments) -> Result<(), Trouble> {
@@ -42,6 +52,8 @@ fn run(arguments: Arguments) -> Result<(), Trouble> {
         Verb::Bridge(wish) => roles::bridge(&wish),
         Verb::Config(ConfigVerb::Validate(wish)) => roles::validate(&wish, output),
         Verb::Certs(wish) => certs::issue(&wish, output),
+        Verb::Demo(wish) => demo::run(&wish),
+        Verb::Sample(wish) => demo::sample::run(&wish),
         Verb::Completion { shell } => tools::completion(shell),
         Verb::Version => tools::version(output),
         Verb::Admin(verb) => admin::run(verb, &arguments.target, output),
