@@ -7,7 +7,7 @@ pub struct Limits {
     pub outbox_frames_max: usize,
     /// Connections accepted at once; further callers are turned away.
     pub connections_max: u32,
-    /// How long a connection may take to stand, TLS included; then it is given up.
+    /// How long a connection may take to stand, and TLS on it as long again; then it is given up.
     pub connect_ms: u64,
     /// How long the other side may take to say Hello; then it is refused.
     pub hello_ms: u64,
