@@ -71,6 +71,9 @@ pub(crate) enum Verb {
     /// Run a bridge between regions
     Bridge(RoleWish),
 
+    /// Run a gateway for calls
+    Gateway(RoleWish),
+
     /// Read configuration files without starting anything
     #[command(subcommand)]
     Config(ConfigVerb),
@@ -142,17 +145,20 @@ pub(crate) enum Role {
     Registry,
     /// A bridge between regions.
     Bridge,
+    /// A gateway for calls.
+    Gateway,
 }
 
 impl Role {
     /// Every role.
-    pub(crate) const ALL: [Self; 2] = [Self::Registry, Self::Bridge];
+    pub(crate) const ALL: [Self; 3] = [Self::Registry, Self::Bridge, Self::Gateway];
 
     /// The role in words.
     pub(crate) fn name(self) -> &'static str {
         match self {
             Self::Registry => "registry",
             Self::Bridge => "bridge",
+            Self::Gateway => "gateway",
         }
     }
 }

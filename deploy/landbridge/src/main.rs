@@ -50,6 +50,7 @@ fn run(arguments: Arguments) -> Result<(), Trouble> {
     match arguments.verb {
         Verb::Registry(wish) => roles::registry(&wish),
         Verb::Bridge(wish) => roles::bridge(&wish),
+        Verb::Gateway(wish) => roles::gateway(&wish),
         Verb::Config(ConfigVerb::Validate(wish)) => roles::validate(&wish, output),
         Verb::Certs(wish) => certs::issue(&wish, output),
         Verb::Demo(wish) => demo::run(&wish),
