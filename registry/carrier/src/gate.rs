@@ -10,9 +10,7 @@ use landbridge_wire::feeds::Hello;
 /// Why a stream does not come to be, named by who can mend it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Refusal {
-    /// No connection came to be: nobody there, or no way to it.
-    Unreachable(String),
-    /// The TLS handshake or the first words of HTTP/2 failed: a certificate that is not trusted, or a wrong port.
+    /// The connection or its TLS handshake failed: wrong certificate, wrong port, or nobody there.
     Handshake(String),
     /// No Hello came in time, or something else came.
     NoHello(String),
@@ -38,7 +36,6 @@ impl Refusal {
     /// The label under which it is counted.
     pub fn reason(&self) -> &'static str {
         match self {
-            Self::Unreachable(_) => "unreachable",
             Self::Handshake(_) => "handshake",
             Self::NoHello(_) => "no_hello",
             Self::Deployment(_) => "deployment",
@@ -56,8 +53,7 @@ impl Refusal {
     pub fn is_expected(&self) -> bool {
         match self {
             Self::Myself | Self::Duplicate => true,
-            Self::Unreachable(_)
-            | Self::Handshake(_)
+            Self::Handshake(_)
             | Self::NoHello(_)
             | Self::Deployment(_)
             | Self::Region(_)
@@ -72,8 +68,7 @@ impl Refusal {
 impl fmt::Display for Refusal {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Unreachable(why)
-            | Self::Handshake(why)
+            Self::Handshake(why)
             | Self::NoHello(why)
             | Self::Deployment(why)
             | Self::Region(why)

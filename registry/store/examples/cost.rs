@@ -1,6 +1,6 @@
 //! Prints what a lone member's store costs here: its starts, its memory, and one durable proposal.
 //!
-//! `cargo run --release -p landbridge-store --example cost [directory of an earlier run]`
+//! `cargo run --release -p landbridge-store --example cost`
 
 use std::{
     collections::BTreeMap,
@@ -93,10 +93,6 @@ async fn measure(store: &Store, writers: u32, each: u32, from: u32) {
 
 #[tokio::main]
 async fn main() {
-    if let Some(dir) = std::env::args().nth(1) {
-        let (store, _applied) = open(Path::new(&dir), "restart").await;
-        return store.shutdown().await.expect("it closes");
-    }
     let dir = tempfile::tempdir().expect("a directory");
     let before = memory_kib("VmRSS");
     let (store, mut applied) = open(dir.path(), "first start").await;

@@ -1,0 +1,431 @@
+//! What must hold of members and of time: closes, READY, marks, claims, and acknowledged deregistrations.
+
+use std::collections::BTreeMap;
+
+use landbridge_model::FeedId;
+use landbridge_registry_core::Phase;
+
+use crate::{
+    names::{self, KEYS},
+    node::Core,
+    times::{BEAT_LAG, CLOSE, MARGIN, TOMBSTONE, UNVERIFIED},
+    world::{Checked, Promise, World},
+};
+
+impl World {
+    /// I6 at a close: nobody connected is closed, nobody too early, and whoever moved in time is known to the closer.
+    pub fn check_close(&self, r: usize, feed: &FeedId, promise: &Promise) -> Checked {
+        let Some((n, life)) = self.writers.get(feed).copied().filter(|_| !promise.is_drain) else {
+            return Ok(());
+        };
+        let since = promise.at - CLOSE - BEAT_LAG;
+        let node = &self.nodes[n];
+        let is_here =
+            node.is_up() && node.life == life && node.own().as_ref() == Some(feed) && node.drain.is_none();
+        if is_here && node.opened <= since && node.unwell <= since && self.was_calm(r, since) {
+            return self.bad(format!("I6 false close of a connected member {n}: {feed}"));
+        }
+        let crashed = self.fair_crash.get(feed).copied();
+        let last = self.last.get(feed);
+        let held = |k: usize| last.and_then(|records| records.get(&names::record_key(k)));
+        if crashed.is_some_and(|at| self.t < at + CLOSE - 4)
+            && (0..KEYS).any(|k| held(k).is_some_and(names::is_live))
+        {
+            return self.bad(format!("I6 {feed} closed early after a crash"));
+        }
+        if let Some(crashed) = crashed {
+            self.check_beating(r, n, since, crashed, &held, promise)?;
+            self.check_returned(r, crashed, &held, promise)?;
+        }
+        self.check_moved(r, feed, promise)
+    }
+
+    /// Beats went on at healthy members since the crash.
+    fn check_beating<'a>(
+        &self,
+        r: usize,
+        n: usize,
+        since: i64,
+        crashed: i64,
+        held: &impl Fn(usize) -> Option<&'a landbridge_model::Record>,
+        promise: &Promise,
+    ) -> Checked {
+        let others = self.members[r].iter().filter(|m| **m != n);
+        let healthy = others.into_iter().all(|m| {
+            let node = &self.nodes[*m];
+            let quiet = node.unwell.max(node.opened).max(node.boot) <= since;
+            node.own().is_some() && node.drain.is_none() && quiet
+        });
+        if self.nodes[n].is_up() || !healthy || !self.was_calm(r, since) {
+            return Ok(());
+        }
+        for c in self.clients.iter().filter(|c| c.region == r && c.beats && c.wants && !c.redo) {
+            let was_there = held(c.key).is_some_and(names::is_beating);
+            let is_old = c.since < crashed && c.last_operation < crashed;
+            if was_there && is_old && !promise.keys.contains(&c.key) {
+                return self.bad(format!("I6 beating client of key {} lost by a close", c.key));
+            }
+        }
+        Ok(())
+    }
+
+    /// G2 directly: a connection's client that was back in time at a healthy member is known.
+    fn check_returned<'a>(
+        &self,
+        r: usize,
+        crashed: i64,
+        held: &impl Fn(usize) -> Option<&'a landbridge_model::Record>,
+        promise: &Promise,
+    ) -> Checked {
+        if !self.was_calm(r, crashed - 4) {
+            return Ok(());
+        }
+        for c in self.clients.iter().filter(|c| c.region == r && !c.beats && c.wants) {
+            let Some((g, life)) = c.member else { continue };
+            let node = &self.nodes[g];
+            let Some(own) = node.own().filter(|_| node.life == life && node.drain.is_none()) else {
+                continue;
+            };
+            let in_time = crashed < c.last_operation && c.last_operation <= crashed + CLOSE - 10;
+            let is_well = node.opened < c.last_operation && node.unwell.max(node.boot) < c.last_operation - 4;
+            let is_lost = held(c.key).is_some() && !promise.keys.contains(&c.key);
+            if in_time && is_well && is_lost && self.groups[r].lists(&own) {
+                return self
+                    .bad(format!("I6 client of key {} that came back in time lost by a close", c.key));
+            }
+        }
+        Ok(())
+    }
+
+    /// A client that moved, announced by a heartbeat that the closer had heard.
+    fn check_moved(&self, r: usize, feed: &FeedId, promise: &Promise) -> Checked {
+        for (key, record) in self.last.get(feed).into_iter().flatten() {
+            let Some(k) = names::number(key).filter(|_| names::is_live(record)) else { continue };
+            let others = self.groups[r].listed().into_iter().filter(|other| other != feed);
+            let best = others.filter_map(|other| {
+                let record = self.last.get(&other)?.get(key)?;
+                let held = record.registration()?;
+                Some(((held.stamp, held.take, other.clone()), names::is_live(record), other))
+            });
+            let Some((_, true, other)) = best.max_by(|a, b| a.0.cmp(&b.0)) else { continue };
+            let (Some((g, life)), Some(heard)) = (self.writers.get(&other), promise.heard.get(&other)) else {
+                continue;
+            };
+            let node = &self.nodes[*g];
+            let is_here = node.is_up() && node.life == *life && node.own().as_ref() == Some(&other);
+            let written = self.written.get(&(other.clone(), k)).copied().unwrap_or(self.t);
+            // The closer compares with the heartbeat of a tick ago (R3), so the one that announces must be older than that.
+            let is_announced = *heard > written + 1 && promise.at - heard < 3;
+            if is_here && is_announced && !promise.keys.contains(&k) && !self.was_deleted(r, k, promise) {
+                return self.bad(format!("I6 closer did not know of a moved client of key {k}"));
+            }
+        }
+        Ok(())
+    }
+
+    /// READY (R14): no less than before, than was promised, than a peer shows.
+    pub fn check_phase(&mut self, n: usize) -> Checked {
+        let Some(Core::Member(member)) = &self.nodes[n].core else { return Ok(()) };
+        let (was_ready, is_ready) = (self.nodes[n].ready, member.phase() == Phase::Ready);
+        self.nodes[n].ready |= is_ready;
+        if was_ready || !is_ready {
+            return Ok(());
+        }
+        self.log(|| format!("{n} is READY"));
+        self.check_loaded(n)?;
+        self.check_promised(n)?;
+        self.check_before(n)?;
+        self.check_peers(n)
+    }
+
+    fn check_loaded(&self, n: usize) -> Checked {
+        let (node, r) = (&self.nodes[n], self.nodes[n].region);
+        if self.members[r].len() > 1 || !node.loaded.keys().all(|feed| self.groups[r].lists(feed)) {
+            return Ok(());
+        }
+        // A bridge may have known more of an old feed than the disk did.
+        let position = |feed: &FeedId| {
+            node.holder().and_then(|holder| holder.copy(feed)).map(|copy| copy.position().seq)
+        };
+        if node.loaded.iter().any(|(feed, seq)| position(feed) != Some(*seq)) {
+            return Ok(());
+        }
+        let own = node.own().and_then(|own| self.last.get(&own));
+        for k in node.loaded_keys.iter().filter(|k| !self.shows(n, r, **k)) {
+            let is_buried =
+                own.and_then(|records| records.get(&names::record_key(*k))).is_some_and(names::is_tombstone);
+            if !is_buried {
+                return self.bad(format!("I13 lone member {n} shows less than its checkpoint: key {k}"));
+            }
+        }
+        Ok(())
+    }
+
+    /// Whatever a close promised is visible at the first read.
+    fn check_promised(&self, n: usize) -> Checked {
+        let r = self.nodes[n].region;
+        let Some(holder) = self.nodes[n].holder() else { return Ok(()) };
+        let raft = FeedId::Raft(names::region(r));
+        let Some(at) = holder.copy(&raft).map(|copy| copy.position()) else { return Ok(()) };
+        let truth = self.truth(r);
+        for (feed, promise) in &self.promises {
+            let FeedId::Member { region, era, index } = feed else { continue };
+            let is_known = *region == names::region(r) && *era == at.era && *index <= at.seq;
+            if !is_known || holder.directory(region).contains_key(feed) || holder.copy(feed).is_some() {
+                continue;
+            }
+            for k in promise.keys.iter().filter(|k| truth.contains_key(k) && !self.shows(n, r, **k)) {
+                if !self.was_deleted(r, *k, promise) && !self.was_lost_later(r, *k, feed, promise) {
+                    return self.bad(format!("I6 READY member {n} lacks key {k} that a close promised"));
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn check_before(&self, n: usize) -> Checked {
+        let r = self.nodes[n].region;
+        let Some(holder) = self.nodes[n].holder() else { return Ok(()) };
+        let truth = self.truth(r);
+        for k in self.nodes[n].before.iter().filter(|k| !self.shows(n, r, **k)) {
+            let Some(record) = truth.get(k) else { continue };
+            let key = names::record_key(*k);
+            let announced = self.groups[r].listed().into_iter().any(|feed| {
+                let beat = holder.heartbeat(&feed).and_then(|beat| self.beaten.get(&(feed.clone(), beat.n)));
+                let written = self.written.get(&(feed.clone(), *k)).copied().unwrap_or(self.t);
+                let is_fresh = holder.silent_ticks(&feed) < UNVERIFIED as u64;
+                let holds = self.last.get(&feed).and_then(|records| records.get(&key)) == Some(record);
+                holds && is_fresh && beat.is_some_and(|beat| written < *beat)
+            });
+            if announced {
+                return self.bad(format!("I6 READY member {n} lacks key {k} that it showed before"));
+            }
+        }
+        Ok(())
+    }
+
+    fn check_peers(&self, n: usize) -> Checked {
+        let (r, long) = (self.nodes[n].region, MARGIN + 6);
+        if !self.was_calm(r, self.t - long) {
+            return Ok(());
+        }
+        let truth = self.truth(r);
+        for (k, since) in &self.true_since[r] {
+            let Some(record) = truth.get(k).filter(|_| self.t - since > long && !self.shows(n, r, *k)) else {
+                continue;
+            };
+            let is_shown = self.members[r].iter().any(|m| {
+                let peer = &self.nodes[*m];
+                *m != n && peer.ready && peer.boot < self.t - long && self.shows(*m, r, *k)
+            });
+            let key = names::record_key(*k);
+            let holders = self.last.iter().filter(|(_, records)| records.get(&key) == Some(record));
+            let written = holders.filter_map(|(feed, _)| self.written.get(&(feed.clone(), *k))).max();
+            if is_shown && written.is_some_and(|written| *written < self.t - MARGIN) {
+                return self.bad(format!("I6 READY member {n} lacks the stable instance {k}"));
+            }
+        }
+        Ok(())
+    }
+
+    /// I12 and the waiting half of I13, once a tick.
+    pub fn check_unverified(&mut self) -> Checked {
+        for r in 0..2 {
+            for n in self.members[r].clone() {
+                let Some(holder) = self.nodes[n].holder() else { continue };
+                for feed in holder.directory(&names::region(r)).keys() {
+                    if holder.own() != Some(feed) && holder.copy(feed).is_some() {
+                        self.check_mark(n, feed)?;
+                    }
+                }
+                self.check_lone(n)?;
+            }
+        }
+        Ok(())
+    }
+
+    fn check_mark(&self, n: usize, feed: &FeedId) -> Checked {
+        let (Some((w, life)), Some(holder)) = (self.writers.get(feed), self.nodes[n].holder()) else {
+            return Ok(());
+        };
+        let (writer, here) = (&self.nodes[*w], &self.nodes[n]);
+        let is_marked = holder.unverified(feed);
+        let long = UNVERIFIED + BEAT_LAG;
+        if writer.is_up() && writer.life == *life && writer.own().as_ref() == Some(feed) {
+            let settled = writer.unwell.max(here.unwell).max(writer.opened).max(here.boot);
+            let is_silent = holder.silent_ticks(feed) as i64 > long;
+            if is_marked && self.t - settled > long && is_silent && self.was_calm(here.region, self.t - long)
+            {
+                return self.bad(format!("I12 record of the connected member {w} marked unverified at {n}"));
+            }
+        } else if !is_marked {
+            let crashed = self.crashed_at.get(feed).copied().unwrap_or(self.t);
+            if self.t - here.unwell.max(crashed) > long {
+                return self.bad(format!("I12 record of the dead member {w} not marked unverified at {n}"));
+            }
+        }
+        Ok(())
+    }
+
+    /// I13: a lone member with a checkpoint is READY soon after its feed is open.
+    fn check_lone(&self, n: usize) -> Checked {
+        let (node, r) = (&self.nodes[n], self.nodes[n].region);
+        let Some(holder) = node.holder().filter(|_| self.members[r].len() == 1) else { return Ok(()) };
+        let near = names::region(r);
+        let waits = node.own().is_some() && node.caught_up && !node.loaded.is_empty() && !node.ready;
+        let covers = |(feed, entry): (&FeedId, &landbridge_model::DirectoryEntry)| {
+            holder.own() == Some(feed) || node.loaded.get(feed).is_some_and(|seq| *seq >= entry.need)
+        };
+        let is_late = self.t - node.opened >= 3 && !holder.settling(&near) && node.drain.is_none();
+        if waits && is_late && holder.directory(&near).iter().all(covers) {
+            return self.bad(format!("I13 lone member {n} not READY from its checkpoint"));
+        }
+        Ok(())
+    }
+
+    /// I10 at the member itself: after the end of one claim another live one still shows.
+    pub fn check_ended(&self, n: usize, life: u32, k: usize) -> Checked {
+        let lives =
+            self.sessions.get(&(n, life, k)).is_some_and(|held| held.values().any(|(_, broken)| !broken));
+        let Some(holder) = self.nodes[n].holder().filter(|_| lives) else { return Ok(()) };
+        let r = self.nodes[n].region;
+        match holder.winner(&names::region(r), &names::service(k), &names::instance()) {
+            Some((feed, record)) if record.instance().is_some() || Some(feed) != holder.own() => Ok(()),
+            _ => self.bad(format!("I10 live claim of key {k} at {n} hidden by the end of another claim")),
+        }
+    }
+
+    /// I9: a deregistered key stays absent, also after its tombstone went.
+    pub fn check_watches(&mut self) -> Checked {
+        let mut kept = Vec::new();
+        for watch in std::mem::take(&mut self.watches) {
+            if watch.due > self.t {
+                kept.push(watch);
+                continue;
+            }
+            let client = &self.clients[watch.client];
+            let (r, k) = (client.region, client.key);
+            let node = &self.nodes[watch.at];
+            let is_same = node.is_up() && node.life == watch.life && node.own().as_ref() == Some(&watch.own);
+            if client.operations != watch.operations || !is_same || !self.was_calm(r, watch.since - 4) {
+                continue;
+            }
+            for m in &self.members[r] {
+                let knows = self.nodes[*m]
+                    .holder()
+                    .is_some_and(|h| h.directory(&names::region(r)).contains_key(&watch.own));
+                if knows && self.nodes[*m].ready && self.nodes[*m].boot < watch.since && self.shows(*m, r, k)
+                {
+                    return self.bad(format!("I9 deregistered instance {k} still shown at {m}"));
+                }
+            }
+            if self.t < watch.since + 3 * TOMBSTONE {
+                kept.push(watch);
+            }
+        }
+        self.watches = kept;
+        Ok(())
+    }
+
+    /// What is still missing until all agree; none when nothing is.
+    pub fn unsettled(&self) -> Option<String> {
+        (0..2).find_map(|r| self.unsettled_region(r))
+    }
+
+    fn unsettled_region(&self, r: usize) -> Option<String> {
+        let group = &self.groups[r];
+        if group.is_settling() || group.leader.is_none() {
+            return Some("settling".into());
+        }
+        let listed = group.listed();
+        for m in &self.members[r] {
+            let own = self.nodes[*m].own();
+            if !self.nodes[*m].ready || !own.is_some_and(|own| listed.contains(&own)) {
+                return Some(format!("member {m} not ready"));
+            }
+        }
+        if listed.len() != self.members[r].len() {
+            return Some("dead feeds listed".into());
+        }
+        let mask = self.mask(r);
+        let mut expected: BTreeMap<usize, Vec<u64>> = BTreeMap::new();
+        for client in self.clients.iter().filter(|client| client.region == r && client.wants) {
+            expected.entry(client.key).or_default().extend(client.acknowledged);
+        }
+        let here = (0..self.nodes.len()).find_map(|n| self.unsettled_node(n, r, &listed, mask, &expected));
+        here.or_else(|| {
+            let records = group.state.records();
+            let right = (0..2).all(|p| {
+                let key = landbridge_model::RecordKey::Persistent(names::persistent(p), names::instance());
+                let held = match records.get(&key) {
+                    Some(landbridge_model::Record::Persistent(instance)) => Some(names::value_of(instance)),
+                    _ => None,
+                };
+                held == self.persistent[r].get(&p).copied()
+            });
+            (!right).then(|| "persistent".into())
+        })
+    }
+
+    fn unsettled_node(
+        &self,
+        n: usize,
+        r: usize,
+        listed: &[FeedId],
+        mask: u32,
+        expected: &BTreeMap<usize, Vec<u64>>,
+    ) -> Option<String> {
+        let region = names::region(r);
+        let holder = self.nodes[n].holder()?;
+        let raft = FeedId::Raft(region.clone());
+        let at = holder.copy(&raft).map(|copy| copy.position());
+        if at != Some(self.groups[r].state.position()) {
+            return Some(format!("node {n} raft copy of {region}"));
+        }
+        let held: Vec<_> =
+            holder.copies().map(|(f, _)| f).filter(|f| *f.region() == region && !f.is_raft()).collect();
+        if held.len() != listed.len() || !held.iter().all(|feed| listed.contains(feed)) {
+            return Some(format!("node {n} feeds of {region}: {held:?} instead of {listed:?}"));
+        }
+        let is_near = self.nodes[n].region == r;
+        for feed in held {
+            let copy = holder.copy(feed)?;
+            if Some(copy.position()) != self.end_of(feed) {
+                return Some(format!("node {n} lags in {feed}"));
+            }
+            if self.is_exact(n, feed) != Some(true) {
+                return Some(format!("node {n} differs in {feed}"));
+            }
+            if !is_near && copy.view().policy != self.policy_since(r) {
+                return Some(format!("node {n} old view of {feed}"));
+            }
+        }
+        self.wrong_catalog(n, r, if is_near { u32::MAX } else { mask }, expected)
+    }
+
+    fn wrong_catalog(
+        &self,
+        n: usize,
+        r: usize,
+        mask: u32,
+        expected: &BTreeMap<usize, Vec<u64>>,
+    ) -> Option<String> {
+        let holder = self.nodes[n].holder()?;
+        for k in 0..KEYS {
+            let shown = holder.shown(&names::region(r), &names::service(k));
+            let got: Vec<_> = shown.iter().map(|shown| names::value_of(&shown.instance)).collect();
+            let wants = expected.get(&k).filter(|_| mask >> k & 1 == 1);
+            let right = match (got.as_slice(), wants) {
+                ([], None) => true,
+                ([value], Some(values)) => values.contains(value),
+                _ => false,
+            };
+            if !right {
+                return Some(format!(
+                    "I1/I5/I9 node {n} shows {got:?} for key {k} of {r}, expected {wants:?}"
+                ));
+            }
+        }
+        None
+    }
+}

@@ -1,0 +1,99 @@
+//! The few keys of the simulated world: instance `k` is the only one of service `s<k>`, persistent `p` of `p<p>`.
+
+use std::{collections::BTreeMap, sync::Arc};
+
+use landbridge_model::{
+    Address, Cluster, ExportPolicy, Instance, InstanceKey, KeyGlob, Life, Metadata, Position, Record,
+    RecordKey, Region, ServiceKey,
+};
+
+/// How many ephemeral keys a region has.
+pub const KEYS: usize = 4;
+
+/// A record map as the checks compare it.
+pub type Records = BTreeMap<RecordKey, Record>;
+
+pub fn region(at: usize) -> Region {
+    Region::parse(["east", "west"][at]).expect("a valid region")
+}
+
+pub fn service(k: usize) -> ServiceKey {
+    ServiceKey::parse("", "", &format!("s{k}")).expect("a valid service")
+}
+
+pub fn persistent(p: usize) -> ServiceKey {
+    ServiceKey::parse("", "", &format!("p{p}")).expect("a valid service")
+}
+
+pub fn instance() -> InstanceKey {
+    let ip = Address::parse("10.0.0.1").expect("a valid address");
+    InstanceKey { ip, port: 80, cluster: Cluster::parse("").expect("a valid cluster") }
+}
+
+pub fn record_key(k: usize) -> RecordKey {
+    RecordKey::Instance(service(k), instance())
+}
+
+pub fn valued(value: u64) -> Arc<Instance> {
+    let metadata = Metadata::new([("v".into(), value.to_string().into())]).expect("within bounds");
+    Arc::new(Instance::plain(metadata))
+}
+
+pub fn value_of(instance: &Instance) -> u64 {
+    instance.metadata.value("v").and_then(|text| text.parse().ok()).unwrap_or(0)
+}
+
+/// The number of an ephemeral key.
+pub fn number(key: &RecordKey) -> Option<usize> {
+    match key {
+        RecordKey::Instance(service, _) => service.service().as_str()[1..].parse().ok(),
+        _ => None,
+    }
+}
+
+pub fn is_tombstone(record: &Record) -> bool {
+    record.registration().is_some_and(|registration| registration.life == Life::Tombstone)
+}
+
+pub fn is_live(record: &Record) -> bool {
+    record.registration().is_some_and(|registration| registration.instance().is_some())
+}
+
+pub fn is_beating(record: &Record) -> bool {
+    record.registration().is_some_and(|registration| matches!(registration.life, Life::Beat(_)))
+}
+
+/// Bit k selects service `s<k>`, bit 8 + p service `p<p>`.
+pub fn policy(mask: u32) -> ExportPolicy {
+    let chosen = (0..KEYS).filter(|k| mask >> k & 1 == 1).map(service);
+    let chosen = chosen.chain((0..2).filter(|p| mask >> (8 + p) & 1 == 1).map(persistent));
+    let allow = chosen.map(|service| {
+        let text = format!("{}/{}/{}", service.namespace(), service.group(), service.service());
+        KeyGlob::parse(&text).expect("a valid glob")
+    });
+    ExportPolicy { since: Position::NONE, allow: allow.collect(), deny: Vec::new() }
+}
+
+/// Whether a key passes the mask; written apart from the code under test.
+pub fn passes(key: &RecordKey, mask: u32) -> bool {
+    let bit = |service: &ServiceKey| {
+        let text = service.service().as_str();
+        let at: u32 = text[1..].parse().expect("a number");
+        mask >> (if text.starts_with('p') { 8 + at } else { at }) & 1 == 1
+    };
+    key.service().is_none_or(bit)
+}
+
+/// What another region may see of these records.
+pub fn projected(records: &Records, mask: u32) -> Records {
+    let seen = records.iter().filter(|(key, _)| passes(key, mask));
+    let blank = |record: &Record| match record {
+        Record::Directory(entry) => {
+            let mut entry = entry.clone();
+            entry.address = "".into();
+            Record::Directory(entry)
+        }
+        other => other.clone(),
+    };
+    seen.map(|(key, record)| (key.clone(), blank(record))).collect()
+}

@@ -1,0 +1,431 @@
+//! Two regions of members and bridges, the production code inside each, and everything that can go wrong around them.
+//!
+//! A port of the executable model's scheduler. One tick: faults, starts, Raft, one own tick of each process, clients, streams.
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+
+use landbridge_feed::Effect as FeedEffect;
+use landbridge_model::{FeedId, Moment, Position};
+use landbridge_registry_core::{ConnectionId, Effect, Input, InstanceRef, Outcome, Refusal, Ticket};
+
+use crate::{
+    clients::Client,
+    dice::Dice,
+    group::Group,
+    names::{self, Records},
+    node::{Core, Node},
+    streams::Link,
+    times,
+};
+
+/// A broken promise, or nothing.
+pub type Checked = Result<(), String>;
+
+/// The connections that hold one key at one member: since when, and whether they are broken.
+pub type Connections = BTreeMap<u64, (i64, bool)>;
+
+/// Why a member is stepped: what a deletion in its feed means.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Cause {
+    Tick,
+    End,
+    Deregister,
+    Other,
+}
+
+/// What is to be done after a step.
+enum Later {
+    Forward { feed: FeedId, to: u16, target: InstanceRef },
+    Check(ConnectionId),
+    Phase,
+    Departed,
+}
+
+/// An acknowledged deregistration that must last.
+pub struct Watch {
+    pub due: i64,
+    pub client: usize,
+    pub operations: u64,
+    pub at: usize,
+    pub life: u32,
+    pub own: FeedId,
+    pub since: i64,
+}
+
+/// What a close or a settle promised: the keys that its proposer saw elsewhere.
+#[derive(Clone)]
+pub struct Promise {
+    pub keys: BTreeSet<usize>,
+    pub cursor: BTreeMap<FeedId, u64>,
+    pub at: i64,
+    pub is_drain: bool,
+    /// By feed, the tick in which the newest heartbeat that the proposer had heard was made.
+    pub heard: BTreeMap<FeedId, i64>,
+}
+
+/// Everything.
+pub struct World {
+    pub dice: Dice,
+    pub trace: bool,
+    pub t: i64,
+    pub nodes: Vec<Node>,
+    pub members: [Vec<usize>; 2],
+    pub bridges: [Vec<usize>; 2],
+    pub cut: Vec<Vec<bool>>,
+    pub slow: Vec<Vec<bool>>,
+    pub groups: [Group; 2],
+    pub links: Vec<Link>,
+    pub next_stream: u64,
+    pub clients: Vec<Client>,
+    pub next_connection: u64,
+    pub next_value: u64,
+    pub next_seed: u64,
+    /// Live connections by member, life and key: since when, and whether they are broken.
+    pub sessions: BTreeMap<(usize, u32, usize), Connections>,
+    /// When a member notices that a connection is gone.
+    pub endings: Vec<(i64, usize, u32, u64)>,
+    pub answers: BTreeMap<u64, Result<Outcome, Refusal>>,
+    // The truth, as the writers had it.
+    pub history: BTreeMap<FeedId, BTreeMap<Position, Records>>,
+    pub last: BTreeMap<FeedId, Records>,
+    pub written: BTreeMap<(FeedId, usize), i64>,
+    pub deleted: BTreeMap<(usize, usize), Vec<(FeedId, u64)>>,
+    pub why: BTreeMap<(FeedId, usize), Cause>,
+    pub writers: BTreeMap<FeedId, (usize, u32)>,
+    pub beaten: BTreeMap<(FeedId, u64), i64>,
+    pub masks: BTreeMap<(usize, Position), u32>,
+    pub promises: BTreeMap<FeedId, Promise>,
+    pub settles: BTreeMap<(usize, u64), Promise>,
+    pub closed_at: BTreeMap<FeedId, i64>,
+    pub crashed_at: BTreeMap<FeedId, i64>,
+    /// Crashes of members that had been well before: only these are judged by the clock.
+    pub fair_crash: BTreeMap<FeedId, i64>,
+    pub true_since: [BTreeMap<usize, i64>; 2],
+    pub disturbed: [i64; 2],
+    pub watches: Vec<Watch>,
+    pub twins: BTreeSet<(usize, usize)>,
+    pub persistent: [BTreeMap<usize, u64>; 2],
+    // What kind of schedule this is.
+    pub quiet: bool,
+    pub is_calm: bool,
+    pub corrupts: bool,
+    pub fault_rate: f64,
+    pub slowness: f64,
+    pub ring: usize,
+    pub credit: usize,
+    pub hot: Option<(usize, u32)>,
+    pub drama: Option<crate::faults::Drama>,
+}
+
+impl World {
+    pub fn log(&self, text: impl FnOnce() -> String) {
+        if self.trace {
+            println!("{:4} {}", self.t, text());
+        }
+    }
+
+    /// A violation; where copies are corrupted on purpose, what is shown may be wrong until it is repaired.
+    pub fn bad(&self, why: impl Into<String>) -> Checked {
+        let why = why.into();
+        let is_excused = self.corrupts && ["I6 ", "I9 ", "I10"].iter().any(|mark| why.starts_with(mark));
+        if is_excused { Ok(()) } else { Err(why) }
+    }
+
+    pub fn region_nodes(&self, r: usize) -> Vec<usize> {
+        self.members[r].iter().chain(&self.bridges[r]).copied().collect()
+    }
+
+    pub fn is_linked(&self, a: usize, b: usize) -> bool {
+        a == b || !self.cut[a][b]
+    }
+
+    pub fn both_ways(&self, a: usize, b: usize) -> bool {
+        self.is_linked(a, b) && self.is_linked(b, a)
+    }
+
+    pub fn was_calm(&self, r: usize, since: i64) -> bool {
+        self.disturbed[r] < since
+    }
+
+    pub fn unix_ms(&self, n: usize) -> u64 {
+        (1_000_000_000 + (self.t + self.nodes[n].skew) * 3000) as u64
+    }
+
+    pub fn now(&self) -> Moment {
+        Moment((self.t * 3000) as u64)
+    }
+
+    /// Whether a node shows an instance for a key.
+    pub fn shows(&self, n: usize, o: usize, k: usize) -> bool {
+        self.nodes[n].holder().is_some_and(|holder| {
+            let winner = holder.winner(&names::region(o), &names::service(k), &names::instance());
+            winner.is_some_and(|(_, record)| record.instance().is_some())
+        })
+    }
+
+    /// Gives a process one input and carries out what follows.
+    pub fn step(&mut self, n: usize, input: Input, cause: Cause) -> Checked {
+        let now = self.now();
+        let Some(core) = self.nodes[n].core.as_mut() else { return Ok(()) };
+        let mut effects = Vec::new();
+        match core {
+            Core::Member(member) => member.step(now, input, &mut effects),
+            Core::Bridge(holder) => {
+                let mut said = Vec::new();
+                if let Some(input) = for_a_bridge(input) {
+                    holder.step(now, input, &mut said);
+                }
+                effects.extend(said.into_iter().filter_map(from_a_bridge));
+            }
+        }
+        let mut later = Vec::new();
+        for effect in effects {
+            self.carry_out(n, effect, &mut later)?;
+        }
+        self.observe(n, cause)?;
+        for then in later {
+            self.do_later(n, then)?;
+        }
+        Ok(())
+    }
+
+    fn carry_out(&mut self, n: usize, effect: Effect, later: &mut Vec<Later>) -> Checked {
+        match effect {
+            Effect::Send { stream, message } => self.post(n, stream, message),
+            Effect::Refuse { why, .. } => return self.bad(format!("a good peer was refused: {why}")),
+            Effect::Propose { command, .. } => self.propose(n, command),
+            Effect::Answer { ticket, result } => {
+                self.answers.insert(ticket.0, result);
+            }
+            Effect::ForwardBeat { to, feed, target } => {
+                later.push(Later::Forward { feed, to: to.0, target });
+            }
+            Effect::Check { connection } => later.push(Later::Check(connection)),
+            Effect::PhaseChanged { .. } => later.push(Later::Phase),
+            Effect::FeedOpened { feed } => {
+                self.nodes[n].opened = self.t;
+                self.writers.insert(feed, (n, self.nodes[n].life));
+            }
+            Effect::Departed => later.push(Later::Departed),
+            Effect::Doubted { feed } => return self.check_doubt(n, &feed),
+            Effect::Touched { .. }
+            | Effect::DirectoryChanged { .. }
+            | Effect::StandingChanged { .. }
+            | Effect::Dropped { .. }
+            | Effect::Held { .. } => {}
+        }
+        Ok(())
+    }
+
+    fn do_later(&mut self, n: usize, then: Later) -> Checked {
+        match then {
+            Later::Forward { feed, to, target } => self.forward(n, feed, to, target),
+            Later::Check(connection) => {
+                let life = self.nodes[n].life;
+                let lives = self.sessions.iter().any(|((at, lived, _), held)| {
+                    (*at, *lived) == (n, life) && held.get(&connection.0).is_some_and(|(_, broken)| !broken)
+                });
+                if lives { self.step(n, Input::ConnectionAlive { connection }, Cause::Other) } else { Ok(()) }
+            }
+            Later::Phase => self.check_phase(n),
+            Later::Departed => {
+                self.crash(n, true);
+                self.nodes[n].drain = None;
+                Ok(())
+            }
+        }
+    }
+
+    /// Carries a forwarded beat there and the verdict back, as far as the links allow.
+    fn forward(&mut self, n: usize, feed: FeedId, to: u16, target: InstanceRef) -> Checked {
+        let r = self.nodes[n].region;
+        let peer = self.members[r].iter().copied().find(|m| self.nodes[*m].member == Some(to));
+        let Some(peer) = peer.filter(|peer| self.nodes[*peer].is_up() && self.is_linked(n, *peer)) else {
+            return Ok(());
+        };
+        let ticket = self.ticket();
+        let targets = vec![target.clone()];
+        self.step(peer, Input::ForwardedBeats { ticket, feed, targets }, Cause::Other)?;
+        let Some(Ok(Outcome::Verdicts(verdicts))) = self.answers.remove(&ticket.0) else { return Ok(()) };
+        if self.is_linked(peer, n) {
+            let verdicts = verdicts.into_iter().map(|held| (target.clone(), held)).collect();
+            self.step(n, Input::BeatsAnswered { verdicts }, Cause::Other)?;
+        }
+        Ok(())
+    }
+
+    pub fn ticket(&mut self) -> Ticket {
+        self.next_value += 1;
+        Ticket(self.next_value)
+    }
+
+    /// Asks a member something and returns what it answers at once.
+    pub fn ask(
+        &mut self,
+        n: usize,
+        input: impl FnOnce(Ticket) -> Input,
+        cause: Cause,
+    ) -> Result<Result<Outcome, Refusal>, String> {
+        let ticket = self.ticket();
+        self.step(n, input(ticket), cause)?;
+        Ok(self.answers.remove(&ticket.0).unwrap_or(Err(Refusal::Starting)))
+    }
+
+    pub fn tick(&mut self) -> Checked {
+        self.t += 1;
+        self.look_at_links();
+        if !self.quiet {
+            self.meddle()?;
+        }
+        for n in 0..self.nodes.len() {
+            if !self.nodes[n].is_up() && (self.t >= self.nodes[n].wake || self.quiet) {
+                self.start(n)?;
+            }
+        }
+        for r in 0..2 {
+            self.raft_tick(r)?;
+        }
+        for n in 0..self.nodes.len() {
+            self.own_tick(n)?;
+        }
+        self.check_unverified()?;
+        self.end_connections()?;
+        for c in 0..self.clients.len() {
+            self.client_tick(c)?;
+        }
+        self.stream_tick()?;
+        self.note_truth();
+        self.check_watches()
+    }
+
+    fn own_tick(&mut self, n: usize) -> Checked {
+        if !self.nodes[n].is_up() {
+            return Ok(());
+        }
+        let r = self.nodes[n].region;
+        let leading = self.leading(r, n);
+        self.step(n, Input::Tick { unix_ms: self.unix_ms(n), leading }, Cause::Tick)?;
+        let own = self.nodes[n].own();
+        let beat = own.as_ref().and_then(|own| self.nodes[n].holder()?.heartbeat(own));
+        if let (Some(own), Some(beat)) = (own, beat) {
+            self.beaten.entry((own, beat.n)).or_insert(self.t);
+        }
+        Ok(())
+    }
+
+    /// Notes who is well linked, and whether a region is disturbed.
+    fn look_at_links(&mut self) {
+        for r in 0..2 {
+            let members = self.members[r].clone();
+            let mut trouble = 0;
+            for a in &members {
+                for b in &members {
+                    trouble += usize::from(self.cut[*a][*b]) + 2 * usize::from(self.slow[*a][*b]);
+                }
+            }
+            let all_up = members.iter().all(|m| self.nodes[*m].is_up());
+            if trouble > 1 || (trouble > 0 && !all_up) {
+                self.disturbed[r] = self.t;
+            }
+            for a in &members {
+                let near = members.iter().filter(|b| self.nodes[**b].is_up() && self.both_ways(*a, **b));
+                if 2 * near.count() <= members.len() {
+                    self.nodes[*a].unwell = self.t;
+                }
+            }
+        }
+    }
+
+    /// What the listed writers together say, by key.
+    pub fn truth(&self, r: usize) -> BTreeMap<usize, landbridge_model::Record> {
+        let mut best = BTreeMap::new();
+        for feed in self.groups[r].listed() {
+            for (key, record) in self.last.get(&feed).into_iter().flatten() {
+                let (Some(k), Some(held)) = (names::number(key), record.registration()) else { continue };
+                let rank = (held.stamp, held.take, feed.clone());
+                let known: Option<&(_, _)> = best.get(&k);
+                if known.is_none_or(|(before, _)| *before < rank) {
+                    best.insert(k, (rank, record.clone()));
+                }
+            }
+        }
+        best.into_iter().map(|(k, (_, record))| (k, record)).filter(|(_, r)| names::is_live(r)).collect()
+    }
+
+    fn note_truth(&mut self) {
+        for r in 0..2 {
+            let truth = self.truth(r);
+            self.true_since[r].retain(|k, _| truth.contains_key(k));
+            for k in truth.into_keys() {
+                self.true_since[r].entry(k).or_insert(self.t);
+            }
+        }
+    }
+
+    /// The whole schedule: trouble, then quiet, in which everything must come together.
+    pub fn run(&mut self) -> Checked {
+        let mut ticks = self.dice.pick(&[30, 60, 60, 100]);
+        self.fault_rate = self.dice.pick(&[0.15, 0.3, 0.5]);
+        if self.dice.chance(0.06) && self.stage() {
+            ticks = 50 + times::TOMBSTONE;
+        }
+        for _ in 0..ticks {
+            self.tick()?;
+        }
+        self.quiet = true;
+        self.heal();
+        self.slow.iter_mut().for_each(|row| row.fill(false));
+        self.log(|| "quiet".into());
+        let twice = self.dice.chance(0.15);
+        self.come_together(320, "I1 no convergence")?;
+        if twice {
+            for _ in 0..times::TOMBSTONE + 6 {
+                self.tick()?;
+            }
+            self.come_together(60, "I1 lost convergence")?;
+        }
+        Ok(())
+    }
+
+    fn come_together(&mut self, ticks: usize, what: &str) -> Checked {
+        let mut why = String::new();
+        for round in 0..ticks {
+            self.tick()?;
+            if round % 4 == 3 {
+                match self.unsettled() {
+                    None => return Ok(()),
+                    Some(reason) => why = reason,
+                }
+            }
+        }
+        Err(format!("{what}: {why}"))
+    }
+}
+
+fn for_a_bridge(input: Input) -> Option<landbridge_feed::Input> {
+    use landbridge_feed::Input as Feed;
+    Some(match input {
+        Input::Tick { unix_ms, .. } => Feed::Tick { unix_ms },
+        Input::Opened { stream, peer } => Feed::Opened { stream, peer },
+        Input::Received { stream, message } => Feed::Received { stream, message },
+        Input::Drained { stream, bytes } => Feed::Drained { stream, bytes },
+        Input::Closed { stream } => Feed::Closed { stream },
+        Input::Loaded { feed, view, position, records } => Feed::Loaded { feed, view, position, records },
+        _ => return None,
+    })
+}
+
+fn from_a_bridge(effect: FeedEffect) -> Option<Effect> {
+    Some(match effect {
+        FeedEffect::Send { stream, message } => Effect::Send { stream, message },
+        FeedEffect::Refuse { stream, why } => Effect::Refuse { stream, why },
+        FeedEffect::Doubted { feed } => Effect::Doubted { feed },
+        FeedEffect::Dropped { feed } => Effect::Dropped { feed },
+        FeedEffect::Touched { .. }
+        | FeedEffect::DirectoryChanged { .. }
+        | FeedEffect::StandingChanged { .. } => return None,
+    })
+}
+
+/// Messages on their way, oldest first.
+pub type Queue = VecDeque<landbridge_feed::Message>;
