@@ -1,0 +1,38 @@
+//! Measures a registry from outside: CPU per operation beside a bare echo, start, memory, and a restart under eyes.
+//!
+//! `cargo bench -p landbridge-tests --bench registry [-- ROW ...]`, rows: `grpc`, `start`, `restart`; all unless named.
+//! Servers are processes of their own (this program again), so that their CPU is theirs alone.
+
+mod servers;
+
+mod grpc;
+mod restart;
+mod start;
+
+use std::process::ExitCode;
+
+fn main() -> ExitCode {
+    let mut arguments: Vec<String> = std::env::args().skip(1).filter(|word| word != "--bench").collect();
+    if let Some(role) = arguments.first().and_then(|word| word.strip_prefix("serve-")) {
+        return servers::serve(role, &arguments[1..]);
+    }
+    if arguments.is_empty() {
+        arguments = ["grpc", "start", "restart"].map(str::to_owned).to_vec();
+    }
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build();
+    let runtime = runtime.expect("a runtime can be built");
+    let mut failed = false;
+    for row in &arguments {
+        let done = match row.as_str() {
+            "grpc" => runtime.block_on(grpc::measure()),
+            "start" => runtime.block_on(start::measure()),
+            "restart" => runtime.block_on(restart::measure()),
+            other => Err(anyhow::anyhow!("no such row: {other} (grpc, start, restart)")),
+        };
+        if let Err(error) = done {
+            println!("{row}: FAILED: {error:#}");
+            failed = true;
+        }
+    }
+    if failed { ExitCode::FAILURE } else { ExitCode::SUCCESS }
+}

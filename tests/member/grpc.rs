@@ -1,0 +1,148 @@
+//! What an SDK relies on over gRPC, said by the codecs of the wire but over real connections.
+
+use std::time::Duration;
+
+use landbridge_tests::{
+    sdk::{Connection, ask_well, connect, dial, enrolment, service},
+    wait::until_async,
+};
+use landbridge_wire::nacos::{
+    ClusterFilter,
+    grpc::{Payload, RequestClient, ask},
+};
+use serde_json::Value;
+
+use crate::one::One;
+
+/// Everything here takes milliseconds; on a busy machine more.
+const WITHIN: Duration = Duration::from_secs(20);
+
+fn json(payload: &Payload) -> Value {
+    serde_json::from_slice(payload.json()).expect("answers are JSON")
+}
+
+fn ports(service_info: &Value) -> Vec<u64> {
+    let hosts = service_info["hosts"].as_array().expect("hosts is an array");
+    hosts.iter().filter_map(|host| host["port"].as_u64()).collect()
+}
+
+/// The next push, acked as SDKs do.
+async fn push(connection: &mut Connection) -> Value {
+    let heard = tokio::time::timeout(WITHIN, connection.heard.message());
+    let heard = heard.await.expect("a push comes").expect("the stream lives").expect("the stream goes on");
+    assert_eq!(heard.type_name(), "NotifySubscriberRequest");
+    let said = json(&heard);
+    let id = said["requestId"].as_str().expect("a push has an id");
+    connection.words.send(ask::notified(id)).await.expect("the stream takes acks");
+    said["serviceInfo"].clone()
+}
+
+async fn query(connection: &mut Connection, name: &str) -> Value {
+    let asked = ask::query(&service(name), &ClusterFilter::default(), false);
+    json(&ask_well(&mut connection.requests, asked).await.expect("a query is answered"))["serviceInfo"].clone()
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_client_sees_its_own_registration_at_once() {
+    let one = One::start().await;
+    let mut client = connect(one.grpc()).await.expect("a connection");
+
+    ask_well(&mut client.requests, ask::register(&service("own"), &enrolment(1))).await.expect("registered");
+
+    assert_eq!(ports(&query(&mut client, "own").await), [1025]);
+    one.end().await.expect("ends in order");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_subscriber_hears_of_a_change_and_of_a_removal_with_rising_times() {
+    let one = One::start().await;
+    let mut consumer = connect(one.grpc()).await.expect("a connection");
+    let mut provider = connect(one.grpc()).await.expect("a connection");
+    let wish = ask::subscribe(&service("watched"), &ClusterFilter::default(), true);
+    ask_well(&mut consumer.requests, wish).await.expect("subscribed");
+    let first = push(&mut consumer).await;
+
+    ask_well(&mut provider.requests, ask::register(&service("watched"), &enrolment(7))).await.expect("registered");
+    let second = push(&mut consumer).await;
+    drop(provider);
+    let third = push(&mut consumer).await;
+
+    assert_eq!((ports(&first), ports(&second), ports(&third)), (vec![], vec![1031], vec![]));
+    let times = [&first, &second, &third].map(|info| info["lastRefTime"].as_u64().expect("a number"));
+    assert!(times[0] < times[1] && times[1] < times[2], "{times:?}");
+    one.end().await.expect("ends in order");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_second_registration_on_a_connection_replaces_the_first_and_a_batch_is_the_whole_set() {
+    let one = One::start().await;
+    let mut client = connect(one.grpc()).await.expect("a connection");
+    for place in [1, 2] {
+        ask_well(&mut client.requests, ask::register(&service("set"), &enrolment(place))).await.expect("registered");
+    }
+    let after_two = ports(&query(&mut client, "set").await);
+
+    let batch: Vec<_> = [3, 4, 5].map(enrolment).into();
+    ask_well(&mut client.requests, ask::register_batch(&service("set"), &batch)).await.expect("registered");
+    let after_batch = ports(&query(&mut client, "set").await);
+    ask_well(&mut client.requests, ask::deregister(&service("set"), &enrolment(99))).await.expect("taken back");
+    let after_all = ports(&query(&mut client, "set").await);
+
+    assert_eq!((after_two, after_batch, after_all), (vec![1026], vec![1027, 1028, 1029], vec![]));
+    one.end().await.expect("ends in order");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn before_its_set_up_a_connection_is_told_so_and_unknown_types_are_told_too() {
+    let one = One::start().await;
+    let mut raw = RequestClient::new(dial(one.grpc()).await.expect("a channel"));
+    let mut client = connect(one.grpc()).await.expect("a connection");
+
+    let check = json(&raw.request(ask::server_check()).await.expect("answered").into_inner());
+    let early = json(&raw.request(ask::register(&service("x"), &enrolment(1))).await.expect("answered").into_inner());
+    let unknown = Payload::new("LockOperationRequest", &b"{}"[..]);
+    let unknown = json(&client.requests.request(unknown).await.expect("answered").into_inner());
+    let garbage = Payload::new("InstanceRequest", &b"{not json"[..]);
+    let garbage = client.requests.request(garbage).await.expect("answered").into_inner();
+
+    assert_eq!(check["resultCode"], 200);
+    assert_eq!((&early["resultCode"], &early["errorCode"]), (&500.into(), &301.into()));
+    assert_eq!((&unknown["resultCode"], &unknown["errorCode"]), (&500.into(), &302.into()));
+    assert_eq!(garbage.type_name(), "ErrorResponse");
+    assert_ne!(json(&garbage)["errorCode"], 0);
+    one.end().await.expect("ends in order");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn metadata_beyond_the_members_limit_is_refused_with_both_numbers() {
+    let one = One::start().await;
+    let mut client = connect(one.grpc()).await.expect("a connection");
+    let mut large = enrolment(1);
+    large.instance.metadata =
+        landbridge_model::Metadata::new([("k".into(), "v".repeat(2_000).into())]).expect("within the model's bound");
+
+    let answer = client.requests.request(ask::register(&service("x"), &large)).await.expect("answered");
+
+    let said = json(&answer.into_inner());
+    assert_eq!((&said["errorCode"], &said["success"]), (&400.into(), &false.into()));
+    let message = said["message"].as_str().expect("a message");
+    assert!(message.contains("2001") && message.contains("1024"), "{message}");
+    one.end().await.expect("ends in order");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_lost_connection_takes_its_instances_along() {
+    let one = One::start().await;
+    let mut staying = connect(one.grpc()).await.expect("a connection");
+    let mut leaving = connect(one.grpc()).await.expect("a connection");
+    ask_well(&mut leaving.requests, ask::register(&service("gone"), &enrolment(1))).await.expect("registered");
+    assert_eq!(ports(&query(&mut staying, "gone").await), [1025]);
+
+    drop(leaving);
+
+    until_async("the instance is gone", WITHIN, async || {
+        ports(&query(&mut staying, "gone").await).is_empty().then_some(())
+    })
+    .await;
+    one.end().await.expect("ends in order");
+}

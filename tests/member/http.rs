@@ -1,0 +1,131 @@
+//! What HTTP v1 clients rely on: texts, codes, beats, edits, lists and pushes by UDP.
+
+use std::time::Duration;
+
+use serde_json::Value;
+use tokio::net::UdpSocket;
+
+use crate::one::One;
+
+/// Everything here takes milliseconds; on a busy machine more.
+const WITHIN: Duration = Duration::from_secs(20);
+
+async fn list(one: &One, name: &str) -> Value {
+    let (status, text) = one.get(&format!("/nacos/v1/ns/instance/list?serviceName={name}")).await;
+    assert_eq!(status, 200, "{text}");
+    serde_json::from_str(&text).expect("a list is JSON")
+}
+
+async fn instance(one: &One, method: &str, rest: &str) -> (u16, String) {
+    one.ask(method, &format!("/nacos/v1/ns/instance{rest}")).await
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_instance_is_registered_looked_at_edited_and_deregistered() {
+    let one = One::start().await;
+    let who = "serviceName=orders&ip=10.0.0.1&port=80";
+
+    let registered = instance(&one, "POST", &format!("?{who}&metadata=a%3Db")).await;
+    let looked = instance(&one, "GET", &format!("?{who}")).await;
+    let edited = instance(&one, "PUT", &format!("?{who}&weight=5&enabled=true")).await;
+    let weight = list(&one, "orders").await["hosts"][0]["weight"].clone();
+    let deregistered = instance(&one, "DELETE", &format!("?{who}")).await;
+
+    assert_eq!((registered.0, registered.1.as_str()), (200, "ok"));
+    assert!(looked.1.contains(r#""ip":"10.0.0.1""#), "{}", looked.1);
+    assert_eq!((edited.0, weight), (200, Value::from(5.0)), "{}", edited.1);
+    assert_eq!((deregistered.0, deregistered.1.as_str()), (200, "ok"));
+    assert_eq!(list(&one, "orders").await["hosts"], Value::Array(vec![]));
+    one.end().await.expect("ends in order");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_light_beat_of_a_stranger_asks_it_to_register_and_a_full_one_registers_it() {
+    let one = One::start().await;
+    let beat = "%7B%22ip%22%3A%2210.0.0.2%22%2C%22port%22%3A81%7D";
+
+    let light = instance(&one, "PUT", "/beat?serviceName=beating&ip=10.0.0.2&port=81").await.1;
+    let full = instance(&one, "PUT", &format!("/beat?serviceName=beating&beat={beat}")).await.1;
+    let again = instance(&one, "PUT", "/beat?serviceName=beating&ip=10.0.0.2&port=81").await.1;
+
+    assert!(light.contains("20404"), "{light}");
+    assert!(full.contains("10200") && again.contains("10200"), "{full} {again}");
+    assert_eq!(list(&one, "beating").await["hosts"][0]["port"], 81);
+    one.end().await.expect("ends in order");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_persistent_instance_makes_an_ephemeral_one_of_its_service_impossible() {
+    let one = One::start().await;
+    let persistent = instance(&one, "POST", "?serviceName=kept&ip=10.0.0.1&port=80&ephemeral=false").await;
+
+    let ephemeral = instance(&one, "POST", "?serviceName=kept&ip=10.0.0.2&port=80").await;
+
+    assert_eq!(persistent.0, 200, "{}", persistent.1);
+    assert_eq!(ephemeral.0, 400);
+    assert!(ephemeral.1.contains("is persistent service, can't register ephemeral instance."), "{}", ephemeral.1);
+    one.end().await.expect("ends in order");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_listener_by_udp_is_told_of_a_change() {
+    let one = One::start().await;
+    let socket = UdpSocket::bind("127.0.0.1:0").await.expect("a socket");
+    let port = socket.local_addr().expect("an address").port();
+    let request = format!(
+        "GET /nacos/v1/ns/instance/list?serviceName=told&udpPort={port}&clientIP=127.0.0.1 HTTP/1.1\r\nhost: x\r\nuser-agent: Nacos-Java-Client:v1.0.0\r\nconnection: close\r\n\r\n"
+    );
+    let listed = landbridge_tests::http::say(one.http(), request.as_bytes()).await.expect("answered");
+
+    instance(&one, "POST", "?serviceName=told&ip=10.0.0.3&port=90").await;
+    let mut packet = [0; 4096];
+    let length = tokio::time::timeout(WITHIN, socket.recv(&mut packet)).await.expect("told").expect("received");
+
+    assert!(listed.contains(r#""hosts":[]"#), "{listed}");
+    let said: Value = serde_json::from_slice(&packet[..length]).expect("short packets are plain JSON");
+    assert_eq!(said["type"], "dom");
+    assert!(said["data"].as_str().expect("a text").contains(r#""port":90"#), "{said}");
+    one.end().await.expect("ends in order");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_pages_that_clients_and_probes_ask_are_there() {
+    let one = One::start().await;
+
+    for (path, wanted) in [
+        ("/livez", "alive"),
+        ("/readyz?verbose", "[+] naming"),
+        ("/metrics", "landbridge_registry_ready 1"),
+        ("/nacos/actuator/prometheus", "landbridge_build_info"),
+        ("/nacos/v1/ns/operator/metrics", r#""status":"UP""#),
+        ("/nacos/v1/console/health/liveness", "OK"),
+        ("/nacos/v1/console/health/readiness", "OK"),
+        ("/nacos/v1/cs/health", "UP"),
+        ("/nacos/v1/console/server/state", "version"),
+        ("/landbridge/v1/status", r#""phase":"ready""#),
+        ("/landbridge/v1/regions", r#""own":true"#),
+        ("/landbridge/v1/members", r#""member":1"#),
+    ] {
+        let (status, text) = one.get(path).await;
+        assert!(status == 200 && text.contains(wanted), "{path}: {status} {text}");
+    }
+    let unknown = one.get("/nacos/v1/ns/nonsense").await;
+    assert_eq!((unknown.0, unknown.1.as_str()), (501, "no such api:GET:/nacos/v1/ns/nonsense"));
+    one.end().await.expect("ends in order");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn wrong_parameters_are_named() {
+    let one = One::start().await;
+
+    for (rest, wanted) in [
+        ("?serviceName=x&port=80", "ip"),
+        ("?serviceName=x&ip=10.0.0.1&port=99999", "port"),
+        ("?serviceName=a%0d%0ab&ip=10.0.0.1&port=80", "service"),
+        ("?serviceName=x&ip=10.0.0.1&port=80&enabled=perhaps", "enabled"),
+    ] {
+        let (status, text) = instance(&one, "POST", rest).await;
+        assert!(status == 400 && text.contains(wanted), "{rest}: {status} {text}");
+    }
+    one.end().await.expect("ends in order");
+}

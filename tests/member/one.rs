@@ -1,0 +1,75 @@
+//! A member of its own for each test, in this process, on free ports.
+
+use std::{
+    net::{Ipv4Addr, SocketAddr},
+    time::Duration,
+};
+
+use landbridge_registry::{Config, Failure};
+use landbridge_runtime::{
+    config::Layers,
+    shutdown::Shutdown,
+    telemetry::{BuildInfo, install},
+};
+use landbridge_tests::{
+    http,
+    process::{accepts, free_base},
+    wait::until_async,
+};
+use tempfile::TempDir;
+use tokio::task::JoinHandle;
+
+/// A lone member is ready after its first tick; much more is a fault.
+pub const READY_WITHIN: Duration = Duration::from_secs(20);
+
+/// A running member.
+pub struct One {
+    base: u16,
+    shutdown: Shutdown,
+    running: JoinHandle<Result<(), Failure>>,
+    _data: TempDir,
+}
+
+impl One {
+    /// Starts a member and waits until its ports accept and it is ready.
+    pub async fn start() -> Self {
+        let data = tempfile::tempdir().expect("a folder");
+        let base = free_base().expect("free ports");
+        let sets = [format!("data_dir={}", data.path().display()), format!("listen.http_port={base}")];
+        let layers = Layers { defaults: "", file: None, environment: &[], sets: &sets };
+        let config = Config::read(&layers).expect("the defaults and two keys are right");
+        let page = install(BuildInfo { version: "0", role: "registry" }).expect("a recorder");
+        let shutdown = Shutdown::new();
+        let running = tokio::spawn(landbridge_registry::run(config, page, shutdown.clone()));
+        let one = Self { base, shutdown, running, _data: data };
+        accepts(one.grpc()).await.expect("the gRPC port accepts");
+        until_async("the member is ready", READY_WITHIN, async || (one.get("/readyz").await.0 == 200).then_some(())).await;
+        one
+    }
+
+    /// The HTTP port.
+    pub fn http(&self) -> SocketAddr {
+        SocketAddr::from((Ipv4Addr::LOCALHOST, self.base))
+    }
+
+    /// The gRPC port.
+    pub fn grpc(&self) -> SocketAddr {
+        SocketAddr::from((Ipv4Addr::LOCALHOST, self.base + 1000))
+    }
+
+    /// Status and text of a page; 0 if nobody answers.
+    pub async fn get(&self, path: &str) -> (u16, String) {
+        self.ask("GET", path).await
+    }
+
+    /// Status and text of any call without a body; 0 if nobody answers.
+    pub async fn ask(&self, method: &str, path: &str) -> (u16, String) {
+        http::ask(self.http(), method, path).await.unwrap_or_default()
+    }
+
+    /// Ends it in order.
+    pub async fn end(self) -> Result<(), Failure> {
+        self.shutdown.begin();
+        self.running.await.expect("the member does not panic")
+    }
+}

@@ -1,0 +1,85 @@
+//! A server in a process of its own, and what it has used so far.
+
+use std::{
+    fs,
+    net::{Ipv4Addr, SocketAddr, TcpListener},
+    process::{Child, Command, Stdio},
+    time::Duration,
+};
+
+use anyhow::{Context, Result, ensure};
+
+/// Kernel ticks a second in `/proc/PID/stat`, the same on every Linux.
+const TICKS_PER_SECOND: f64 = 100.0;
+
+/// A server must answer after this.
+const ANSWERS_WITHIN: Duration = Duration::from_secs(20);
+
+/// A server process; killed when it goes out of sight.
+pub struct Process(Child);
+
+impl Process {
+    /// Starts this program again as a server: its first argument is `serve-ROLE`.
+    pub fn start(role: &str, arguments: &[String]) -> Result<Self> {
+        let child = Command::new(std::env::current_exe()?)
+            .arg(format!("serve-{role}"))
+            .args(arguments)
+            .stdin(Stdio::null())
+            .spawn()
+            .context("the server process cannot be started")?;
+        Ok(Self(child))
+    }
+
+    /// CPU seconds so far, user and system.
+    pub fn cpu_s(&self) -> Result<f64> {
+        let stat = fs::read_to_string(format!("/proc/{}/stat", self.0.id()))?;
+        let (_, after_name) = stat.rsplit_once(')').context("stat has a name in parentheses")?;
+        let fields: Vec<&str> = after_name.split_whitespace().collect();
+        let ticks = |place: usize| -> Result<f64> { Ok(fields.get(place).context("stat is short")?.parse()?) };
+        Ok((ticks(11)? + ticks(12)?) / TICKS_PER_SECOND)
+    }
+
+    /// Resident memory, MiB.
+    pub fn rss_mib(&self) -> Result<f64> {
+        let status = fs::read_to_string(format!("/proc/{}/status", self.0.id()))?;
+        let line = status.lines().find_map(|line| line.strip_prefix("VmRSS:")).context("status has VmRSS")?;
+        let kib: f64 = line.trim().trim_end_matches("kB").trim().parse()?;
+        Ok(kib / 1024.0)
+    }
+
+    /// Ends it as a power failure would.
+    pub fn kill(&mut self) -> Result<()> {
+        self.0.kill()?;
+        self.0.wait()?;
+        Ok(())
+    }
+}
+
+impl Drop for Process {
+    fn drop(&mut self) {
+        // It may have ended already.
+        let _ = self.kill();
+    }
+}
+
+/// A port such that it and the ports that SDKs compute from it are free.
+pub fn free_base() -> Result<u16> {
+    let free = |port: u16| TcpListener::bind((Ipv4Addr::LOCALHOST, port)).is_ok();
+    for _ in 0..64 {
+        let port = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?.local_addr()?.port();
+        if port < 60_000 && [1000, 1001].iter().all(|offset| free(port + offset)) {
+            return Ok(port);
+        }
+    }
+    anyhow::bail!("no free block of ports was found")
+}
+
+/// Waits until something accepts on a port.
+pub async fn accepts(address: SocketAddr) -> Result<()> {
+    let begun = std::time::Instant::now();
+    while tokio::net::TcpStream::connect(address).await.is_err() {
+        ensure!(begun.elapsed() < ANSWERS_WITHIN, "{address} does not accept");
+        tokio::task::yield_now().await;
+    }
+    Ok(())
+}
