@@ -1,15 +1,21 @@
 //! CPU of the server for each gRPC register and query, beside a bare tonic echo in the same run.
 
-use std::{net::{Ipv4Addr, SocketAddr}, sync::Arc};
+use std::{
+    net::{Ipv4Addr, SocketAddr},
+    sync::Arc,
+};
 
 use anyhow::Result;
-use landbridge_wire::nacos::{ClusterFilter, grpc::{Payload, RequestClient, ask}};
+use landbridge_wire::nacos::{
+    ClusterFilter,
+    grpc::{Payload, RequestClient, ask},
+};
 use tokio::{sync::Semaphore, task::JoinSet};
 use tonic::transport::Channel;
 
 use landbridge_tests::{
-    sdk::{Connection, ask_well, connect, dial, enrolment, service},
     process::{Process, accepts, free_base},
+    sdk::{Connection, ask_well, connect, dial, enrolment, service},
 };
 
 /// Connections that ask.
@@ -66,8 +72,14 @@ pub async fn measure() -> Result<()> {
     }
     let [echo_us, register_us, query_us] = rows.map(median);
     println!("bare tonic echo          {echo_us:6.1} CPU us per call");
-    println!("gRPC register            {register_us:6.1} CPU us per call, {:.2} x the echo", register_us / echo_us);
-    println!("gRPC query of {HOSTS} hosts   {query_us:6.1} CPU us per call, {:.2} x the echo", query_us / echo_us);
+    println!(
+        "gRPC register            {register_us:6.1} CPU us per call, {:.2} x the echo",
+        register_us / echo_us
+    );
+    println!(
+        "gRPC query of {HOSTS} hosts   {query_us:6.1} CPU us per call, {:.2} x the echo",
+        query_us / echo_us
+    );
     println!("registry memory after    {:6.1} MiB", registry.rss_mib()?);
     Ok(())
 }

@@ -16,8 +16,8 @@ use hyper_util::{
 use landbridge_wire::nacos::grpc::ask;
 
 use landbridge_tests::{
-    sdk::{ask_well, connect, enrolment, service},
     process::{Process, accepts, free_base},
+    sdk::{ask_well, connect, enrolment, service},
 };
 
 /// Instances registered over gRPC, in batches of one connection each.
@@ -82,7 +82,11 @@ pub async fn measure() -> Result<()> {
         match hosts(&http, base, part).await {
             Ok(Some(seen)) => {
                 first.get_or_insert(killed.elapsed());
-                ensure!(seen == whole, "after {:?} svc-{part} has {seen} instances, not {whole}", killed.elapsed());
+                ensure!(
+                    seen == whole,
+                    "after {:?} svc-{part} has {seen} instances, not {whole}",
+                    killed.elapsed()
+                );
                 answers += 1;
                 part = (part + 1) % SERVICES;
             }
@@ -105,7 +109,8 @@ fn name(part: u32) -> landbridge_model::ServiceKey {
 
 /// How many instances a list answer has; none if the registry says that it is starting.
 async fn hosts(http: &Http, base: u16, part: u32) -> Result<Option<usize>> {
-    let (status, said) = call(http, base, Method::GET, &format!("instance/list?serviceName=svc-{part}")).await?;
+    let (status, said) =
+        call(http, base, Method::GET, &format!("instance/list?serviceName=svc-{part}")).await?;
     if status == StatusCode::SERVICE_UNAVAILABLE {
         return Ok(None);
     }

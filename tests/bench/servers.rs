@@ -47,7 +47,8 @@ impl RequestService for Echo {
 }
 
 async fn echo(arguments: &[String]) -> Result<(), String> {
-    let address: SocketAddr = arguments.first().and_then(|text| text.parse().ok()).ok_or("echo wants an address")?;
+    let address: SocketAddr =
+        arguments.first().and_then(|text| text.parse().ok()).ok_or("echo wants an address")?;
     let server = tonic::transport::Server::builder().add_service(RequestServer::new(Echo));
     server.serve(address).await.map_err(|error| error.to_string())
 }

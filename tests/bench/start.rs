@@ -9,8 +9,8 @@ use anyhow::{Result, ensure};
 use landbridge_wire::nacos::grpc::{RequestClient, ask};
 
 use landbridge_tests::{
-    sdk::{ask_well, dial},
     process::{Process, free_base},
+    sdk::{ask_well, dial},
 };
 
 /// First starts that are measured; the median counts.

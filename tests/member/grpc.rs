@@ -39,7 +39,8 @@ async fn push(connection: &mut Connection) -> Value {
 
 async fn query(connection: &mut Connection, name: &str) -> Value {
     let asked = ask::query(&service(name), &ClusterFilter::default(), false);
-    json(&ask_well(&mut connection.requests, asked).await.expect("a query is answered"))["serviceInfo"].clone()
+    json(&ask_well(&mut connection.requests, asked).await.expect("a query is answered"))["serviceInfo"]
+        .clone()
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -62,7 +63,9 @@ async fn a_subscriber_hears_of_a_change_and_of_a_removal_with_rising_times() {
     ask_well(&mut consumer.requests, wish).await.expect("subscribed");
     let first = push(&mut consumer).await;
 
-    ask_well(&mut provider.requests, ask::register(&service("watched"), &enrolment(7))).await.expect("registered");
+    ask_well(&mut provider.requests, ask::register(&service("watched"), &enrolment(7)))
+        .await
+        .expect("registered");
     let second = push(&mut consumer).await;
     drop(provider);
     let third = push(&mut consumer).await;
@@ -78,14 +81,18 @@ async fn a_second_registration_on_a_connection_replaces_the_first_and_a_batch_is
     let one = One::start().await;
     let mut client = connect(one.grpc()).await.expect("a connection");
     for place in [1, 2] {
-        ask_well(&mut client.requests, ask::register(&service("set"), &enrolment(place))).await.expect("registered");
+        ask_well(&mut client.requests, ask::register(&service("set"), &enrolment(place)))
+            .await
+            .expect("registered");
     }
     let after_two = ports(&query(&mut client, "set").await);
 
     let batch: Vec<_> = [3, 4, 5].map(enrolment).into();
     ask_well(&mut client.requests, ask::register_batch(&service("set"), &batch)).await.expect("registered");
     let after_batch = ports(&query(&mut client, "set").await);
-    ask_well(&mut client.requests, ask::deregister(&service("set"), &enrolment(99))).await.expect("taken back");
+    ask_well(&mut client.requests, ask::deregister(&service("set"), &enrolment(99)))
+        .await
+        .expect("taken back");
     let after_all = ports(&query(&mut client, "set").await);
 
     assert_eq!((after_two, after_batch, after_all), (vec![1026], vec![1027, 1028, 1029], vec![]));
@@ -99,7 +106,8 @@ async fn before_its_set_up_a_connection_is_told_so_and_unknown_types_are_told_to
     let mut client = connect(one.grpc()).await.expect("a connection");
 
     let check = json(&raw.request(ask::server_check()).await.expect("answered").into_inner());
-    let early = json(&raw.request(ask::register(&service("x"), &enrolment(1))).await.expect("answered").into_inner());
+    let early =
+        json(&raw.request(ask::register(&service("x"), &enrolment(1))).await.expect("answered").into_inner());
     let unknown = Payload::new("LockOperationRequest", &b"{}"[..]);
     let unknown = json(&client.requests.request(unknown).await.expect("answered").into_inner());
     let garbage = Payload::new("InstanceRequest", &b"{not json"[..]);
@@ -118,8 +126,8 @@ async fn metadata_beyond_the_members_limit_is_refused_with_both_numbers() {
     let one = One::start().await;
     let mut client = connect(one.grpc()).await.expect("a connection");
     let mut large = enrolment(1);
-    large.instance.metadata =
-        landbridge_model::Metadata::new([("k".into(), "v".repeat(2_000).into())]).expect("within the model's bound");
+    large.instance.metadata = landbridge_model::Metadata::new([("k".into(), "v".repeat(2_000).into())])
+        .expect("within the model's bound");
 
     let answer = client.requests.request(ask::register(&service("x"), &large)).await.expect("answered");
 
@@ -135,7 +143,9 @@ async fn a_lost_connection_takes_its_instances_along() {
     let one = One::start().await;
     let mut staying = connect(one.grpc()).await.expect("a connection");
     let mut leaving = connect(one.grpc()).await.expect("a connection");
-    ask_well(&mut leaving.requests, ask::register(&service("gone"), &enrolment(1))).await.expect("registered");
+    ask_well(&mut leaving.requests, ask::register(&service("gone"), &enrolment(1)))
+        .await
+        .expect("registered");
     assert_eq!(ports(&query(&mut staying, "gone").await), [1025]);
 
     drop(leaving);

@@ -63,7 +63,11 @@ async fn a_persistent_instance_makes_an_ephemeral_one_of_its_service_impossible(
 
     assert_eq!(persistent.0, 200, "{}", persistent.1);
     assert_eq!(ephemeral.0, 400);
-    assert!(ephemeral.1.contains("is persistent service, can't register ephemeral instance."), "{}", ephemeral.1);
+    assert!(
+        ephemeral.1.contains("is persistent service, can't register ephemeral instance."),
+        "{}",
+        ephemeral.1
+    );
     one.end().await.expect("ends in order");
 }
 
@@ -79,7 +83,8 @@ async fn a_listener_by_udp_is_told_of_a_change() {
 
     instance(&one, "POST", "?serviceName=told&ip=10.0.0.3&port=90").await;
     let mut packet = [0; 4096];
-    let length = tokio::time::timeout(WITHIN, socket.recv(&mut packet)).await.expect("told").expect("received");
+    let length =
+        tokio::time::timeout(WITHIN, socket.recv(&mut packet)).await.expect("told").expect("received");
 
     assert!(listed.contains(r#""hosts":[]"#), "{listed}");
     let said: Value = serde_json::from_slice(&packet[..length]).expect("short packets are plain JSON");

@@ -43,7 +43,10 @@ impl One {
         let running = tokio::spawn(landbridge_registry::run(config, page, shutdown.clone()));
         let one = Self { base, shutdown, running, _data: data };
         accepts(one.grpc()).await.expect("the gRPC port accepts");
-        until_async("the member is ready", READY_WITHIN, async || (one.get("/readyz").await.0 == 200).then_some(())).await;
+        until_async("the member is ready", READY_WITHIN, async || {
+            (one.get("/readyz").await.0 == 200).then_some(())
+        })
+        .await;
         one
     }
 

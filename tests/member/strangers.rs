@@ -17,7 +17,9 @@ async fn garbage_on_any_port_leaves_the_member_answering() {
     let mut held = Vec::new();
 
     for port in [one.http(), one.grpc()] {
-        for bytes in [b"\x16\x03\x01\x02\x00".as_slice(), &[0; 512], b"GET / HTTP/9.9\r\n\r\n", &frames, preface] {
+        for bytes in
+            [b"\x16\x03\x01\x02\x00".as_slice(), &[0; 512], b"GET / HTTP/9.9\r\n\r\n", &frames, preface]
+        {
             let mut stream = TcpStream::connect(port).await.expect("the port accepts");
             stream.write_all(bytes).await.expect("the socket takes it");
             held.push(stream);
@@ -25,7 +27,9 @@ async fn garbage_on_any_port_leaves_the_member_answering() {
     }
 
     let mut client = connect(one.grpc()).await.expect("a connection");
-    ask_well(&mut client.requests, ask::register(&service("still"), &enrolment(1))).await.expect("registered");
+    ask_well(&mut client.requests, ask::register(&service("still"), &enrolment(1)))
+        .await
+        .expect("registered");
     assert_eq!(one.get("/livez").await.0, 200);
     drop(held);
     one.end().await.expect("ends in order");
@@ -35,10 +39,14 @@ async fn garbage_on_any_port_leaves_the_member_answering() {
 async fn a_body_beyond_the_bound_is_refused_on_both_ports() {
     let one = One::start().await;
     let eleven_mib = vec![b'x'; 11 << 20];
-    let head = format!("POST /nacos/v1/ns/instance HTTP/1.1\r\nhost: x\r\ncontent-type: application/x-www-form-urlencoded\r\ncontent-length: {}\r\nconnection: close\r\n\r\n", eleven_mib.len());
+    let head = format!(
+        "POST /nacos/v1/ns/instance HTTP/1.1\r\nhost: x\r\ncontent-type: application/x-www-form-urlencoded\r\ncontent-length: {}\r\nconnection: close\r\n\r\n",
+        eleven_mib.len()
+    );
 
     let http = say(one.http(), head.as_bytes()).await.expect("answered before the body");
-    let mut raw = RequestClient::new(dial(one.grpc()).await.expect("a channel")).max_encoding_message_size(32 << 20);
+    let mut raw =
+        RequestClient::new(dial(one.grpc()).await.expect("a channel")).max_encoding_message_size(32 << 20);
     let grpc = raw.request(Payload::new("InstanceRequest", eleven_mib)).await;
 
     assert!(http.starts_with("HTTP/1.1 413"), "{http}");
@@ -58,9 +66,11 @@ async fn a_port_that_is_taken_is_named_and_nothing_else_is_touched() {
     ];
     let layers = Layers { defaults: "", file: None, environment: &[], sets: &sets };
     let config = landbridge_registry::Config::read(&layers).expect("two keys are right");
-    let page = telemetry::install(telemetry::BuildInfo { version: "0", role: "registry" }).expect("a recorder");
+    let page =
+        telemetry::install(telemetry::BuildInfo { version: "0", role: "registry" }).expect("a recorder");
 
-    let failure = landbridge_registry::run(config, page, Shutdown::new()).await.expect_err("the port is taken");
+    let failure =
+        landbridge_registry::run(config, page, Shutdown::new()).await.expect_err("the port is taken");
 
     let said = failure.to_string();
     assert!(said.contains(&one.http().port().to_string()) && said.contains("another process"), "{said}");

@@ -12,7 +12,9 @@ const ANSWER_BYTES_MAX: u64 = 16 << 20;
 
 /// Makes one call without a body; status and body text, none if nobody answers in HTTP.
 pub async fn ask(address: SocketAddr, method: &str, path: &str) -> Option<(u16, String)> {
-    let request = format!("{method} {path} HTTP/1.1\r\nhost: {address}\r\nconnection: close\r\ncontent-length: 0\r\n\r\n");
+    let request = format!(
+        "{method} {path} HTTP/1.1\r\nhost: {address}\r\nconnection: close\r\ncontent-length: 0\r\n\r\n"
+    );
     let answer = say(address, request.as_bytes()).await?;
     let (head, body) = answer.split_once("\r\n\r\n")?;
     let status = head.split_whitespace().nth(1)?.parse().ok()?;

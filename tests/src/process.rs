@@ -35,7 +35,8 @@ impl Process {
         let stat = fs::read_to_string(format!("/proc/{}/stat", self.0.id()))?;
         let (_, after_name) = stat.rsplit_once(')').context("stat has a name in parentheses")?;
         let fields: Vec<&str> = after_name.split_whitespace().collect();
-        let ticks = |place: usize| -> Result<f64> { Ok(fields.get(place).context("stat is short")?.parse()?) };
+        let ticks =
+            |place: usize| -> Result<f64> { Ok(fields.get(place).context("stat is short")?.parse()?) };
         Ok((ticks(11)? + ticks(12)?) / TICKS_PER_SECOND)
     }
 

@@ -10,7 +10,10 @@ use landbridge_wire::nacos::{
 };
 use tokio::sync::mpsc;
 use tokio_stream::wrappers::ReceiverStream;
-use tonic::{Streaming, transport::{Channel, Endpoint}};
+use tonic::{
+    Streaming,
+    transport::{Channel, Endpoint},
+};
 
 /// Acks that wait to be sent.
 const ACKS_MAX: usize = 64;
@@ -27,7 +30,10 @@ pub struct Connection {
 
 /// Dials a server without any set-up.
 pub async fn dial(address: SocketAddr) -> Result<Channel> {
-    Endpoint::from_shared(format!("http://{address}"))?.connect().await.context("the server cannot be dialled")
+    Endpoint::from_shared(format!("http://{address}"))?
+        .connect()
+        .await
+        .context("the server cannot be dialled")
 }
 
 /// Dials and sets the connection up; it is ready when the server has sent its abilities.

@@ -86,6 +86,8 @@ pub(crate) struct Driver {
     found: Vec<Loaded>,
     /// A copy was dropped since the last save.
     dropped: bool,
+    /// Something that readers are shown changed since the core was last observed.
+    unseen: bool,
     departed: bool,
 }
 
@@ -105,6 +107,7 @@ impl Driver {
             found,
             // What the disk holds beyond what is held is forgotten with the first save.
             dropped: true,
+            unseen: false,
             departed: false,
         }
     }
@@ -153,7 +156,7 @@ impl Driver {
         self.ends.pulse.beat();
         let leading = self.ends.store.leading(TICK).map(|(term, quorum)| Leading { term, quorum });
         self.step(Input::Tick { unix_ms: self.ends.clock.unix_ms(), leading });
-        self.ends.state.observe(&self.member);
+        self.unseen = true;
     }
 
     /// Hands changed copies to the disk, and forgets those that are held no more.
@@ -254,7 +257,10 @@ impl Driver {
                 self.ends.events.feed_dropped(&feed);
             }
             Effect::Doubted { feed } => self.ends.events.feed_doubted(&feed),
-            Effect::DirectoryChanged { region } => self.ends.events.directory_changed(&region),
+            Effect::DirectoryChanged { region } => {
+                self.unseen = true;
+                self.ends.events.directory_changed(&region);
+            }
             Effect::StandingChanged { region, standing } => {
                 self.ends.events.standing_changed(&region, standing)
             }
@@ -306,6 +312,9 @@ impl Driver {
             if let Some(pane) = self.ends.window.publish(&service, view) {
                 self.ends.pusher.touched(&pane);
             }
+        }
+        if std::mem::take(&mut self.unseen) {
+            self.ends.state.observe(&self.member);
         }
         for (asker, answer) in self.answers.drain(..) {
             // An asker that went away does not want the answer.

@@ -30,7 +30,8 @@ impl Plan {
     /// A member reached by two addresses gets one stream: the carrier refuses the second.
     pub fn dials(&self, directory: &BTreeMap<FeedId, DirectoryEntry>) -> BTreeSet<Dial> {
         let listed = directory.values().map(|entry| entry.address.to_string());
-        let members = self.registries.iter().cloned().chain(listed.filter(|address| leads_somewhere(address)));
+        let members =
+            self.registries.iter().cloned().chain(listed.filter(|address| leads_somewhere(address)));
         let near = members.map(|address| Dial { address, region: self.own.clone() });
         let far = self.peers.iter().flat_map(|(region, addresses)| {
             addresses.iter().map(|address| Dial { address: address.clone(), region: region.clone() })

@@ -9,8 +9,8 @@ use std::sync::Arc;
 
 use axum::{
     Router,
-    extract::{FromRequest, Request},
-    http::{StatusCode, header},
+    extract::{FromRequest, OriginalUri, Request},
+    http::{Method, StatusCode, header},
     response::{IntoResponse, Response},
     routing::{get, put},
 };
@@ -51,8 +51,8 @@ pub(crate) fn routes(shared: Arc<Shared>) -> Router {
 }
 
 /// Nacos answers paths it does not know with 501, and clients fall back to older ones on it.
-async fn unknown(request: Request) -> Response {
-    let text = codes::no_such_api(request.method().as_str(), request.uri().path());
+async fn unknown(method: Method, OriginalUri(uri): OriginalUri) -> Response {
+    let text = codes::no_such_api(method.as_str(), uri.path());
     (StatusCode::NOT_IMPLEMENTED, text).into_response()
 }
 
