@@ -9,8 +9,8 @@ use std::sync::Arc;
 
 use axum::{
     Router,
-    extract::{FromRequest, OriginalUri, Request},
-    http::{Method, StatusCode, header},
+    extract::{FromRequest, Request},
+    http::{Method, StatusCode, Uri, header},
     response::{IntoResponse, Response},
     routing::{get, put},
 };
@@ -51,8 +51,8 @@ pub(crate) fn routes(shared: Arc<Shared>) -> Router {
 }
 
 /// Nacos answers paths it does not know with 501, and clients fall back to older ones on it.
-async fn unknown(method: Method, OriginalUri(uri): OriginalUri) -> Response {
-    let text = codes::no_such_api(method.as_str(), uri.path());
+async fn unknown(method: Method, uri: Uri) -> Response {
+    let text = codes::no_such_api(method.as_str(), &format!("{CONTEXT}{}", uri.path()));
     (StatusCode::NOT_IMPLEMENTED, text).into_response()
 }
 
