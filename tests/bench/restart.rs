@@ -71,7 +71,9 @@ pub async fn measure() -> Result<()> {
         let seen = hosts(&http, base, part).await?.context("the registry answers")?;
         ensure!(seen == whole, "svc-{part} has {seen} instances before the kill, not {whole}");
     }
-    tokio::time::sleep(CHECKPOINTED).await;
+    let registered = Instant::now();
+    let saved = async || (registered.elapsed() >= CHECKPOINTED).then_some(());
+    until_async("the copies are on disk", 2 * CHECKPOINTED, saved).await;
 
     registry.kill()?;
     let killed = Instant::now();
