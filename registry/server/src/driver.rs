@@ -163,7 +163,8 @@ impl Driver {
     fn save(&mut self) {
         let holder = self.member.holder();
         self.ends.shelf.save(holder.copies());
-        if std::mem::take(&mut self.dropped) {
+        // Copies that wait to be taken in are not held yet, and must not be forgotten for that.
+        if self.found.is_empty() && std::mem::take(&mut self.dropped) {
             self.ends.shelf.forget(|feed| holder.copy(feed).is_some());
         }
     }
@@ -228,7 +229,7 @@ impl Driver {
         match effect {
             Effect::Send { stream, message } => {
                 if let Some(carrier) = &self.ends.carrier {
-                    carrier.send(stream, message);
+                    carrier.send_or_close(stream, message);
                 }
             }
             Effect::Refuse { stream, why } => {
