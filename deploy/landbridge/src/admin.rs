@@ -149,7 +149,10 @@ impl Desk {
 
     async fn show(&self, path: &str, shape: Shape) -> Result<(), Trouble> {
         let answer: Value = self.admin.read(&format!("{DOOR}{path}")).await?;
-        output::print(&answer, shape, self.output)
+        if self.output == Output::Json {
+            return output::print(&answer, shape, self.output);
+        }
+        output::print(rows(&answer), shape, self.output)
     }
 
     async fn check(&self) -> Result<(), Trouble> {
@@ -171,6 +174,17 @@ impl Desk {
             .await?;
         shown?;
         Err(Trouble::new(Ending::Unreachable, "the process ended the stream"))
+    }
+}
+
+/// The one list of an answer, where it stands among other fields: a gateway tells the version of its table too.
+fn rows(answer: &Value) -> &Value {
+    let fields = answer.as_object().into_iter().flat_map(|fields| fields.values());
+    let mut lists =
+        fields.filter(|value| value.as_array().is_some_and(|list| list.iter().all(Value::is_object)));
+    match (lists.next(), lists.next()) {
+        (Some(list), None) => list,
+        (Some(_), Some(_)) | (None, _) => answer,
     }
 }
 
@@ -223,6 +237,15 @@ mod tests {
         };
 
         assert_eq!(of_service(&service), "namespace=&group=G&service=a%26group%3Db%20c%2F%C3%A9");
+    }
+
+    #[test]
+    fn the_one_list_of_an_answer_is_shown() {
+        let listed = serde_json::json!({ "version": 2, "services": [{ "name": "orders" }] });
+        let plain = serde_json::json!({ "role": "registry" });
+
+        assert_eq!(rows(&listed), &listed["services"]);
+        assert_eq!(rows(&plain), &plain);
     }
 
     #[test]

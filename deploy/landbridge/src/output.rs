@@ -57,7 +57,13 @@ fn line(text: &str) -> String {
     format!("{}\n", text.trim_end())
 }
 
-fn columns(rows: &[Value], columns: &[&str]) -> String {
+fn columns(rows: &[Value], known: &[&str]) -> String {
+    // Another role may answer the same question with other fields.
+    let own =
+        rows.first().and_then(Value::as_object).into_iter().flat_map(|row| row.keys().map(String::as_str));
+    let is_strange =
+        !rows.is_empty() && rows.iter().all(|row| known.iter().all(|column| row.get(column).is_none()));
+    let columns: Vec<&str> = if is_strange { own.collect() } else { known.to_vec() };
     let heads = columns.iter().map(|column| column.to_uppercase().replace('_', " ")).collect();
     let cells = rows.iter().map(|row| columns.iter().map(|column| cell(row, column)).collect());
     let lines: Vec<Vec<String>> = std::iter::once(heads).chain(cells).collect();
@@ -118,6 +124,13 @@ mod tests {
         let table = render(&rows, SHAPE, Output::Table);
 
         assert_eq!(table, "REGION    LAG MS\neast      12\nfar-west  -\n");
+    }
+
+    #[test]
+    fn a_list_of_other_things_shows_their_own_fields() {
+        let table = render(&json!([{"name": "orders", "endpoints": 2}]), SHAPE, Output::Table);
+
+        assert_eq!(table, "ENDPOINTS  NAME\n2          orders\n");
     }
 
     #[test]

@@ -184,14 +184,14 @@ fn a_wrong_configuration_is_told_whole_and_ends_with_64() {
 
 #[test]
 fn a_configuration_is_known_by_what_stands_in_it() {
-    let layouts = concat!(env!("CARGO_MANIFEST_DIR"), "/../../configs/two-regions/east/bridge.toml");
+    let configs = concat!(env!("CARGO_MANIFEST_DIR"), "/../../configs");
 
-    let output = landbridge(&["config", "validate", layouts, "-o", "name"]);
-
-    assert_eq!(
-        (output.status.code(), stdout(&output).as_str()),
-        (Some(0), "bridge\n"),
-        "{}",
-        stderr(&output)
-    );
+    for (page, role) in [
+        ("registry.toml", "registry\n"),
+        ("two-regions/east/bridge.toml", "bridge\n"),
+        ("two-regions/east/gateway-a.toml", "gateway\n"),
+    ] {
+        let output = landbridge(&["config", "validate", &format!("{configs}/{page}"), "-o", "name"]);
+        assert_eq!((output.status.code(), stdout(&output).as_str()), (Some(0), role), "{}", stderr(&output));
+    }
 }
