@@ -72,6 +72,9 @@ struct EndpointRow {
 pub(crate) fn write(file: &Path, table: &Table, unix_ms: u64) -> io::Result<()> {
     let rows = postcard::to_stdvec(&page(table, unix_ms)).map_err(io::Error::other)?;
     let beside = file.with_extension("new");
+    if let Some(folder) = file.parent() {
+        fs::create_dir_all(folder)?;
+    }
     let mut out = fs::File::create(&beside)?;
     out.write_all(MAGIC)?;
     out.write_all(&FORMAT.to_le_bytes())?;
@@ -210,7 +213,7 @@ mod tests {
     #[test]
     fn what_was_kept_comes_back_unverified_and_older() {
         let folder = tempfile::tempdir().expect("a folder");
-        let file = folder.path().join("keepsake");
+        let file = folder.path().join("made/on/demand/keepsake");
         let kept = some_table();
 
         write(&file, &kept, 1_000_000).expect("written");

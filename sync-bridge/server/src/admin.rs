@@ -65,3 +65,43 @@ fn same(left: &[u8], right: &[u8]) -> bool {
     let differs = left.iter().zip(right).fold(0, |sum, (a, b)| sum | (a ^ b));
     left.len() == right.len() && differs == 0
 }
+
+#[cfg(test)]
+mod tests {
+    use axum::body::Body;
+    use landbridge_runtime::{
+        clock::Clock,
+        telemetry::{self, BuildInfo},
+    };
+    use tower::ServiceExt;
+
+    use super::*;
+
+    async fn asked(token: Option<&str>, path: &str, said: Option<&str>) -> StatusCode {
+        let metrics = telemetry::install(BuildInfo { version: "test", role: "bridge" }).unwrap();
+        let routes = routes(Arc::default(), token.map(str::to_owned), Health::new(Clock::start()), metrics);
+        let mut request = Request::builder().uri(path);
+        if let Some(said) = said {
+            request = request.header(header::AUTHORIZATION, said);
+        }
+        routes.oneshot(request.body(Body::empty()).unwrap()).await.unwrap().status()
+    }
+
+    #[tokio::test]
+    async fn without_the_right_token_nothing_of_the_links_is_told() {
+        let token = Some("0123456789abcdef");
+        for said in [None, Some("Bearer "), Some("Bearer 0123456789abcde"), Some("0123456789abcdef")] {
+            for page in ["status", "regions", "links", "copies"] {
+                let status = asked(token, &format!("/landbridge/v1/{page}"), said).await;
+                assert_eq!(status, StatusCode::UNAUTHORIZED, "{page} for {said:?}");
+            }
+        }
+
+        assert_eq!(
+            asked(token, "/landbridge/v1/links", Some("Bearer 0123456789abcdef")).await,
+            StatusCode::OK
+        );
+        assert_eq!(asked(None, "/landbridge/v1/links", None).await, StatusCode::OK);
+        assert_eq!(asked(token, "/livez", None).await, StatusCode::OK);
+    }
+}
