@@ -19,8 +19,10 @@ pub(crate) fn complete(
     holder.directory(region).iter().all(|(feed, entry)| {
         let Some(copy) = holder.copy(feed) else { return false };
         let seq = copy.position().seq;
-        let announced = holder.heartbeat(feed).map_or(u64::MAX, |beat| beat.position.seq);
+        // A lone member does not wait to hear something, but a bridge that has more than the disk is worth a moment.
+        let unheard = if lone { 0 } else { u64::MAX };
+        let announced = holder.heartbeat(feed).map_or(unheard, |beat| beat.position.seq);
         let silent = holder.silent_ticks(feed) >= u64::from(limits.unverified_ticks);
-        seq >= entry.need && (own == Some(feed) || lone || seq >= announced || silent)
+        seq >= entry.need && (own == Some(feed) || seq >= announced || silent)
     })
 }

@@ -24,6 +24,9 @@ impl Member {
             self.reference.told(now, stream, *unix_ms);
         }
         self.tell(now, landbridge_feed::Input::Received { stream, message }, effects);
+        if self.phase == Phase::Starting {
+            self.rephase(effects);
+        }
     }
 
     /// Passes on what the holder says.

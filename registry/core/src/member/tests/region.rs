@@ -60,6 +60,31 @@ fn a_lone_member_restarted_on_its_disk_is_ready_at_once_and_shows_what_it_knew()
 }
 
 #[test]
+fn a_lone_member_waits_a_moment_for_what_a_bridge_of_its_region_has_beyond_its_disk() {
+    for supplies in [true, false] {
+        let mut rig = Rig::ready(1);
+        rig.connect(0, 1);
+        rig.publish(0, 1, 1, "a").unwrap();
+        let (disk, feed) = (rig.disk(0), own(&rig, 0));
+        let (from, to) = (disk[0].1, Position { seq: disk[0].1.seq + 1, ..disk[0].1 });
+        rig.kill(0);
+        rig.start(0, vec![]);
+        rig.open_bridge(0);
+        rig.hear(0, &feed, 50, to);
+
+        rig.load(0, disk);
+        assert_eq!(rig.member(0).phase(), Phase::Starting);
+
+        if supplies {
+            rig.bring(0, feed, from, to);
+        } else {
+            rig.ticks(10);
+        }
+        assert_eq!(rig.member(0).phase(), Phase::Ready, "supplied: {supplies}");
+    }
+}
+
+#[test]
 fn a_lone_member_without_its_disk_is_not_ready_before_the_old_feed_is_closed() {
     let mut rig = Rig::ready(1);
     rig.kill(0);

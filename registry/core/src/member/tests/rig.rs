@@ -7,8 +7,8 @@ use std::{
 
 use landbridge_feed::{Message, Peer, Role, StreamId};
 use landbridge_model::{
-    Address, Change, Cluster, Era, FeedId, Instance, InstanceKey, MemberId, Metadata, Moment, Position,
-    Record, RecordKey, Region, ServiceKey, View,
+    Address, Change, Cluster, Era, FeedId, Heartbeat, Instance, InstanceKey, MemberId, Metadata, Moment,
+    Position, Record, RecordKey, Region, ServiceKey, View,
 };
 
 use crate::{
@@ -20,6 +20,9 @@ pub(super) type Answer = Result<Outcome, Refusal>;
 
 /// A copy on disk.
 pub(super) type Saved = (FeedId, Position, Vec<(RecordKey, Record)>);
+
+/// The stream of a bridge that tests speak for.
+const BRIDGE: StreamId = StreamId(1);
 
 /// What the wall clock shows when a test begins.
 pub(super) const BEGIN_MS: u64 = 1_000_000;
@@ -415,6 +418,25 @@ impl Rig {
 
     pub fn feeds(&self) -> usize {
         self.state.directory().count()
+    }
+
+    /// A bridge of the region connects; it says nothing by itself.
+    pub fn open_bridge(&mut self, at: usize) {
+        let peer = Peer { region: own_region(), role: Role::Bridge, id: "bridge".into() };
+        self.give(at, Input::Opened { stream: BRIDGE, peer });
+    }
+
+    /// The bridge tells a heartbeat.
+    pub fn hear(&mut self, at: usize, feed: &FeedId, n: u64, position: Position) {
+        let beat = Heartbeat { n, position, unix_ms: BEGIN_MS };
+        let message = Message::Beats { unix_ms: BEGIN_MS, beats: vec![(feed.clone(), beat)] };
+        self.give(at, Input::Received { stream: BRIDGE, message });
+    }
+
+    /// The bridge brings a step in which nothing changed.
+    pub fn bring(&mut self, at: usize, feed: FeedId, from: Position, to: Position) {
+        let message = Message::Batch { feed, view: View::WHOLE, from, to, changes: vec![] };
+        self.give(at, Input::Received { stream: BRIDGE, message });
     }
 
     /// What a far region's bridge would bring: a region with these instances in one feed.
