@@ -2,6 +2,8 @@
 
 use metrics::{counter, gauge, histogram};
 
+use crate::window::Census;
+
 /// Instances shown by this member, by origin.
 pub const INSTANCES: &str = "landbridge_registry_instances";
 /// Services with at least one shown instance, by origin.
@@ -26,8 +28,6 @@ pub const PUSH_ACK_SECONDS: &str = "landbridge_registry_push_ack_seconds";
 pub const MALFORMED: &str = "landbridge_registry_malformed_total";
 /// Inputs that wait for the core.
 pub const CORE_QUEUE: &str = "landbridge_registry_core_queue";
-/// Inputs the core has taken.
-pub const CORE_INPUTS: &str = "landbridge_registry_core_inputs_total";
 /// Writes refused, by reason.
 pub const REFUSED: &str = "landbridge_registry_refused_total";
 /// 1 while queries are answered.
@@ -87,6 +87,12 @@ pub(crate) fn malformed(protocol: &'static str) {
 /// A write was refused.
 pub(crate) fn refused(reason: &'static str) {
     counter!(REFUSED, "reason" => reason).increment(1);
+}
+
+/// So many services and instances of an origin are shown.
+pub(crate) fn shown(origin: &landbridge_model::Region, census: Census) {
+    gauge!(SERVICES, "origin" => origin.to_string()).set(census.services as f64);
+    gauge!(INSTANCES, "origin" => origin.to_string()).set(census.instances as f64);
 }
 
 /// How many SDK connections are open.

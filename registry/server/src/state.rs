@@ -103,6 +103,9 @@ impl State {
         });
         let feeds = feeds.collect();
         let raft = holder.copy(&FeedId::Raft(own));
+        if let Some(raft) = raft {
+            gauge!(names::RAFT_APPLIED).set(raft.position().seq as f64);
+        }
         let policies = raft.map(policies).unwrap_or_default();
         for origin in &origins {
             let region = origin.region.to_string();

@@ -13,7 +13,7 @@ use std::{
 
 use arc_swap::ArcSwap;
 use bytes::Bytes;
-use landbridge_model::{Group, Metadata, Namespace, ServiceKey, ServiceName};
+use landbridge_model::{Group, Metadata, Namespace, Region, ServiceKey, ServiceName};
 use landbridge_registry_core::ServiceView;
 use landbridge_runtime::clock::Clock;
 use landbridge_wire::nacos::{ClusterFilter, grpc::Payload};
@@ -26,9 +26,20 @@ use crate::{answer::Encoded, egress::udp::UdpSubscribers, session::Session};
 /// The most encodings under cluster filters that one view keeps; further filters are encoded each time.
 const FILTERS_MAX: usize = 16;
 
+/// What is shown of one origin.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Census {
+    /// Services with at least one instance.
+    pub(crate) services: usize,
+    /// Instances.
+    pub(crate) instances: usize,
+}
+
 /// One view of a service, and its encodings once someone asked for them.
 pub(crate) struct Face {
     pub(crate) view: ServiceView,
+    /// Instances by origin, none for the own region.
+    counts: Vec<(Option<Region>, usize)>,
     /// Names this face in pushes and their acks.
     push: u64,
     plain: Encoded,
@@ -37,7 +48,8 @@ pub(crate) struct Face {
 
 impl Face {
     fn new(view: ServiceView, push: u64) -> Self {
-        Self { view, push, plain: Encoded::default(), filtered: Mutex::default() }
+        let counts = count(&view);
+        Self { view, counts, push, plain: Encoded::default(), filtered: Mutex::default() }
     }
 
     /// The answer to a gRPC query.
@@ -65,6 +77,18 @@ impl Face {
         }
         encoded
     }
+}
+
+/// Instances by origin; services have few origins, so a list is looked through.
+fn count(view: &ServiceView) -> Vec<(Option<Region>, usize)> {
+    let mut counts: Vec<(Option<Region>, usize)> = Vec::new();
+    for host in &view.hosts {
+        match counts.iter_mut().find(|(origin, _)| *origin == host.origin) {
+            Some((_, instances)) => *instances += 1,
+            None => counts.push((host.origin.clone(), 1)),
+        }
+    }
+    counts
 }
 
 /// One service's place in the window, with those who are told when it changes.
@@ -157,6 +181,19 @@ impl Window {
             Some(pane) => pane.face(),
             None => Arc::new(Face::new(self.blank(service), 0)),
         }
+    }
+
+    /// What is shown of each origin, none for the own region.
+    pub(crate) fn census(&self) -> BTreeMap<Option<Region>, Census> {
+        let mut census: BTreeMap<Option<Region>, Census> = BTreeMap::new();
+        for pane in self.panes.pin().values() {
+            for (origin, instances) in &pane.face.load().counts {
+                let of_origin = census.entry(origin.clone()).or_default();
+                of_origin.services += 1;
+                of_origin.instances += instances;
+            }
+        }
+        census
     }
 
     /// Publishes a view; none means that the service does not exist any more. Gives the pane to be pushed.

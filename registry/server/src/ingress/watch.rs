@@ -2,6 +2,7 @@
 
 use std::{sync::Arc, time::Duration};
 
+use landbridge_model::Region;
 use landbridge_runtime::shutdown::Shutdown;
 use metrics::gauge;
 
@@ -15,13 +16,19 @@ use crate::{
 /// How often it looks.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
 
+/// Every so many looks it counts what is shown, which takes a step for each service.
+const COUNT_EVERY: u64 = 5;
+
 /// Looks until the shutdown begins.
 pub(crate) async fn watch(shared: Arc<Shared>, shutdown: Shutdown) {
     let mut look = tokio::time::interval(LOOK_EVERY);
-    loop {
+    for looks in 0_u64.. {
         tokio::select! {
             _ = look.tick() => look_once(&shared),
             () = shutdown.wait() => return,
+        }
+        if looks.is_multiple_of(COUNT_EVERY) {
+            count_shown(&shared);
         }
     }
 }
@@ -47,6 +54,19 @@ fn look_once(shared: &Shared) {
     names::retried(retried);
     names::connections(shared.sessions.count());
     gauge!(names::SUBSCRIPTIONS).set(subscriptions as f64);
+    gauge!(names::RAFT_LEADER).set(f64::from(u8::from(shared.store.leading(LOOK_EVERY).is_some())));
     gauge!(names::CORE_QUEUE).set(shared.orders.waiting() as f64);
     shared.udp.sweep(&shared.window);
+}
+
+/// Tells what is shown of each origin; one of which nothing is left is told as 0.
+fn count_shown(shared: &Shared) {
+    let census = shared.window.census();
+    let of = |origin: &Option<Region>| census.get(origin).copied().unwrap_or_default();
+    names::shown(&shared.region, of(&None));
+    for origin in shared.state.sight().origins.iter().map(|status| status.region.clone()) {
+        if origin != shared.region {
+            names::shown(&origin, of(&Some(origin.clone())));
+        }
+    }
 }
