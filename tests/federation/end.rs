@@ -58,18 +58,34 @@ impl End {
     /// As `start`, saying something else of itself.
     pub async fn start_as(identity: Identity, neighbours: &[&str], hello: Hello) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
+        Self::start_with(identity, neighbours, hello, listener, LIMITS)
+    }
+
+    /// As `start`, with a listener and bounds of its own.
+    pub fn start_with(
+        identity: Identity,
+        neighbours: &[&str],
+        hello: Hello,
+        listener: TcpListener,
+        limits: Limits,
+    ) -> Self {
         let address = listener.local_addr().expect("bound");
         let neighbours: BTreeSet<Region> = neighbours.iter().map(|name| region(name)).collect();
         let (sender, events) = mpsc::channel(64);
         let shutdown = Shutdown::new();
-        let config = CarrierConfig { hello, identity, listen: Some(listener), neighbours, limits: LIMITS };
+        let config = CarrierConfig { hello, identity, listen: Some(listener), neighbours, limits };
         let carrier = Carrier::start(config, sender, &shutdown);
         Self { carrier, events, address, shutdown }
     }
 
     /// Keeps a stream with another end.
     pub fn dial(&self, other: &Self, region_name: &str) {
-        let target = Target { address: other.address.to_string(), region: region(region_name) };
+        self.dial_at(other.address, region_name);
+    }
+
+    /// Keeps a stream with whoever is at an address.
+    pub fn dial_at(&self, address: SocketAddr, region_name: &str) {
+        let target = Target { address: address.to_string(), region: region(region_name) };
         self.carrier.dial(BTreeSet::from([target]));
     }
 

@@ -3,6 +3,7 @@
 mod end;
 mod keeper;
 
+mod breaks;
 mod crossing;
 mod processes;
 mod refusals;
