@@ -1,11 +1,11 @@
 //! Prints what a lone member's store costs here: its starts, its memory, and one durable proposal.
 //!
-//! `cargo run --release -p landbridge-store --example cost`
+//! `cargo run --release -p landbridge-store --example cost [directory to keep]`
 
 use std::{
     collections::BTreeMap,
     fs,
-    path::Path,
+    path::{Path, PathBuf},
     sync::Arc,
     time::{Duration, Instant},
 };
@@ -93,9 +93,10 @@ async fn measure(store: &Store, writers: u32, each: u32, from: u32) {
 
 #[tokio::main]
 async fn main() {
-    let dir = tempfile::tempdir().expect("a directory");
+    let passing = tempfile::tempdir().expect("a directory");
+    let dir = std::env::args().nth(1).map_or_else(|| passing.path().to_owned(), PathBuf::from);
     let before = memory_kib("VmRSS");
-    let (store, mut applied) = open(dir.path(), "first start").await;
+    let (store, mut applied) = open(&dir, "start").await;
     tokio::spawn(async move { while applied.recv().await.is_some() {} });
     let used = cpu();
     tokio::time::sleep(Duration::from_secs(5)).await;
@@ -110,7 +111,7 @@ async fn main() {
     measure(&store, 256, 100, 50_000).await;
     store.shutdown().await.expect("it closes");
 
-    let (store, _applied) = open(dir.path(), "restart with 35,600 instances").await;
+    let (store, _applied) = open(&dir, "restart with 35,600 instances").await;
     println!("resident {:.1} MiB", memory_kib("VmRSS") as f64 / 1024.0);
     store.shutdown().await.expect("it closes");
 }
