@@ -56,7 +56,7 @@ async fn two_that_dial_each_other_keep_one_stream() {
         let alone = ours.len() == 1 && theirs.len() == 1;
         (alone && ours[0].dialled != theirs[0].dialled).then_some(())
     };
-    landbridge_tests::wait::until_async("one stream", crate::end::DEADLINE, async || same()).await;
+    landbridge_tests::wait::until_async("one stream", DEADLINE, async || same()).await;
 }
 
 #[tokio::test]
