@@ -35,6 +35,11 @@ pub enum Outcome {
         /// Microseconds to the first byte of the answer.
         latency_us: u32,
     },
+    /// Its caller gave up: as slow as it was then, but no failure of the endpoint.
+    Abandoned {
+        /// Microseconds until then.
+        latency_us: u32,
+    },
     /// It was refused, broke, timed out or answered with a failure status.
     Failed {
         /// Microseconds until that was known.
@@ -125,6 +130,12 @@ impl EndpointState {
             Outcome::Answered { latency_us } => {
                 self.learn(rules, now, latency_us);
                 self.forgive(rules, now);
+                None
+            }
+            Outcome::Abandoned { latency_us } => {
+                if latency_us as f32 > self.latency_us(rules, now) {
+                    self.learn(rules, now, latency_us);
+                }
                 None
             }
             Outcome::Failed { latency_us } => {
@@ -298,6 +309,19 @@ mod tests {
 
         assert!(soon > 290_000.0, "{soon}");
         assert!(later < 1_000.0, "{later}");
+    }
+
+    #[test]
+    fn a_call_that_was_given_up_can_only_make_an_endpoint_slower() {
+        let state = fresh();
+        answer(&state, 0, 5_000);
+
+        state.report(&RULES, Moment(0), Outcome::Abandoned { latency_us: 100 });
+        assert_eq!(state.latency_us(&RULES, Moment(0)), 5_000.0);
+        state.report(&RULES, Moment(0), Outcome::Abandoned { latency_us: 900_000 });
+
+        assert_eq!(state.latency_us(&RULES, Moment(0)), 900_000.0);
+        assert_eq!(state.failures(), 0);
     }
 
     #[test]

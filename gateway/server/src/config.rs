@@ -7,7 +7,11 @@ mod read;
 #[cfg(test)]
 mod tests;
 
-use std::{collections::BTreeSet, net::SocketAddr, path::Path};
+use std::{
+    collections::BTreeSet,
+    net::SocketAddr,
+    path::{Path, PathBuf},
+};
 
 use ecow::EcoString;
 use http::{Method, StatusCode};
@@ -43,6 +47,16 @@ pub struct Config {
     pub live: Live,
     /// What is logged.
     pub log: LogConfig,
+    /// Where this came from, to be read again.
+    pub source: Option<Source>,
+}
+
+/// The layers a config was read from.
+#[derive(Clone, Debug)]
+pub struct Source {
+    file: Option<PathBuf>,
+    environment: Vec<(String, String)>,
+    sets: Vec<String>,
 }
 
 /// One port for calls.
@@ -96,8 +110,6 @@ pub struct Settings {
     pub limits: Vec<Limit>,
     /// Adds the endpoint's place to answers.
     pub show_place: bool,
-    /// Headers a request may have.
-    pub headers_max: usize,
 }
 
 /// How failures are tried again.
@@ -142,6 +154,42 @@ impl Config {
         environment: &[(String, String)],
         sets: &[String],
     ) -> Result<Self, Vec<String>> {
-        read::from_layers(DEFAULTS, file, environment, sets)
+        let config = read::from_layers(DEFAULTS, file, environment, sets)?;
+        let (environment, sets) = (environment.to_vec(), sets.to_vec());
+        let source = Source { file: file.map(Path::to_owned), environment, sets };
+        Ok(Self { source: Some(source), ..config })
+    }
+
+    /// Reads the same layers again, as they are by now.
+    pub fn again(&self) -> Result<Self, Vec<String>> {
+        match &self.source {
+            Some(source) => Self::load(source.file.as_deref(), &source.environment, &source.sets),
+            None => Ok(self.clone()),
+        }
+    }
+
+    /// The keys that differ from `other` and need a restart.
+    pub fn needs_restart(&self, other: &Self) -> Vec<&'static str> {
+        let listeners = |config: &Self| {
+            let one = |listener: &Listener| (listener.name.clone(), listener.listen, listener.tls.clone());
+            config.listeners.iter().map(one).collect::<Vec<_>>()
+        };
+        let registry = |config: &Self| {
+            let one = |registry: &Registry| {
+                (registry.addresses.clone(), registry.keepsake.clone(), registry.tls.clone())
+            };
+            config.registry.as_ref().map(one)
+        };
+        let differs = [
+            ("region, zone", self.home != other.home),
+            ("name", self.name != other.name),
+            ("threads", self.threads != other.threads),
+            ("admin", (self.admin.listen, &self.admin.token) != (other.admin.listen, &other.admin.token)),
+            ("registry", registry(self) != registry(other)),
+            ("listeners", listeners(self) != listeners(other)),
+            ("connections", self.connections != other.connections),
+            ("log", self.log != other.log),
+        ];
+        differs.into_iter().filter(|(_, differs)| *differs).map(|(key, _)| key).collect()
     }
 }

@@ -3,5 +3,93 @@
 //! Invariant: cores share one immutable view and atomics; no call waits for another core, a lock or a queue.
 
 pub mod config;
+mod follow;
+mod gateway;
+
+mod view;
+mod writer;
+
+mod local;
+mod ports;
+mod worker;
+
+mod connection;
+mod head;
+mod seat;
+mod tls;
+mod watched;
+
+mod layers;
+mod stack;
+
+mod answer;
+mod limiter;
+mod payload;
+mod pool;
+mod refusal;
+
+mod admin;
+mod metrics;
+mod tally;
+
+#[cfg(test)]
+mod testing;
+
+use std::sync::Arc;
+
+use landbridge_client::Table;
+use landbridge_runtime::{
+    shutdown::Shutdown,
+    telemetry::{self, BuildInfo},
+};
+use tokio::sync::watch;
 
 pub use config::Config;
+pub use gateway::{Gateway, Surroundings};
+
+/// Runs a gateway until the process is told to end; an error is what keeps it from starting, or from ending in order.
+pub async fn run(config: Config, shutdown: Shutdown) -> Result<(), String> {
+    let metrics = telemetry::install(BuildInfo { version: env!("CARGO_PKG_VERSION"), role: "gateway" })?;
+    metrics.keep_up(&shutdown);
+    // Without a registry nobody sends; the sender is kept so that this is not taken for an end.
+    let (_nobody, silence) = watch::channel(Arc::<Table>::default());
+    let tables = match &config.registry {
+        Some(registry) => follow::follow(registry, &config.home.region, &shutdown).await?,
+        None => silence,
+    };
+    let surroundings = Surroundings { tables, shutdown: shutdown.clone(), metrics };
+    let gateway =
+        Gateway::start(config.clone(), surroundings).await.map_err(|mistakes| mistakes.join("; "))?;
+    tracing::info!(event = "gateway_started", threads = config.threads, region = %config.home.region);
+    let mut reloads = shutdown.reloads();
+    loop {
+        tokio::select! {
+            () = shutdown.wait() => break,
+            Ok(()) = reloads.changed() => reload(&gateway, &config).await,
+        }
+    }
+    gateway.ended().await.map_err(|left| left.join("; "))
+}
+
+/// Reads the config again and takes what can be taken while calls run; says what cannot.
+async fn reload(gateway: &Gateway, running: &Config) {
+    match running.again() {
+        Ok(fresh) => {
+            let later = running.needs_restart(&fresh);
+            if !later.is_empty() {
+                tracing::warn!(event = "reload_partial", keys = ?later, "these change with a restart only");
+            }
+            if later.contains(&"listeners") {
+                return tracing::error!(
+                    event = "reload_refused",
+                    "routes belong to listeners: restart to change them"
+                );
+            }
+            gateway.reload(fresh.live).await;
+            tracing::info!(event = "reloaded", "new calls are treated by the new settings");
+        }
+        Err(mistakes) => {
+            tracing::error!(event = "reload_refused", ?mistakes, "the running settings stay as they are");
+        }
+    }
+}

@@ -87,6 +87,7 @@ fn checked(page: page::Page) -> Result<Config, Vec<String>> {
             connections: page.connections,
             live,
             log: page.log,
+            source: None,
         }),
         _ => Err(wrong.0),
     }
@@ -273,7 +274,6 @@ fn settings(wrong: &mut Mistakes, page: &page::Page) -> Option<Settings> {
         trusted,
         limits,
         show_place: page.answers.show_place,
-        headers_max: page.connections.headers_max,
     })
 }
 
@@ -281,7 +281,7 @@ fn retries(wrong: &mut Mistakes, page: &page::Retries) -> Retries {
     let method =
         |text: &String| Method::from_bytes(text.as_bytes()).map_err(|_| format!("{text:?} is no method"));
     let status = |code: &u16| StatusCode::from_u16(*code).map_err(|_| format!("{code} is no status"));
-    wrong.require(page.tries_max > 0, "retries.tries_max: at least 1, the first try");
+    wrong.require((1..=8).contains(&page.tries_max), "retries.tries_max: from 1 (the first try) to 8");
     Retries {
         methods: page.methods.iter().filter_map(|m| wrong.taken("retries.methods", method(m))).collect(),
         statuses: page.statuses.iter().filter_map(|s| wrong.taken("retries.statuses", status(s))).collect(),

@@ -1,0 +1,243 @@
+//! What operators ask: routes, endpoints, and why a call goes where it goes.
+
+use std::{collections::BTreeMap, sync::Arc};
+
+use axum::{
+    Json, Router,
+    extract::{Query, Request, State},
+    http::{StatusCode, header},
+    middleware::{self, Next},
+    response::{IntoResponse, Response},
+    routing::{get, post},
+};
+use landbridge_gateway_core::{
+    Caller, Decision, Endpoint, HostMatch, Ladder, Route, RouteTable, Service, Step, explain,
+};
+use landbridge_model::{Moment, Region, Zone};
+use landbridge_runtime::{
+    dice,
+    http::{HttpLimits, Serving, serve as serve_http},
+    pages::{self, Health},
+    shutdown::Shutdown,
+    telemetry::MetricsPage,
+};
+use serde::Deserialize;
+use serde_json::{Value, json};
+use tokio::{
+    net::TcpListener,
+    sync::{mpsc, oneshot},
+};
+
+use crate::{
+    gateway::Order,
+    view::{Shared, View},
+};
+
+/// What the answers are made from.
+#[derive(Clone)]
+pub(crate) struct Office {
+    pub(crate) shared: Arc<Shared>,
+    pub(crate) orders: mpsc::Sender<Order>,
+    pub(crate) token: Option<String>,
+}
+
+/// Serves operators until the end.
+pub(crate) async fn serve(
+    office: Office,
+    listener: TcpListener,
+    health: Health,
+    metrics: MetricsPage,
+    shutdown: Shutdown,
+) {
+    let own = Router::new()
+        .route("/landbridge/v1/routes", get(routes))
+        .route("/landbridge/v1/services", get(services))
+        .route("/landbridge/v1/endpoints", get(endpoints))
+        .route("/landbridge/v1/explain", get(explained))
+        .route("/landbridge/v1/table/release", post(release))
+        .route_layer(middleware::from_fn_with_state(office.clone(), admitted))
+        .with_state(office);
+    let router = own.merge(pages::routes(health, metrics));
+    let limits = HttpLimits::recommended();
+    serve_http(Serving { listener, what: "admin", tls: None, limits, shutdown }, router).await;
+}
+
+fn refusal(status: StatusCode, why: impl Into<String>) -> Response {
+    (status, Json(json!({ "error": why.into() }))).into_response()
+}
+
+/// Asks for the token, where one is set.
+async fn admitted(State(office): State<Office>, request: Request, next: Next) -> Response {
+    let Some(token) = &office.token else { return next.run(request).await };
+    let shown = request.headers().get(header::AUTHORIZATION).map(|value| value.as_bytes());
+    let shown = shown.and_then(|value| value.strip_prefix(b"Bearer ")).unwrap_or_default();
+    // Looks at every byte, so that the time taken tells nothing about the token.
+    let differ = shown.iter().zip(token.as_bytes()).fold(0, |differ, (a, b)| differ | (a ^ b));
+    if differ == 0 && shown.len() == token.len() {
+        next.run(request).await
+    } else {
+        refusal(StatusCode::UNAUTHORIZED, "this needs the admin token")
+    }
+}
+
+fn route_json(route: &Route) -> Value {
+    let host = |host: &HostMatch| match host {
+        HostMatch::Exact(name) => name.to_string(),
+        HostMatch::Under(rest) => format!("*{rest}"),
+    };
+    let headers: BTreeMap<_, _> =
+        route.headers.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect();
+    json!({
+        "id": route.id.as_str(),
+        "hosts": route.hosts.iter().map(host).collect::<Vec<_>>(),
+        "path_prefix": route.path_prefix.as_deref(),
+        "headers": headers,
+        "target": route.target.to_string(),
+        "rewrite_prefix": route.rewrite_prefix.as_deref(),
+        "timeout_ms": route.policy.timeout_ms,
+        "try_timeout_ms": route.policy.try_timeout_ms,
+        "tries_max": route.policy.tries_max,
+    })
+}
+
+async fn routes(State(office): State<Office>) -> Json<Value> {
+    let view = office.shared.view.load_full();
+    let one = |table: &RouteTable| {
+        json!({
+            "listener": table.listener.as_str(),
+            "host_suffix": table.host_suffix.as_deref(),
+            "by_path": table.by_path,
+            "by_header": table.by_header,
+            "routes": table.routes.iter().map(route_json).collect::<Vec<_>>(),
+        })
+    };
+    let listeners: Vec<_> = view.snapshot.listeners().iter().map(one).collect();
+    Json(json!({ "version": view.snapshot.version, "listeners": listeners }))
+}
+
+async fn services(State(office): State<Office>) -> Json<Value> {
+    let view = office.shared.view.load_full();
+    let one = |service: &Arc<Service>| {
+        let mut rungs = BTreeMap::<_, usize>::new();
+        for step in service.home().steps() {
+            *rungs.entry(step.rung.as_str()).or_default() += step.endpoints().count();
+        }
+        json!({ "name": service.name.to_string(), "endpoints": service.endpoints().len(), "rungs": rungs })
+    };
+    let services: Vec<_> = view.snapshot.services().iter().map(one).collect();
+    Json(json!({ "version": view.snapshot.version, "services": services }))
+}
+
+fn endpoint_json(view: &View, now: Moment, endpoint: &Endpoint) -> Value {
+    let state = &endpoint.state;
+    let rules = &view.settings.pick.health;
+    json!({
+        "address": format!("{}:{}", endpoint.address, endpoint.port),
+        "cluster": endpoint.cluster.as_str(),
+        "region": endpoint.region.as_str(),
+        "zone": endpoint.zone.as_str(),
+        "weight": endpoint.weight,
+        "healthy": endpoint.healthy,
+        "unverified": endpoint.unverified,
+        "stale": endpoint.stale,
+        "in_flight": state.in_flight(),
+        "latency_ms": f64::from(state.latency_us(rules, now)) / 1_000.0,
+        "failures": state.failures(),
+        "ejected_for_ms": state.ejected_until().since(now),
+    })
+}
+
+/// Which service is asked about, and by whom it would be called.
+#[derive(Deserialize)]
+struct Asking {
+    service: String,
+    /// `region/zone`, or a region.
+    from: Option<String>,
+    /// The same number gives the same choice while nothing else changes.
+    dice: Option<u64>,
+    /// Endpoints that failed the call already, as positions separated by commas.
+    tried: Option<String>,
+}
+
+async fn endpoints(State(office): State<Office>, Query(asking): Query<Asking>) -> Response {
+    let view = office.shared.view.load_full();
+    let now = Moment(office.shared.clock.now());
+    let Some(service) = view.snapshot.named(&asking.service) else {
+        return refusal(StatusCode::NOT_FOUND, format!("no service is called {:?}", asking.service));
+    };
+    let endpoints: Vec<_> = service.endpoints().iter().map(|one| endpoint_json(&view, now, one)).collect();
+    Json(json!({ "service": service.name.to_string(), "endpoints": endpoints })).into_response()
+}
+
+fn caller(home: &Caller, from: Option<&str>) -> Result<Caller, String> {
+    let Some(from) = from else { return Ok(home.clone()) };
+    let (region, zone) = from.split_once('/').unwrap_or((from, "unknown"));
+    let region = Region::parse(region).map_err(|why| why.to_string())?;
+    Ok(Caller { region, zone: Zone::parse(zone).map_err(|why| why.to_string())? })
+}
+
+async fn explained(State(office): State<Office>, Query(asking): Query<Asking>) -> Response {
+    let view = office.shared.view.load_full();
+    let now = Moment(office.shared.clock.now());
+    let Some(service) = view.snapshot.named(&asking.service) else {
+        return refusal(StatusCode::NOT_FOUND, format!("no service is called {:?}", asking.service));
+    };
+    let caller = match caller(&view.snapshot.home, asking.from.as_deref()) {
+        Ok(caller) => caller,
+        Err(why) => return refusal(StatusCode::BAD_REQUEST, why),
+    };
+    let count = service.endpoints().len();
+    let tried = asking.tried.iter().flat_map(|list| list.split(',')).filter(|text| !text.is_empty());
+    let tried: Result<Vec<u32>, _> = tried.map(str::parse).collect();
+    let Some(tried) = tried.ok().filter(|tried| tried.iter().all(|at| (*at as usize) < count)) else {
+        return refusal(StatusCode::BAD_REQUEST, format!("tried names positions below {count}"));
+    };
+    let ladder = Ladder::new(&caller, &view.snapshot.costs, service.endpoints());
+    let dice = asking.dice.unwrap_or_else(dice::seed);
+    let told = explain(&view.settings.pick, service, &ladder, now, dice, &tried);
+    let address = |at: u32| {
+        let endpoint = service.endpoint(at);
+        format!("{}:{}", endpoint.address, endpoint.port)
+    };
+    let decision = match told.decision {
+        Decision::Use(choice) => json!({
+            "endpoint": address(choice.endpoint), "position": choice.endpoint,
+            "rung": choice.rung.as_str(), "panic": choice.panic,
+        }),
+        Decision::Nobody => Value::Null,
+    };
+    let step = |(at, step): (usize, &Step)| {
+        let weighed = told.weighed.iter().rev().find(|weighed| weighed.step == at);
+        json!({
+            "rung": step.rung.as_str(), "region": step.region.as_str(), "verified": step.verified,
+            "weight": step.weight(), "available": weighed.map(|weighed| weighed.available),
+            "share": weighed.map(|weighed| weighed.capacity),
+            "endpoints": step.endpoints().map(address).collect::<Vec<_>>(),
+        })
+    };
+    let compared =
+        told.compared.iter().map(|one| json!({ "endpoint": address(one.endpoint), "cost": one.cost }));
+    let steps: Vec<_> = ladder.steps().iter().enumerate().map(step).collect();
+    Json(json!({
+        "service": service.name.to_string(),
+        "from": format!("{}/{}", caller.region, caller.zone),
+        "dice": dice,
+        "version": view.snapshot.version,
+        "decision": decision,
+        "ladder": steps,
+        "compared": compared.collect::<Vec<_>>(),
+        "endpoints": service.endpoints().iter().map(|one| endpoint_json(&view, now, one)).collect::<Vec<_>>(),
+    }))
+    .into_response()
+}
+
+async fn release(State(office): State<Office>) -> Response {
+    let (done, told) = oneshot::channel();
+    if office.orders.try_send(Order::Release(done)).is_err() {
+        return refusal(StatusCode::SERVICE_UNAVAILABLE, "too many orders wait");
+    }
+    match told.await {
+        Ok(held) => Json(json!({ "released_endpoints": held })).into_response(),
+        Err(_) => refusal(StatusCode::SERVICE_UNAVAILABLE, "the gateway ends"),
+    }
+}

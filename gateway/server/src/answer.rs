@@ -1,0 +1,196 @@
+//! Answers on their way to the caller: who gave them, and bodies that end what their call began.
+
+use std::{
+    pin::Pin,
+    rc::Rc,
+    task::{Context, Poll, ready},
+};
+
+use bytes::Bytes;
+use http::Response;
+use http_body::{Body, Frame, SizeHint};
+use hyper::body::Incoming;
+use landbridge_gateway_core::{Endpoint, Outcome, Rung};
+use tokio::time::Instant;
+
+use crate::{local::Local, pool::OneCall, refusal::Refusal, seat::OpenCall, view::Seen};
+
+/// An answer and what is to be counted of it.
+pub(crate) struct Answer {
+    pub(crate) response: Response<Outgoing>,
+    /// The service's position in the view it was routed by.
+    pub(crate) service: Option<(Rc<Seen>, u32)>,
+    /// The kind of place that answered.
+    pub(crate) rung: Option<Rung>,
+    /// Why the gateway itself answered.
+    pub(crate) refusal: Option<Refusal>,
+    /// When the answer was there, if that is known.
+    pub(crate) at: Option<Instant>,
+}
+
+impl Answer {
+    /// The gateway's own answer.
+    pub(crate) fn refuse(refusal: Refusal, grpc: bool) -> Self {
+        Self { response: refusal.answer(grpc), service: None, rung: None, refusal: Some(refusal), at: None }
+    }
+
+    /// The same, about a service.
+    pub(crate) fn about(self, view: &Rc<Seen>, service: u32) -> Self {
+        Self { service: Some((view.clone(), service)), ..self }
+    }
+}
+
+/// The body of an answer.
+pub(crate) struct Outgoing {
+    source: Source,
+    /// Ends with the body: counts the call on its connection.
+    _call: Option<OpenCall>,
+}
+
+enum Source {
+    Text(Option<Bytes>),
+    Endpoint(EndpointBody),
+}
+
+impl Outgoing {
+    /// A body of our own.
+    pub(crate) fn text(text: Bytes) -> Self {
+        Self { source: Source::Text((!text.is_empty()).then_some(text)), _call: None }
+    }
+
+    /// A body from an endpoint.
+    pub(crate) fn endpoint(body: EndpointBody) -> Self {
+        Self { source: Source::Endpoint(body), _call: None }
+    }
+
+    /// Lets a call end with this body.
+    pub(crate) fn ending(self, call: OpenCall) -> Self {
+        Self { _call: Some(call), ..self }
+    }
+}
+
+impl Body for Outgoing {
+    type Data = Bytes;
+    type Error = hyper::Error;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
+        match &mut self.source {
+            Source::Text(text) => Poll::Ready(text.take().map(|text| Ok(Frame::data(text)))),
+            Source::Endpoint(body) => body.poll_frame(cx),
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        match &self.source {
+            Source::Text(text) => text.is_none(),
+            Source::Endpoint(body) => body.incoming.is_end_stream(),
+        }
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        match &self.source {
+            Source::Text(text) => SizeHint::with_exact(text.as_ref().map_or(0, |text| text.len() as u64)),
+            Source::Endpoint(body) => body.incoming.size_hint(),
+        }
+    }
+}
+
+/// One try that holds its endpoint: it counts as in flight until this is dropped.
+pub(crate) struct Held {
+    pub(crate) local: Rc<Local>,
+    pub(crate) view: Rc<Seen>,
+    pub(crate) service: u32,
+    pub(crate) endpoint: u32,
+    begun: Instant,
+    reported: bool,
+}
+
+impl Held {
+    pub(crate) fn begin(
+        local: Rc<Local>,
+        view: Rc<Seen>,
+        service: u32,
+        endpoint: u32,
+        begun: Instant,
+    ) -> Self {
+        view.snapshot.service(service).endpoint(endpoint).state.begin();
+        Self { local, view, service, endpoint, begun, reported: false }
+    }
+
+    /// What the try holds.
+    pub(crate) fn endpoint(&self) -> &Endpoint {
+        self.view.snapshot.service(self.service).endpoint(self.endpoint)
+    }
+
+    /// Tells the shared state that it answered.
+    pub(crate) fn answered(&mut self, now: Instant) {
+        self.report(now, |latency_us| Outcome::Answered { latency_us });
+    }
+
+    /// Tells the shared state that it failed.
+    pub(crate) fn failed(&mut self, now: Instant) {
+        self.report(now, |latency_us| Outcome::Failed { latency_us });
+    }
+
+    /// The try says nothing about its endpoint.
+    pub(crate) fn excuse(&mut self) {
+        self.reported = true;
+    }
+
+    fn report(&mut self, now: Instant, outcome: impl FnOnce(u32) -> Outcome) {
+        self.reported = true;
+        let passed = now.saturating_duration_since(self.begun).as_micros();
+        let outcome = outcome(u32::try_from(passed).unwrap_or(u32::MAX));
+        let service = self.view.snapshot.service(self.service);
+        let rules = &self.view.settings.pick.health;
+        if service.report(self.endpoint, rules, self.local.moment(now), outcome) {
+            self.local.tally.borrow_mut().ejected(service);
+        }
+    }
+}
+
+impl Drop for Held {
+    fn drop(&mut self) {
+        if !self.reported {
+            self.report(Instant::now(), |latency_us| Outcome::Abandoned { latency_us });
+        }
+        self.endpoint().state.end();
+    }
+}
+
+/// The body of an endpoint's answer, with the connection it comes from.
+pub(crate) struct EndpointBody {
+    pub(crate) incoming: Incoming,
+    /// An HTTP/1 connection that is free again after the last byte.
+    pub(crate) connection: Option<OneCall>,
+    pub(crate) held: Held,
+    pub(crate) ended: bool,
+}
+
+impl EndpointBody {
+    fn poll_frame(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
+        let frame = ready!(Pin::new(&mut self.incoming).poll_frame(cx));
+        match &frame {
+            Some(Ok(_)) => {}
+            Some(Err(_)) => self.held.failed(Instant::now()),
+            None => self.ended = true,
+        }
+        Poll::Ready(frame)
+    }
+}
+
+impl Drop for EndpointBody {
+    fn drop(&mut self) {
+        // An answer that was not read to its end leaves its connection unusable: dropping the sender closes it.
+        if (self.ended || self.incoming.is_end_stream())
+            && let Some(connection) = self.connection.take()
+        {
+            let local = &self.held.local;
+            let limits = &self.held.view.settings.upstream;
+            local.pool.put(self.held.endpoint().state.serial(), connection, limits, local.beat.now.get());
+        }
+    }
+}

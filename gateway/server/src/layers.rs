@@ -1,0 +1,149 @@
+//! The layers of the stack, in the order a call meets them; each takes what the one before made of the call.
+//!
+//! ```text
+//! Arrived ─observe─▶ Arrived ─admit─▶ Arrived ─shed─▶ Arrived ─route─▶ Called ─limit─▶ Called ─forward─▶ Called
+//!                                                       ─retry─▶ Attempt ─balance─▶ Try ─send─▶ the endpoint
+//! ```
+//! The types hold the order: a limit cannot stand before the route it needs, nor a try before its endpoint.
+
+pub(crate) mod observe;
+
+pub(crate) mod admit;
+pub(crate) mod shed;
+
+pub(crate) mod route;
+
+pub(crate) mod limit;
+
+pub(crate) mod forward;
+
+pub(crate) mod retry;
+
+pub(crate) mod balance;
+pub(crate) mod send;
+
+use std::{
+    convert::Infallible,
+    net::IpAddr,
+    pin::Pin,
+    rc::Rc,
+    task::{Context, Poll},
+};
+
+use http::{HeaderValue, Request, header, request::Parts};
+use hyper::body::Incoming;
+use landbridge_gateway_core::Policy;
+use pin_project_lite::pin_project;
+use tokio::time::Instant;
+
+use crate::{answer::Answer, payload::Payload, seat::Seat, view::Seen};
+
+/// Whose connection a call came by.
+#[derive(Debug)]
+pub(crate) struct Peer {
+    pub(crate) address: IpAddr,
+    /// The address as it stands in `x-forwarded-for`.
+    pub(crate) written: HeaderValue,
+    /// It may say for whom a call is.
+    pub(crate) trusted: bool,
+    /// `http` or `https`.
+    pub(crate) scheme: HeaderValue,
+    /// The position of the listener.
+    pub(crate) listener: usize,
+    pub(crate) seat: Rc<Seat>,
+}
+
+/// A call as it came.
+pub(crate) struct Arrived {
+    pub(crate) request: Request<Incoming>,
+    pub(crate) peer: Rc<Peer>,
+    pub(crate) begun: Instant,
+}
+
+/// A call whose service is known.
+pub(crate) struct Called {
+    pub(crate) head: Parts,
+    pub(crate) body: Incoming,
+    pub(crate) peer: Rc<Peer>,
+    pub(crate) begun: Instant,
+    pub(crate) view: Rc<Seen>,
+    pub(crate) service: u32,
+    /// The configured route, if one matched.
+    pub(crate) route: Option<u32>,
+    /// How much of the path the route replaces, in bytes.
+    pub(crate) cut: usize,
+    pub(crate) policy: Policy,
+    /// It speaks gRPC: passed on over HTTP/2, refused with a gRPC status.
+    pub(crate) grpc: bool,
+}
+
+/// The most tries of one call; the config cannot ask for more.
+pub(crate) const TRIES_MAX: usize = 8;
+
+/// The endpoints that failed a call, in order.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Tried {
+    endpoints: [u32; TRIES_MAX],
+    count: usize,
+}
+
+impl Tried {
+    pub(crate) fn add(&mut self, endpoint: u32) {
+        if self.count < TRIES_MAX {
+            self.endpoints[self.count] = endpoint;
+            self.count += 1;
+        }
+    }
+
+    pub(crate) fn as_slice(&self) -> &[u32] {
+        &self.endpoints[..self.count]
+    }
+}
+
+/// One try of a call, for an endpoint that is not chosen yet.
+pub(crate) struct Attempt {
+    pub(crate) request: Request<Payload>,
+    pub(crate) view: Rc<Seen>,
+    pub(crate) service: u32,
+    pub(crate) http2: bool,
+    pub(crate) tried: Tried,
+    pub(crate) begun: Instant,
+    pub(crate) deadline: Instant,
+}
+
+pin_project! {
+    /// What a layer answers that may refuse a call: its refusal, or what the layers below answer.
+    #[project = PassageParts]
+    pub(crate) enum Passage<F> {
+        Refused { answer: Option<Answer> },
+        Open { #[pin] inner: F },
+    }
+}
+
+impl<F> Passage<F> {
+    pub(crate) fn refused(answer: Answer) -> Self {
+        Self::Refused { answer: Some(answer) }
+    }
+
+    pub(crate) fn open(inner: F) -> Self {
+        Self::Open { inner }
+    }
+}
+
+impl<F: Future<Output = Result<Answer, Infallible>>> Future for Passage<F> {
+    type Output = F::Output;
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<F::Output> {
+        match self.project() {
+            PassageParts::Refused { answer } => {
+                Poll::Ready(Ok(answer.take().expect("a future is polled to its end once")))
+            }
+            PassageParts::Open { inner } => inner.poll(cx),
+        }
+    }
+}
+
+/// True if a call speaks gRPC.
+pub(crate) fn speaks_grpc(head: &http::HeaderMap) -> bool {
+    head.get(header::CONTENT_TYPE).is_some_and(|kind| kind.as_bytes().starts_with(b"application/grpc"))
+}

@@ -1,0 +1,42 @@
+//! Counts every answer: by service, rung and class, and how long it took to its first byte.
+
+use std::{convert::Infallible, rc::Rc};
+
+use http::Response;
+use tokio::time::Instant;
+use tower::{Service, service_fn};
+
+use super::Arrived;
+use crate::{
+    answer::{Answer, Outgoing},
+    local::Local,
+    seat::OpenCall,
+};
+
+/// The layer.
+pub(crate) fn layer<S>(
+    local: Rc<Local>,
+    inner: S,
+) -> impl Service<Arrived, Response = Response<Outgoing>, Error = Infallible, Future: 'static> + Clone + 'static
+where
+    S: Service<Arrived, Response = Answer, Error = Infallible, Future: 'static> + Clone + 'static,
+{
+    service_fn(move |arrived: Arrived| {
+        let local = local.clone();
+        let begun = arrived.begun;
+        let call = OpenCall::begin(&arrived.peer.seat, &local.beat);
+        let answering = inner.clone().call(arrived);
+        async move {
+            let Ok(answer) = answering.await;
+            let Answer { response, service, rung, refusal, at } = answer;
+            let passed = at.unwrap_or_else(Instant::now).saturating_duration_since(begun);
+            let mut tally = local.tally.borrow_mut();
+            let service = service.as_ref().map(|(view, service)| view.snapshot.service(*service));
+            tally.answered(service, rung, response.status(), passed.as_micros() as u64);
+            if let Some(refusal) = refusal {
+                tally.refused(refusal);
+            }
+            Ok(response.map(|body| body.ending(call)))
+        }
+    })
+}

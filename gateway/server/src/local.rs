@@ -1,0 +1,154 @@
+//! What one core owns: its connections, its counts, its way to the shared view. Nobody else ever touches it.
+
+use std::{
+    cell::{Cell, RefCell},
+    rc::Rc,
+    sync::Arc,
+};
+
+use arc_swap::{ArcSwap, Cache};
+use landbridge_gateway_core::{Budget, Service};
+use landbridge_model::Moment;
+use landbridge_runtime::dice;
+use rustc_hash::FxHashMap;
+use tokio::time::Instant;
+
+use crate::{
+    limiter::Limiter,
+    pool::Pool,
+    seat::{Beat, Seats},
+    tally::Tally,
+    view::{Seen, Shared, View},
+};
+
+/// How often a core looks after itself.
+pub(crate) const TICK_MS: u64 = 250;
+
+/// Ticks between two reports to the recorder: a second.
+const TICKS_PER_REPORT: u64 = 4;
+
+/// Retry budgets kept; past it all start anew, full (services that are gone leave theirs behind).
+const BUDGETS_MAX: usize = 10_000;
+
+/// Ticks between two forgettings of the ways to buckets: a minute.
+const TICKS_PER_FORGET: u64 = 240;
+
+/// One core's own things.
+pub(crate) struct Local {
+    pub(crate) shared: Arc<Shared>,
+    pub(crate) pool: Pool,
+    pub(crate) seats: Seats,
+    pub(crate) tally: RefCell<Tally>,
+    pub(crate) limiter: RefCell<Limiter>,
+    pub(crate) beat: Rc<Beat>,
+    budgets: RefCell<FxHashMap<u64, Budget>>,
+    cache: RefCell<Cache<Arc<ArcSwap<View>>, Arc<View>>>,
+    view: RefCell<Rc<Seen>>,
+    dice: Cell<u64>,
+    /// The same instant on both clocks.
+    began: (Instant, u64),
+    ticks: Cell<u64>,
+    /// What this core added to the sums over all cores.
+    reported_in_flight: Cell<u64>,
+    reported_open: Cell<u64>,
+}
+
+impl Local {
+    pub(crate) fn new(shared: Arc<Shared>) -> Rc<Self> {
+        let now = shared.clock.now();
+        let cache = Cache::new(shared.view.clone());
+        let view = shared.view.load_full();
+        Rc::new(Self {
+            pool: Pool::default(),
+            seats: Seats::default(),
+            tally: RefCell::new(Tally::new()),
+            limiter: RefCell::default(),
+            beat: Rc::new(Beat { now: Cell::new(now), in_flight: Cell::new(0) }),
+            budgets: RefCell::default(),
+            cache: RefCell::new(cache),
+            view: RefCell::new(Rc::new(Seen(view))),
+            dice: Cell::new(dice::seed() | 1),
+            began: (Instant::now(), now),
+            ticks: Cell::new(0),
+            reported_in_flight: Cell::new(0),
+            reported_open: Cell::new(0),
+            shared,
+        })
+    }
+
+    /// The newest view. Counted on this core only, so that calls of different cores share no count.
+    pub(crate) fn view(&self) -> Rc<Seen> {
+        let mut cache = self.cache.borrow_mut();
+        let newest = cache.load();
+        let mut view = self.view.borrow_mut();
+        if !Arc::ptr_eq(newest, &view.0) {
+            if !Arc::ptr_eq(&newest.rules, &view.rules) {
+                self.limiter.borrow_mut().forget();
+            }
+            *view = Rc::new(Seen(newest.clone()));
+        }
+        view.clone()
+    }
+
+    /// The moment of an instant, without asking the clock again.
+    pub(crate) fn moment(&self, instant: Instant) -> Moment {
+        let (began, began_ms) = self.began;
+        Moment(began_ms + instant.saturating_duration_since(began).as_millis() as u64)
+    }
+
+    /// A random number (xorshift64*).
+    pub(crate) fn throw(&self) -> u64 {
+        let mut state = self.dice.get();
+        state ^= state >> 12;
+        state ^= state << 25;
+        state ^= state >> 27;
+        self.dice.set(state);
+        state.wrapping_mul(0x2545_f491_4f6c_dd1d)
+    }
+
+    /// Works on a service's retry budget.
+    pub(crate) fn with_budget<T>(
+        &self,
+        view: &View,
+        service: &Service,
+        work: impl FnOnce(&mut Budget) -> T,
+    ) -> T {
+        let mut budgets = self.budgets.borrow_mut();
+        let fresh = || Budget::new(&view.settings.retries.budget, Moment(self.beat.now.get()));
+        work(budgets.entry(service.serial()).or_insert_with(fresh))
+    }
+
+    /// Looks after limits, idle connections and counts.
+    pub(crate) fn tick(&self) {
+        let now = self.shared.clock.now();
+        self.beat.now.set(now);
+        let view = self.view();
+        let mut tally = self.tally.borrow_mut();
+        self.seats.review(&self.shared.connections, now, |why| tally.cut(why));
+        let ticks = self.ticks.get() + 1;
+        self.ticks.set(ticks);
+        if ticks.is_multiple_of(TICKS_PER_REPORT) {
+            self.pool.sweep(&view.settings.upstream, now);
+            tally.hand_over();
+        }
+        if ticks.is_multiple_of(TICKS_PER_FORGET) {
+            self.limiter.borrow_mut().forget();
+        }
+        if self.budgets.borrow().len() > BUDGETS_MAX {
+            self.budgets.borrow_mut().clear();
+        }
+        drop(tally);
+        self.report(u64::from(self.beat.in_flight.get()), self.seats.count() as u64);
+    }
+
+    fn report(&self, in_flight: u64, open: u64) {
+        self.shared.in_flight.replace(&self.reported_in_flight, in_flight);
+        self.shared.connections_open.replace(&self.reported_open, open);
+    }
+
+    /// Hands over the last counts of a core that ends.
+    pub(crate) fn close(&self) {
+        self.tally.borrow_mut().hand_over();
+        self.report(0, 0);
+    }
+}

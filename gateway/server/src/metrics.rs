@@ -1,0 +1,58 @@
+//! All metric names of the gateway, and what they mean to a scraper.
+//!
+//! Labels are bounded: services up to a number in `tally`, everything else by its type.
+
+use metrics::{Unit, describe_counter, describe_gauge, describe_histogram};
+
+/// Calls answered, by service, rung and class of the status.
+pub(crate) const CALLS: &str = "landbridge_gateway_calls_total";
+/// Time to the first byte of an answer, by rung.
+pub(crate) const CALL_SECONDS: &str = "landbridge_gateway_call_duration_seconds";
+/// Calls the gateway answered by itself, by reason.
+pub(crate) const REFUSALS: &str = "landbridge_gateway_refusals_total";
+/// Tries after the first, by service.
+pub(crate) const RETRIES: &str = "landbridge_gateway_retries_total";
+/// Repeats that were due and not made because the budget was spent, by service.
+pub(crate) const RETRIES_DENIED: &str = "landbridge_gateway_retries_denied_total";
+/// Tries that failed, by rung and kind of failure.
+pub(crate) const TRIES_FAILED: &str = "landbridge_gateway_tries_failed_total";
+/// Endpoints taken out of rotation, by service.
+pub(crate) const EJECTIONS: &str = "landbridge_gateway_ejections_total";
+/// Connections to endpoints that were opened.
+pub(crate) const UPSTREAM_OPENED: &str = "landbridge_gateway_upstream_connections_opened_total";
+/// Client connections that are open.
+pub(crate) const CONNECTIONS: &str = "landbridge_gateway_connections_open";
+/// Client connections taken in.
+pub(crate) const CONNECTIONS_ACCEPTED: &str = "landbridge_gateway_connections_accepted_total";
+/// Client connections cut for exceeding a limit, by reason.
+pub(crate) const CONNECTIONS_CUT: &str = "landbridge_gateway_connections_cut_total";
+/// Calls in flight.
+pub(crate) const IN_FLIGHT: &str = "landbridge_gateway_in_flight_calls";
+/// Services in the table.
+pub(crate) const TABLE_SERVICES: &str = "landbridge_gateway_table_services";
+/// Endpoints in the table.
+pub(crate) const TABLE_ENDPOINTS: &str = "landbridge_gateway_table_endpoints";
+/// Endpoints kept although the registry no longer lists them.
+pub(crate) const TABLE_HELD: &str = "landbridge_gateway_table_held_endpoints";
+/// Tables published to the cores.
+pub(crate) const TABLE_CHANGES: &str = "landbridge_gateway_table_changes_total";
+
+/// Tells the recorder what each name means.
+pub(crate) fn describe() {
+    describe_counter!(CALLS, "Calls answered.");
+    describe_histogram!(CALL_SECONDS, Unit::Seconds, "Time to the first byte of an answer.");
+    describe_counter!(REFUSALS, "Calls the gateway answered by itself.");
+    describe_counter!(RETRIES, "Tries after the first.");
+    describe_counter!(RETRIES_DENIED, "Repeats not made because the budget was spent.");
+    describe_counter!(TRIES_FAILED, "Tries that failed.");
+    describe_counter!(EJECTIONS, "Endpoints taken out of rotation.");
+    describe_counter!(UPSTREAM_OPENED, "Connections opened to endpoints.");
+    describe_gauge!(CONNECTIONS, "Open client connections.");
+    describe_counter!(CONNECTIONS_ACCEPTED, "Client connections taken in.");
+    describe_counter!(CONNECTIONS_CUT, "Client connections cut for exceeding a limit.");
+    describe_gauge!(IN_FLIGHT, "Calls in flight.");
+    describe_gauge!(TABLE_SERVICES, "Services in the table.");
+    describe_gauge!(TABLE_ENDPOINTS, "Endpoints in the table.");
+    describe_gauge!(TABLE_HELD, "Endpoints kept although the registry no longer lists them.");
+    describe_counter!(TABLE_CHANGES, "Tables published to the cores.");
+}

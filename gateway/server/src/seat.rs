@@ -1,0 +1,380 @@
+//! What one client connection is doing, and when it has done it for too long.
+//!
+//! A seat is looked at four times a second by its core; a connection has no timers of its own. Limits are therefore
+//! kept to a quarter of a second, and cost nothing per request.
+//!
+//! Invariant: a connection that exceeds a limit is cut, whatever its peer sends or does not send.
+
+use std::{
+    cell::{Cell, RefCell},
+    rc::{Rc, Weak},
+    task::{Context, Waker},
+};
+
+use crate::config::Connections;
+
+/// A body may be this slow for this long before its rate counts.
+const BODY_GRACE_MS: u64 = 10_000;
+
+/// A connection that was asked to end in order gets so long before it is cut.
+const FAREWELL_MS: u64 = 5_000;
+
+/// What a connection is told to do.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Order {
+    /// Go on.
+    Stay,
+    /// Finish the calls that run, take no more, close.
+    Leave,
+    /// Close at once.
+    Cut,
+}
+
+/// Why a connection was cut; a metric label.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub(crate) enum Overrun {
+    /// A request head was not complete in time.
+    Head,
+    /// No call for too long.
+    Idle,
+    /// A call that moved no byte for too long.
+    Stalled,
+    /// A body that trickled.
+    Trickle,
+    /// It did not leave when told.
+    Lingered,
+}
+
+impl Overrun {
+    pub(crate) fn as_str(self) -> &'static str {
+        match self {
+            Self::Head => "head",
+            Self::Idle => "idle",
+            Self::Stalled => "stalled",
+            Self::Trickle => "trickle",
+            Self::Lingered => "lingered",
+        }
+    }
+}
+
+/// The state of one client connection, written by its IO and its calls, read by its core's reaper.
+#[derive(Debug)]
+pub(crate) struct Seat {
+    /// Calls begun and not ended.
+    calls: Cell<u32>,
+    /// When the last call ended, or the connection began.
+    quiet_since: Cell<u64>,
+    /// When a byte last moved.
+    moved: Cell<u64>,
+    /// When the request head began that is not complete.
+    head_since: Cell<Option<u64>>,
+    /// The request body that is not complete: bytes so far, and how long they were waited for.
+    body: Cell<Option<Body>>,
+    /// What the bytes of a request head broke, if they did.
+    fault: Cell<Option<&'static str>>,
+    order: Cell<Order>,
+    ordered: Cell<u64>,
+    waker: RefCell<Option<Waker>>,
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Body {
+    bytes: u64,
+    waited_ms: u64,
+    waiting_since: Option<u64>,
+}
+
+impl Seat {
+    pub(crate) fn new(now: u64) -> Self {
+        Self {
+            calls: Cell::new(0),
+            quiet_since: Cell::new(now),
+            moved: Cell::new(now),
+            head_since: Cell::new(None),
+            body: Cell::new(None),
+            fault: Cell::new(None),
+            order: Cell::new(Order::Stay),
+            ordered: Cell::new(0),
+            waker: RefCell::new(None),
+        }
+    }
+
+    /// Notes that bytes moved in either direction.
+    pub(crate) fn touch(&self, now: u64) {
+        self.moved.set(now);
+    }
+
+    /// Notes whether a request head has begun and is not complete.
+    pub(crate) fn set_head(&self, open: bool, now: u64) {
+        match (open, self.head_since.get()) {
+            (true, None) => self.head_since.set(Some(now)),
+            (false, Some(_)) => self.head_since.set(None),
+            (true, Some(_)) | (false, None) => {}
+        }
+    }
+
+    /// Notes that a request body begins, or that it is complete.
+    pub(crate) fn set_body(&self, open: bool) {
+        let fresh = Body { bytes: 0, waited_ms: 0, waiting_since: None };
+        self.body.set(open.then_some(fresh));
+    }
+
+    /// Notes bytes of a request body.
+    pub(crate) fn add_body(&self, bytes: u64, now: u64) {
+        if let Some(mut body) = self.body.get() {
+            body.bytes += bytes;
+            body.waited_ms += body.waiting_since.take().map_or(0, |since| now.saturating_sub(since));
+            self.body.set(Some(body));
+        }
+    }
+
+    /// Notes that the connection asked its peer for bytes and has none.
+    pub(crate) fn wait_for_bytes(&self, now: u64) {
+        if let Some(mut body) = self.body.get()
+            && body.waiting_since.is_none()
+        {
+            body.waiting_since = Some(now);
+            self.body.set(Some(body));
+        }
+    }
+
+    /// Notes what the bytes of a request head broke.
+    pub(crate) fn set_fault(&self, fault: &'static str) {
+        self.fault.set(Some(fault));
+    }
+
+    /// What was broken, if anything.
+    pub(crate) fn fault(&self) -> Option<&'static str> {
+        self.fault.get()
+    }
+
+    /// What the connection is to do; its task is woken when that changes.
+    pub(crate) fn order(&self, cx: &Context<'_>) -> Order {
+        let mut waker = self.waker.borrow_mut();
+        if waker.as_ref().is_none_or(|waker| !waker.will_wake(cx.waker())) {
+            *waker = Some(cx.waker().clone());
+        }
+        self.order.get()
+    }
+
+    fn give(&self, order: Order, now: u64) {
+        if self.order.get() != order {
+            self.order.set(order);
+            self.ordered.set(now);
+            if let Some(waker) = self.waker.borrow().as_ref() {
+                waker.wake_by_ref();
+            }
+        }
+    }
+
+    /// What the connection has overrun by now.
+    fn overrun(&self, limits: &Connections, now: u64) -> Option<Overrun> {
+        let over = |since: u64, max_ms: u64| now.saturating_sub(since) > max_ms;
+        if self.head_since.get().is_some_and(|since| over(since, limits.header_timeout_ms)) {
+            return Some(Overrun::Head);
+        }
+        if let Some(body) = self.body.get() {
+            let waited = body.waited_ms + body.waiting_since.map_or(0, |since| now.saturating_sub(since));
+            let expected = limits.body_rate_min_bytes_per_second.saturating_mul(waited) / 1_000;
+            if waited > BODY_GRACE_MS && body.bytes < expected {
+                return Some(Overrun::Trickle);
+            }
+        }
+        if self.calls.get() == 0 {
+            return over(self.quiet_since.get(), limits.idle_timeout_ms).then_some(Overrun::Idle);
+        }
+        over(self.moved.get(), limits.stream_idle_timeout_ms).then_some(Overrun::Stalled)
+    }
+
+    /// Gives the order that follows from the limits. Tells why when that cuts the connection.
+    fn review(&self, limits: &Connections, now: u64) -> Option<Overrun> {
+        match (self.order.get(), self.overrun(limits, now)) {
+            (Order::Cut, _) => None,
+            (Order::Stay, Some(Overrun::Idle)) => {
+                self.give(Order::Leave, now);
+                None
+            }
+            (Order::Leave, Some(Overrun::Idle) | None) => {
+                let idle = self.calls.get() == 0;
+                let late = idle && now.saturating_sub(self.ordered.get()) > FAREWELL_MS;
+                late.then(|| self.cut(Overrun::Lingered, now))
+            }
+            (Order::Stay | Order::Leave, Some(overrun)) => Some(self.cut(overrun, now)),
+            (Order::Stay, None) => None,
+        }
+    }
+
+    fn cut(&self, overrun: Overrun, now: u64) -> Overrun {
+        self.give(Order::Cut, now);
+        overrun
+    }
+}
+
+/// What the connections and calls of one core share.
+#[derive(Debug, Default)]
+pub(crate) struct Beat {
+    /// The time as of the core's last tick: good enough for limits of seconds, and free.
+    pub(crate) now: Cell<u64>,
+    /// Calls begun and not ended.
+    pub(crate) in_flight: Cell<u32>,
+}
+
+/// One call on a connection; it ends when the last byte of its answer is on its way, or it is given up.
+#[derive(Debug)]
+pub(crate) struct OpenCall {
+    seat: Rc<Seat>,
+    beat: Rc<Beat>,
+}
+
+impl OpenCall {
+    pub(crate) fn begin(seat: &Rc<Seat>, beat: &Rc<Beat>) -> Self {
+        seat.calls.set(seat.calls.get() + 1);
+        seat.touch(beat.now.get());
+        beat.in_flight.set(beat.in_flight.get() + 1);
+        Self { seat: seat.clone(), beat: beat.clone() }
+    }
+}
+
+impl Drop for OpenCall {
+    fn drop(&mut self) {
+        self.seat.calls.set(self.seat.calls.get() - 1);
+        self.seat.quiet_since.set(self.beat.now.get());
+        self.beat.in_flight.set(self.beat.in_flight.get() - 1);
+    }
+}
+
+/// All client connections of one core.
+#[derive(Debug, Default)]
+pub(crate) struct Seats {
+    seats: RefCell<Vec<Weak<Seat>>>,
+    leaving: Cell<bool>,
+}
+
+impl Seats {
+    /// Adds a connection.
+    pub(crate) fn take(&self, now: u64) -> Rc<Seat> {
+        let seat = Rc::new(Seat::new(now));
+        if self.leaving.get() {
+            seat.give(Order::Leave, now);
+        }
+        self.seats.borrow_mut().push(Rc::downgrade(&seat));
+        seat
+    }
+
+    /// Open connections, as of the last review.
+    pub(crate) fn count(&self) -> usize {
+        self.seats.borrow().len()
+    }
+
+    /// Forgets closed connections and holds the others to the limits.
+    pub(crate) fn review(&self, limits: &Connections, now: u64, mut cut: impl FnMut(Overrun)) {
+        self.seats.borrow_mut().retain(|seat| match seat.upgrade() {
+            Some(seat) => {
+                if let Some(why) = seat.review(limits, now) {
+                    cut(why);
+                }
+                true
+            }
+            None => false,
+        });
+    }
+
+    /// Tells all connections, also those to come.
+    pub(crate) fn give_all(&self, order: Order, now: u64) {
+        self.leaving.set(order != Order::Stay);
+        for seat in self.seats.borrow().iter().filter_map(Weak::upgrade) {
+            seat.give(order, now);
+        }
+    }
+
+    /// True when no connection is left.
+    pub(crate) fn is_empty(&self) -> bool {
+        self.seats.borrow().iter().all(|seat| seat.strong_count() == 0)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const LIMITS: Connections = Connections {
+        open_max: 1,
+        header_timeout_ms: 10_000,
+        idle_timeout_ms: 60_000,
+        stream_idle_timeout_ms: 300_000,
+        body_rate_min_bytes_per_second: 100,
+        header_bytes_max: 8_192,
+        headers_max: 100,
+        streams_max: 1,
+        pending_resets_max: 1,
+        drain_ms: 1,
+    };
+
+    fn first_overrun(seat: &Seat, from: u64, step: u64) -> Option<(u64, Overrun)> {
+        (1..1_000).map(|n| from + n * step).find_map(|now| Some((now, seat.review(&LIMITS, now)?)))
+    }
+
+    #[test]
+    fn a_head_that_never_completes_is_cut_after_its_time() {
+        let seat = Seat::new(0);
+        seat.set_head(true, 1_000);
+        seat.set_head(true, 9_000);
+
+        assert_eq!(first_overrun(&seat, 0, 1_000), Some((12_000, Overrun::Head)));
+    }
+
+    #[test]
+    fn a_trickling_body_is_cut_and_a_steady_one_is_not() {
+        let (slow, steady) = (Seat::new(0), Seat::new(0));
+        let now = Rc::new(Beat::default());
+        let (slow, steady) = (Rc::new(slow), Rc::new(steady));
+        let _calls = (OpenCall::begin(&slow, &now), OpenCall::begin(&steady, &now));
+        for (seat, bytes) in [(&slow, 2), (&steady, 200)] {
+            seat.set_body(true);
+            let overrun = (0..40).find_map(|second| {
+                seat.wait_for_bytes(second * 1_000);
+                seat.add_body(bytes, (second + 1) * 1_000);
+                seat.touch((second + 1) * 1_000);
+                Some((second, seat.review(&LIMITS, (second + 1) * 1_000)?))
+            });
+
+            let expected = (bytes == 2).then_some((10, Overrun::Trickle));
+            assert_eq!(overrun, expected, "{bytes} bytes a second");
+        }
+    }
+
+    #[test]
+    fn a_body_we_do_not_ask_for_is_never_slow() {
+        let seat = Rc::new(Seat::new(0));
+        let _call = OpenCall::begin(&seat, &Rc::default());
+        seat.set_body(true);
+        seat.add_body(1, 0);
+
+        assert_eq!(seat.review(&LIMITS, 250_000), None);
+    }
+
+    #[test]
+    fn an_idle_connection_is_asked_to_leave_before_it_is_cut() {
+        let seat = Seat::new(0);
+        assert_eq!(seat.review(&LIMITS, 60_001), None);
+        assert_eq!(seat.order.get(), Order::Leave);
+
+        assert_eq!(seat.review(&LIMITS, 66_000), Some(Overrun::Lingered));
+        assert_eq!(seat.order.get(), Order::Cut);
+    }
+
+    #[test]
+    fn a_call_in_flight_keeps_its_connection_until_nothing_moves_for_long() {
+        let seat = Rc::new(Seat::new(0));
+        let beat = Rc::new(Beat::default());
+        let call = OpenCall::begin(&seat, &beat);
+        assert_eq!(seat.review(&LIMITS, 299_000), None);
+        assert_eq!(seat.order.get(), Order::Stay);
+
+        beat.now.set(299_000);
+        drop(call);
+
+        assert_eq!(seat.review(&LIMITS, 358_000), None);
+        assert_eq!(seat.order.get(), Order::Stay, "quiet since the call ended");
+    }
+}

@@ -1,0 +1,125 @@
+//! What all cores share: one immutable view that is replaced as a whole, and counters.
+
+use std::{
+    cell::Cell,
+    collections::BTreeMap,
+    ops::Deref,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering::Relaxed},
+    },
+};
+
+use arc_swap::ArcSwap;
+use ecow::EcoString;
+use http::HeaderValue;
+use landbridge_gateway_core::Snapshot;
+use landbridge_model::Region;
+use landbridge_runtime::clock::Clock;
+use parking_lot::Mutex;
+
+use crate::{
+    config::{Connections, Settings},
+    limiter::Rule,
+    metrics::{CONNECTIONS, IN_FLIGHT},
+};
+
+/// Everything a call is treated by, at one moment.
+#[derive(Debug)]
+pub(crate) struct View {
+    pub(crate) snapshot: Snapshot,
+    pub(crate) settings: Settings,
+    pub(crate) rules: Arc<[Arc<Rule>]>,
+}
+
+/// A view as one core sees it: counted on that core, so that calls of different cores do not share a counter.
+#[derive(Debug)]
+pub(crate) struct Seen(pub(crate) Arc<View>);
+
+impl Deref for Seen {
+    type Target = View;
+
+    fn deref(&self) -> &View {
+        &self.0
+    }
+}
+
+/// What the cores of one gateway share.
+#[derive(Debug)]
+pub(crate) struct Shared {
+    pub(crate) view: Arc<ArcSwap<View>>,
+    pub(crate) clock: Clock,
+    pub(crate) connections: Connections,
+    pub(crate) threads: usize,
+    /// Its own name, to know itself in `via`.
+    pub(crate) name: EcoString,
+    /// What it adds to `via`.
+    pub(crate) via: HeaderValue,
+    /// Calls in flight, summed over the last reports of all cores.
+    pub(crate) in_flight: Sum,
+    /// Client connections, likewise.
+    pub(crate) connections_open: Sum,
+    regions: Mutex<BTreeMap<EcoString, u32>>,
+}
+
+/// The number of all caller regions past the bound.
+const OTHER_REGIONS: u32 = u32::MAX;
+
+impl Shared {
+    pub(crate) fn new(
+        view: View,
+        clock: Clock,
+        connections: Connections,
+        threads: usize,
+        name: &str,
+    ) -> Self {
+        let via = format!("1.1 {name}");
+        Self {
+            view: Arc::new(ArcSwap::from_pointee(view)),
+            clock,
+            connections,
+            threads,
+            name: name.into(),
+            via: HeaderValue::try_from(via).expect("a checked name is a header value"),
+            in_flight: Sum::default(),
+            connections_open: Sum::default(),
+            regions: Mutex::default(),
+        }
+    }
+
+    /// A small number for a caller's region; past `regions_max` they all have the same.
+    pub(crate) fn number_of(&self, region: &Region, regions_max: usize) -> u32 {
+        let mut regions = self.regions.lock();
+        if let Some(number) = regions.get(region.as_str()) {
+            return *number;
+        }
+        if regions.len() >= regions_max {
+            return OTHER_REGIONS;
+        }
+        let number = regions.len() as u32;
+        regions.insert(region.as_str().into(), number);
+        number
+    }
+
+    /// Tells the recorder what is open.
+    pub(crate) fn tell_gauges(&self) {
+        metrics::gauge!(IN_FLIGHT).set(self.in_flight.0.load(Relaxed) as f64);
+        metrics::gauge!(CONNECTIONS).set(self.connections_open.0.load(Relaxed) as f64);
+    }
+}
+
+/// A number to which every core adds its part.
+#[derive(Debug, Default)]
+pub(crate) struct Sum(AtomicU64);
+
+impl Sum {
+    /// Replaces the part a core reported before.
+    pub(crate) fn replace(&self, part: &Cell<u64>, now: u64) {
+        let before = part.replace(now);
+        if now >= before {
+            self.0.fetch_add(now - before, Relaxed);
+        } else {
+            self.0.fetch_sub(before - now, Relaxed);
+        }
+    }
+}

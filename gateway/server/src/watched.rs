@@ -1,0 +1,115 @@
+//! A client's socket whose bytes are counted and, for HTTP/1, looked at on their way to the parser.
+
+use std::{
+    io,
+    pin::Pin,
+    rc::Rc,
+    task::{Context, Poll, ready},
+};
+
+use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
+
+use crate::{
+    head::{Open, Scanner},
+    seat::{Beat, Seat},
+};
+
+/// A socket with its seat.
+pub(crate) struct Watched<Io> {
+    io: Io,
+    seat: Rc<Seat>,
+    beat: Rc<Beat>,
+    /// For HTTP/1 only: HTTP/2 frames its messages without ambiguity.
+    scanner: Option<Scanner>,
+    /// Bytes read before it was known which protocol they are.
+    prefix: Vec<u8>,
+    replayed: usize,
+}
+
+impl<Io> Watched<Io> {
+    pub(crate) fn new(
+        io: Io,
+        seat: Rc<Seat>,
+        beat: Rc<Beat>,
+        scanner: Option<Scanner>,
+        prefix: Vec<u8>,
+    ) -> Self {
+        Self { io, seat, beat, scanner, prefix, replayed: 0 }
+    }
+
+    fn look(&mut self, bytes: &[u8]) {
+        let now = self.beat.now.get();
+        self.seat.touch(now);
+        let Some(scanner) = &mut self.scanner else { return };
+        let before = scanner.open();
+        if let Err(fault) = scanner.scan(bytes) {
+            self.seat.set_fault(fault);
+        }
+        let open = scanner.open();
+        self.seat.set_head(open == Open::Head, now);
+        match (before == Open::Body, open == Open::Body) {
+            (false, true) => self.seat.set_body(true),
+            (true, false) => self.seat.set_body(false),
+            (true, true) => self.seat.add_body(bytes.len() as u64, now),
+            (false, false) => {}
+        }
+    }
+}
+
+impl<Io: AsyncRead + Unpin> AsyncRead for Watched<Io> {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<io::Result<()>> {
+        let this = &mut *self;
+        let before = buf.filled().len();
+        if this.replayed < this.prefix.len() {
+            let rest = &this.prefix[this.replayed..];
+            let taken = rest.len().min(buf.remaining());
+            buf.put_slice(&rest[..taken]);
+            this.replayed += taken;
+            if this.replayed == this.prefix.len() {
+                (this.prefix, this.replayed) = (Vec::new(), 0);
+            }
+        } else {
+            let read = Pin::new(&mut this.io).poll_read(cx, buf);
+            if read.is_pending() {
+                this.seat.wait_for_bytes(this.beat.now.get());
+            }
+            ready!(read)?;
+        }
+        this.look(&buf.filled()[before..]);
+        Poll::Ready(Ok(()))
+    }
+}
+
+impl<Io: AsyncWrite + Unpin> AsyncWrite for Watched<Io> {
+    fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        let written = ready!(Pin::new(&mut self.io).poll_write(cx, bytes));
+        self.seat.touch(self.beat.now.get());
+        Poll::Ready(written)
+    }
+
+    fn poll_write_vectored(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        slices: &[io::IoSlice<'_>],
+    ) -> Poll<io::Result<usize>> {
+        let written = ready!(Pin::new(&mut self.io).poll_write_vectored(cx, slices));
+        self.seat.touch(self.beat.now.get());
+        Poll::Ready(written)
+    }
+
+    fn is_write_vectored(&self) -> bool {
+        self.io.is_write_vectored()
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.io).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
+        Pin::new(&mut self.io).poll_shutdown(cx)
+    }
+}

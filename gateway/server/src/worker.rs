@@ -1,0 +1,177 @@
+//! One core: a thread with a runtime of its own, its part of every port, and the stack.
+
+use std::{
+    future::poll_fn,
+    io,
+    net::{IpAddr, SocketAddr, TcpListener},
+    rc::Rc,
+    sync::Arc,
+    task::Poll,
+    thread::{self, JoinHandle},
+    time::Duration,
+};
+
+use http::HeaderValue;
+use tokio::{
+    net::TcpStream,
+    runtime::{Builder, LocalOptions},
+    task::spawn_local,
+    time::{Instant, MissedTickBehavior, interval, sleep},
+};
+use tokio_rustls::TlsAcceptor;
+use tokio_util::sync::CancellationToken;
+
+use crate::{
+    connection::converse,
+    layers::Peer,
+    local::{Local, TICK_MS},
+    seat::{Order, Seat},
+    stack::stack,
+    view::Shared,
+};
+
+/// Pause after the kernel cannot hand out a connection, for example for want of file descriptors.
+const ACCEPT_PAUSE_MS: u64 = 50;
+
+/// Connections taken from the kernel's queue after the end was told.
+const LAST_ACCEPTED_MAX: usize = 1_024;
+
+/// How often a core that ends looks whether its last call has ended.
+const DRAIN_LOOK_MS: u64 = 10;
+
+/// One core's part of a port.
+pub(crate) struct Door {
+    pub(crate) socket: TcpListener,
+    pub(crate) acceptor: Option<TlsAcceptor>,
+}
+
+/// Starts a core. It ends when told to, after its last call or the time to drain.
+pub(crate) fn start(
+    number: usize,
+    shared: Arc<Shared>,
+    doors: Vec<Door>,
+    ending: CancellationToken,
+) -> io::Result<JoinHandle<()>> {
+    let work = move || {
+        let runtime = Builder::new_current_thread().enable_all().build_local(LocalOptions::default());
+        match runtime {
+            Ok(runtime) => runtime.block_on(serve(shared, doors, ending)),
+            Err(error) => tracing::error!(event = "core_not_started", number, %error),
+        }
+    };
+    thread::Builder::new().name(format!("calls-{number}")).spawn(work)
+}
+
+async fn serve(shared: Arc<Shared>, doors: Vec<Door>, ending: CancellationToken) {
+    let local = Local::new(shared);
+    let accepting: Vec<_> = (0..)
+        .zip(doors)
+        .map(|(listener, door)| spawn_local(accept(local.clone(), listener, door, ending.clone())))
+        .collect();
+    let ticking = spawn_local(tick(local.clone()));
+    ending.cancelled().await;
+    for task in accepting {
+        // A task that panicked accepts nothing more, which is what is wanted here.
+        let _ = task.await;
+    }
+    drain(&local).await;
+    ticking.abort();
+    local.close();
+}
+
+async fn tick(local: Rc<Local>) {
+    let mut ticks = interval(Duration::from_millis(TICK_MS));
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+    loop {
+        ticks.tick().await;
+        local.tick();
+    }
+}
+
+/// Lets connections leave, at most for the time to drain.
+async fn drain(local: &Rc<Local>) {
+    let drain = Duration::from_millis(local.shared.connections.drain_ms);
+    let deadline = Instant::now() + drain;
+    local.seats.give_all(Order::Leave, local.shared.clock.now());
+    while !local.seats.is_empty() && Instant::now() < deadline {
+        sleep(Duration::from_millis(DRAIN_LOOK_MS)).await;
+    }
+    local.seats.give_all(Order::Cut, local.shared.clock.now());
+}
+
+/// Takes connections in until the end, and then those that already wait.
+async fn accept(local: Rc<Local>, listener: usize, door: Door, ending: CancellationToken) {
+    let Door { socket, acceptor } = door;
+    let socket = match tokio::net::TcpListener::from_std(socket) {
+        Ok(socket) => socket,
+        Err(error) => {
+            tracing::error!(event = "port_not_served", %error, "this core takes no calls on a port");
+            return;
+        }
+    };
+    let open_max = local.shared.connections.open_max.div_ceil(local.shared.threads);
+    while !ending.is_cancelled() {
+        if local.seats.count() >= open_max {
+            sleep(Duration::from_millis(ACCEPT_PAUSE_MS)).await;
+            local.tick();
+            continue;
+        }
+        let accepted = tokio::select! {
+            accepted = socket.accept() => accepted,
+            () = ending.cancelled() => break,
+        };
+        match accepted {
+            Ok((stream, address)) => take_in(&local, listener, &acceptor, stream, address),
+            Err(error) => {
+                tracing::warn!(event = "accept_failed", %error);
+                sleep(Duration::from_millis(ACCEPT_PAUSE_MS)).await;
+            }
+        }
+    }
+    // Closing the socket would reset those whom the kernel has already let in.
+    for _ in 0..LAST_ACCEPTED_MAX {
+        let waiting = poll_fn(|cx| Poll::Ready(socket.poll_accept(cx))).await;
+        let Poll::Ready(Ok((stream, address))) = waiting else { return };
+        take_in(&local, listener, &acceptor, stream, address);
+    }
+}
+
+fn take_in(
+    local: &Rc<Local>,
+    listener: usize,
+    acceptor: &Option<TlsAcceptor>,
+    stream: TcpStream,
+    address: SocketAddr,
+) {
+    local.tally.borrow_mut().accepted();
+    if stream.set_nodelay(true).is_err() {
+        // The client has gone already.
+        return;
+    }
+    let seat = local.seats.take(local.beat.now.get());
+    let scheme = if acceptor.is_some() { "https" } else { "http" };
+    let peer = peer_of(local, listener, address.ip().to_canonical(), scheme, seat);
+    let (local, acceptor) = (local.clone(), acceptor.clone());
+    spawn_local(async move {
+        let stack = stack(&local);
+        let Some(acceptor) = acceptor else { return converse(local, stream, peer, stack).await };
+        let wait = Duration::from_millis(local.shared.connections.header_timeout_ms);
+        match tokio::time::timeout(wait, acceptor.accept(stream)).await {
+            Ok(Ok(stream)) => converse(local, stream, peer, stack).await,
+            Ok(Err(error)) => tracing::debug!(event = "handshake_failed", %error),
+            Err(_) => tracing::debug!(event = "handshake_late"),
+        }
+    });
+}
+
+fn peer_of(local: &Local, listener: usize, address: IpAddr, scheme: &'static str, seat: Rc<Seat>) -> Peer {
+    let trusted = local.view().settings.trusted.iter().any(|range| range.holds(address));
+    Peer {
+        address,
+        written: HeaderValue::try_from(address.to_string()).expect("an address is a header value"),
+        trusted,
+        scheme: HeaderValue::from_static(scheme),
+        listener,
+        seat,
+    }
+}

@@ -1,0 +1,14 @@
+//! Calls through a whole gateway on loopback, to real endpoints on free ports.
+
+#![allow(clippy::unwrap_used, reason = "a test may stop at its first surprise, helpers included")]
+
+mod harness;
+
+mod passing;
+mod trying;
+
+mod places;
+mod rates;
+
+mod hostile;
+mod lasting;

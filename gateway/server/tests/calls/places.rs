@@ -1,0 +1,159 @@
+//! Which place answers, and how an operator sees why.
+
+use std::{collections::BTreeMap, sync::Arc};
+
+use landbridge_client::{Endpoint as Listed, Table};
+use landbridge_model::{Address, Cluster, Metadata, Region, ServiceKey, Zone};
+
+use crate::harness::{Endpoint, House, at, page, until};
+
+#[tokio::test]
+async fn calls_stay_in_the_zone_then_in_the_region_then_go_to_the_cheapest_region() {
+    let mut zone = Endpoint::named("zone").await;
+    let mut region = Endpoint::named("region").await;
+    let (cheap, dear) = (Endpoint::named("cheap").await, Endpoint::named("dear").await);
+    let list = [
+        at(dear.address, "dear", "a"),
+        at(cheap.address, "cheap", "a"),
+        at(region.address, "east", "b"),
+        at(zone.address, "east", "a"),
+    ];
+    let house = House::open(&page(&list, "[ladder.costs]\ncheap = 1\ndear = 2\n")).await;
+    for _ in 0..20 {
+        assert_eq!(house.get("/").await.1, "zone");
+    }
+
+    zone.kill().await;
+    for _ in 0..20 {
+        assert_eq!(house.get("/").await.1, "region");
+    }
+    region.kill().await;
+    for _ in 0..20 {
+        assert_eq!(house.get("/").await.1, "cheap");
+    }
+
+    assert_eq!(dear.count(), 0);
+}
+
+#[tokio::test]
+async fn the_place_of_the_endpoint_is_told_only_if_wanted() {
+    let endpoint = Endpoint::named("a").await;
+    let quiet = House::before(&[&endpoint], "").await;
+    let open = House::before(&[&endpoint], "[answers]\nshow_place = true\n").await;
+    let headers = async |house: &House| {
+        let request = house.request("GET", "/").body(crate::harness::full("")).unwrap();
+        house.send(request).await.headers().clone()
+    };
+
+    assert!(!headers(&quiet).await.contains_key("x-landbridge-endpoint-region"));
+    assert_eq!(headers(&open).await["x-landbridge-endpoint-region"], "east");
+    assert_eq!(headers(&open).await["x-landbridge-endpoint-zone"], "a");
+}
+
+fn listed(endpoint: &Endpoint) -> Listed {
+    Listed {
+        ip: Address::parse("127.0.0.1").unwrap(),
+        port: endpoint.address.port(),
+        cluster: Cluster::parse("").unwrap(),
+        origin: Region::parse("east").unwrap(),
+        zone: Zone::parse("a").unwrap(),
+        weight: 1.0,
+        healthy: true,
+        enabled: true,
+        unverified: false,
+        stale: false,
+        metadata: Metadata::default(),
+    }
+}
+
+fn table(services: &[(&str, &[&Endpoint])]) -> Arc<Table> {
+    let one = |(name, endpoints): &(&str, &[&Endpoint])| {
+        let key = ServiceKey::parse("", "", name).unwrap();
+        (key, endpoints.iter().map(|endpoint| listed(endpoint)).collect())
+    };
+    Arc::new(Table { services: services.iter().map(one).collect(), regions: BTreeMap::new() })
+}
+
+#[tokio::test]
+async fn services_of_the_registry_are_reached_by_path_host_and_header() {
+    let endpoint = Endpoint::named("orders").await;
+    let house = House::open(&page(&[], "")).await;
+    house.tables.send(table(&[("orders", &[&endpoint])])).unwrap();
+    until("the service is known", async || house.by_path("/svc/orders/").await.0 == 200).await;
+    let ask = |path: &str, host: &str, service: Option<&str>| {
+        let mut request = http::Request::get(format!("http://{}{path}", house.address)).header("host", host);
+        if let Some(service) = service {
+            request = request.header("x-landbridge-service", service);
+        }
+        request.body(crate::harness::full("")).unwrap()
+    };
+    let before = endpoint.count();
+
+    for request in [
+        ask("/svc/orders/a/b?c", "any", None),
+        ask("/x", "orders.DEFAULT_GROUP.public.svc.test:80", None),
+        ask("/x", "any", Some("DEFAULT_GROUP@@orders")),
+    ] {
+        assert_eq!(house.send(request).await.status(), 200);
+    }
+
+    let paths: Vec<_> = endpoint.asked()[before..].iter().map(|asked| asked.uri.to_string()).collect();
+    assert_eq!(paths, ["/a/b?c", "/x", "/x"]);
+}
+
+#[tokio::test]
+async fn a_thousand_new_tables_under_load_lose_no_call() {
+    let (one, two) = (Endpoint::named("one").await, Endpoint::named("two").await);
+    let house = Arc::new(House::open(&page(&[], "")).await);
+    house.tables.send(table(&[("orders", &[&one])])).unwrap();
+    until("the service is known", async || house.by_path("/svc/orders/").await.0 == 200).await;
+    let calling = house.clone();
+    let load = tokio::spawn(async move {
+        for _ in 0..1_000 {
+            assert_eq!(calling.by_path("/svc/orders/").await.0, 200);
+        }
+    });
+
+    for turn in 0..1_000 {
+        let now: &[&Endpoint] = if turn % 2 == 0 { &[&one, &two] } else { &[&two] };
+        house.tables.send(table(&[("orders", now), ("other", &[&one])])).unwrap();
+        tokio::task::yield_now().await;
+    }
+
+    load.await.unwrap();
+}
+
+#[tokio::test]
+async fn explain_names_the_endpoint_that_routing_takes() {
+    let (zone, region) = (Endpoint::named("zone").await, Endpoint::named("region").await);
+    let house =
+        House::open(&page(&[at(zone.address, "east", "a"), at(region.address, "east", "b")], "")).await;
+
+    let told = house.ask("/landbridge/v1/explain?service=static:web").await;
+    let from_b = house.ask("/landbridge/v1/explain?service=static:web&from=east/b").await;
+
+    let decision = |text: &str| serde_json::from_str::<serde_json::Value>(text).unwrap()["decision"].clone();
+    assert_eq!(decision(&told)["endpoint"], zone.address.to_string());
+    assert_eq!(decision(&told)["rung"], "same_zone");
+    assert_eq!(decision(&from_b)["endpoint"], region.address.to_string());
+}
+
+#[tokio::test]
+async fn operators_see_routes_endpoints_metrics_and_health() {
+    let endpoint = Endpoint::named("a").await;
+    let house = House::before(&[&endpoint], "").await;
+    house.get("/").await;
+
+    assert!(house.ask("/landbridge/v1/routes").await.contains("\"static:web\""));
+    assert!(house.ask("/landbridge/v1/services").await.contains("same_zone"));
+    let endpoints = house.ask("/landbridge/v1/endpoints?service=static:web").await;
+    assert!(endpoints.contains(&endpoint.address.to_string()), "{endpoints}");
+    assert!(house.ask("/readyz").await.len() < 200);
+    until("the call is counted", async || {
+        let page = house.ask("/metrics").await;
+        page.contains(
+            "landbridge_gateway_calls_total{service=\"static:web\",rung=\"same_zone\",class=\"2xx\"}",
+        )
+    })
+    .await;
+}

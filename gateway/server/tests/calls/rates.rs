@@ -1,0 +1,58 @@
+//! Limits on how much may come at once and over time.
+
+use crate::harness::{Endpoint, House, full};
+
+#[tokio::test]
+async fn calls_over_the_rate_are_told_when_to_come_back() {
+    let endpoint = Endpoint::named("a").await;
+    let limit = "[[limits]]\nby = \"service\"\nrequests_per_second = 1\nburst = 3\n";
+    let house = House::before(&[&endpoint], limit).await;
+    let mut statuses = Vec::new();
+    for _ in 0..5 {
+        let request = house.request("GET", "/").body(full("")).unwrap();
+        let answer = house.send(request).await;
+        let retry_after = answer.headers().get("retry-after").cloned();
+        statuses.push((answer.status().as_u16(), retry_after));
+    }
+
+    assert!(statuses[..3].iter().all(|(status, _)| *status == 200), "{statuses:?}");
+    assert!(statuses[3..].iter().all(|(status, after)| *status == 429 && after.as_ref().unwrap() == "1"));
+    assert_eq!(endpoint.count(), 3);
+}
+
+#[tokio::test]
+async fn a_trusted_caller_says_whose_rate_a_call_counts_for() {
+    let endpoint = Endpoint::named("a").await;
+    let limit = "[[limits]]\nby = \"caller_region\"\nrequests_per_second = 1\nburst = 2\n\
+                 [admission]\ntrusted_cidrs = [\"127.0.0.0/8\"]\n";
+    let house = House::before(&[&endpoint], limit).await;
+    let mut passed = Vec::new();
+
+    for region in ["west", "west", "west", "north", "north", "north"] {
+        let request = house.request("GET", "/").header("x-landbridge-caller-region", region);
+        passed.push(house.send(request.body(full("")).unwrap()).await.status().as_u16());
+    }
+
+    assert_eq!(passed, [200, 200, 429, 200, 200, 429]);
+}
+
+#[tokio::test]
+async fn a_full_gateway_refuses_at_once() {
+    let silent = Endpoint::silent().await;
+    let house = House::before(&[&silent], "[admission]\nin_flight_max = 2\n").await;
+    let stuck: Vec<_> = (0..2)
+        .map(|_| {
+            let request = house.request("POST", "/").body(full("")).unwrap();
+            let client = hyper_util::client::legacy::Client::builder(hyper_util::rt::TokioExecutor::new())
+                .build_http::<crate::harness::Body>();
+            tokio::spawn(async move { client.request(request).await.map(|answer| answer.status()) })
+        })
+        .collect();
+    crate::harness::until("both calls wait", async || silent.count() == 2).await;
+
+    let answer = house.send(house.request("GET", "/").body(full("")).unwrap()).await;
+
+    assert_eq!(answer.status(), 503);
+    assert_eq!(answer.headers()["retry-after"], "1");
+    stuck.into_iter().for_each(|call| call.abort());
+}

@@ -1,0 +1,136 @@
+//! Which failures are tried again, where, and how often.
+
+use std::time::{Duration, Instant};
+
+use crate::harness::{Endpoint, House, at, page};
+
+#[tokio::test]
+async fn a_get_survives_an_endpoint_that_breaks_off() {
+    let (rude, good) = (Endpoint::rude().await, Endpoint::named("good").await);
+    let house = House::before(&[&rude, &good], "").await;
+
+    for _ in 0..50 {
+        assert_eq!(house.get("/").await, (200, "good".to_owned()));
+    }
+}
+
+#[tokio::test]
+async fn a_post_is_never_sent_twice() {
+    let rude = Endpoint::rude().await;
+    let house = House::before(&[&rude], "").await;
+
+    let (status, _) = house.call("POST", "/", "body").await;
+
+    assert_eq!(status, 502);
+    assert_eq!(rude.connections.load(std::sync::atomic::Ordering::SeqCst), 1);
+}
+
+#[tokio::test]
+async fn a_post_is_tried_elsewhere_when_no_byte_was_sent() {
+    let echo =
+        Endpoint::start(|asked| async move { http::Response::new(crate::harness::full(asked.body)) }).await;
+    let nobody = Endpoint::nobody().await;
+    let house = House::open(&page(&[at(nobody, "east", "a"), at(echo.address, "east", "a")], "")).await;
+
+    for _ in 0..20 {
+        assert_eq!(house.call("POST", "/", "once").await, (200, "once".to_owned()));
+    }
+}
+
+#[tokio::test]
+async fn a_put_is_repeated_with_its_whole_body() {
+    let failing = Endpoint::failing(503).await;
+    let echo =
+        Endpoint::start(|asked| async move { http::Response::new(crate::harness::full(asked.body)) }).await;
+    let house =
+        House::open(&page(&[at(failing.address, "east", "a"), at(echo.address, "east", "b")], "")).await;
+
+    assert_eq!(house.call("PUT", "/", "the body").await, (200, "the body".to_owned()));
+
+    assert_eq!(failing.asked()[0].body, "the body");
+}
+
+#[tokio::test]
+async fn a_body_too_long_to_keep_is_not_repeated() {
+    let failing = Endpoint::failing(503).await;
+    let good = Endpoint::named("good").await;
+    let house =
+        House::open(&page(&[at(failing.address, "east", "a"), at(good.address, "east", "b")], "")).await;
+    let body: &'static str = "x".repeat(100_000).leak();
+
+    assert_eq!(house.call("PUT", "/", body).await.0, 503);
+
+    assert_eq!(failing.asked()[0].body.len(), 100_000);
+    assert_eq!(good.count(), 0);
+}
+
+#[tokio::test]
+async fn a_failure_status_of_the_last_try_is_passed_on() {
+    let (one, two) = (Endpoint::failing(503).await, Endpoint::failing(503).await);
+    let house = House::before(&[&one, &two], "[retries]\ntries_max = 2\n").await;
+
+    assert_eq!(house.get("/").await, (503, "no".to_owned()));
+
+    assert_eq!((one.count(), two.count()), (1, 1));
+}
+
+#[tokio::test]
+async fn a_silent_endpoint_costs_one_try_and_then_its_place_in_the_rotation() {
+    let (silent, good) = (Endpoint::silent().await, Endpoint::named("good").await);
+    let house = House::before(&[&silent, &good], "[timeouts]\ntry_ms = 100\n").await;
+
+    for _ in 0..40 {
+        assert_eq!(house.get("/").await, (200, "good".to_owned()));
+    }
+
+    assert!(silent.count() <= 4, "{} of 40 calls met the silent endpoint", silent.count());
+}
+
+#[tokio::test]
+async fn all_tries_together_end_by_the_calls_deadline() {
+    let silent = Endpoint::silent().await;
+    let house = House::before(&[&silent], "[timeouts]\noverall_ms = 300\ntry_ms = 120\n").await;
+    let begun = Instant::now();
+
+    let (status, _) = house.get("/").await;
+
+    assert_eq!(status, 504);
+    assert!(begun.elapsed() < Duration::from_secs(2), "{:?}", begun.elapsed());
+    assert!(silent.count() >= 2, "there was time for a second try");
+}
+
+#[tokio::test]
+async fn an_endpoint_that_nobody_can_reach_is_a_bad_gateway() {
+    let house = House::open(&page(&[at(Endpoint::nobody().await, "east", "a")], "")).await;
+
+    assert_eq!(house.get("/").await.0, 502);
+}
+
+#[tokio::test]
+async fn repeats_end_when_the_budget_is_spent() {
+    let (one, two) = (Endpoint::failing(503).await, Endpoint::failing(503).await);
+    let budget = "budget_percent = 0\nbudget_per_second = 0\nbudget_burst = 5\n";
+    let more = format!("[retries]\n{budget}[health]\nfailures_max = 0\n");
+    let house = House::before(&[&one, &two], &more).await;
+
+    for _ in 0..30 {
+        house.get("/").await;
+    }
+
+    assert_eq!(one.count() + two.count(), 35);
+}
+
+#[tokio::test]
+async fn an_endpoint_that_dies_under_load_costs_no_get() {
+    let (mut dying, good) = (Endpoint::named("dying").await, Endpoint::named("good").await);
+    let house = House::before(&[&dying, &good], "").await;
+    for _ in 0..50 {
+        assert_eq!(house.get("/").await.0, 200);
+    }
+
+    dying.kill().await;
+
+    for _ in 0..50 {
+        assert_eq!(house.get("/").await, (200, "good".to_owned()));
+    }
+}
