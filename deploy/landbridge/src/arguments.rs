@@ -5,6 +5,8 @@ use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
+use crate::demo::layout::REGIONS_MAX;
+
 /// Variables that mean something to the command line, not to the configuration.
 pub(crate) const VARIABLES: [&str; 3] = ["LANDBRIDGE_ADDRESS", "LANDBRIDGE_TOKEN", "LANDBRIDGE_TOKEN_FILE"];
 
@@ -18,6 +20,10 @@ pub(crate) struct Arguments {
 
     #[command(flatten)]
     pub(crate) target: Target,
+
+    /// End as soon as standard input is closed: nothing that the demo starts may outlive it.
+    #[arg(long, hide = true)]
+    pub(crate) end_with_parent: bool,
 
     #[command(subcommand)]
     pub(crate) verb: Verb,
@@ -65,12 +71,22 @@ pub(crate) enum Verb {
     /// Run a bridge between regions
     Bridge(RoleWish),
 
+    /// Run a gateway for calls
+    Gateway(RoleWish),
+
     /// Read configuration files without starting anything
     #[command(subcommand)]
     Config(ConfigVerb),
 
     /// Make a CA and certificates for every role, to try with
     Certs(CertsWish),
+
+    /// Run a whole federation on this machine, break it, and tell what happens
+    Demo(DemoWish),
+
+    /// Offer and register sample instances
+    #[command(hide = true)]
+    Sample(SampleWish),
 
     #[command(flatten)]
     Admin(AdminVerb),
@@ -129,17 +145,20 @@ pub(crate) enum Role {
     Registry,
     /// A bridge between regions.
     Bridge,
+    /// A gateway for calls.
+    Gateway,
 }
 
 impl Role {
     /// Every role.
-    pub(crate) const ALL: [Self; 2] = [Self::Registry, Self::Bridge];
+    pub(crate) const ALL: [Self; 3] = [Self::Registry, Self::Bridge, Self::Gateway];
 
     /// The role in words.
     pub(crate) fn name(self) -> &'static str {
         match self {
             Self::Registry => "registry",
             Self::Bridge => "bridge",
+            Self::Gateway => "gateway",
         }
     }
 }
@@ -191,6 +210,58 @@ pub(crate) struct CertsWish {
     /// Days until they expire.
     #[arg(long, default_value_t = 397, value_parser = clap::value_parser!(u16).range(1..=3650))]
     pub(crate) days: u16,
+}
+
+/// What the demo shows.
+#[derive(Debug, Args)]
+pub(crate) struct DemoWish {
+    /// How many regions there are.
+    #[arg(long, default_value_t = 3, value_parser = clap::value_parser!(u8).range(2..=REGIONS_MAX as i64), value_name = "N")]
+    pub(crate) regions: u8,
+
+    /// Nobody watches: one line a check, the counts at the end, and 1 as exit status if a check failed.
+    #[arg(long)]
+    pub(crate) check: bool,
+
+    /// Port of the first registry; the others follow. 0 looks for free ones.
+    #[arg(long, default_value_t = 8848, value_parser = clap::value_parser!(u16).range(0..=60_000), value_name = "PORT")]
+    pub(crate) base_port: u16,
+
+    /// How many registrations are timed on their way to the other regions.
+    #[arg(long, default_value_t = 200, value_parser = clap::value_parser!(u16).range(1..=10_000), value_name = "N")]
+    pub(crate) registrations: u16,
+
+    /// Keep configurations, data and logs here; an empty folder, or one to be made.
+    #[arg(long, value_name = "DIR")]
+    pub(crate) keep: Option<PathBuf>,
+}
+
+/// What sample instances are told.
+#[derive(Debug, Args)]
+pub(crate) struct SampleWish {
+    /// The region they say they are in.
+    #[arg(long)]
+    pub(crate) region: String,
+
+    /// The zone they say they are in.
+    #[arg(long)]
+    pub(crate) zone: String,
+
+    /// The registry's HTTP address.
+    #[arg(long)]
+    pub(crate) registry: SocketAddr,
+
+    /// Services; every instance offers all.
+    #[arg(long, value_delimiter = ',')]
+    pub(crate) services: Vec<String>,
+
+    /// The first instance's port; the others follow.
+    #[arg(long)]
+    pub(crate) port: u16,
+
+    /// How many instances.
+    #[arg(long, default_value_t = 1)]
+    pub(crate) count: u16,
 }
 
 /// What a running process is asked.

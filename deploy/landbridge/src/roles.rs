@@ -62,6 +62,14 @@ pub(crate) fn bridge(wish: &RoleWish) -> Result<(), Trouble> {
     start("bridge", &log, async |shutdown| landbridge_bridge::run(config, shutdown).await)
 }
 
+/// Runs a gateway.
+pub(crate) fn gateway(wish: &RoleWish) -> Result<(), Trouble> {
+    let config = landbridge_gateway::Config::load(Some(&wish.config), &environment(&VARIABLES), &wish.sets);
+    let config = config.map_err(wrong_config)?;
+    let log = config.log.clone();
+    start("gateway", &log, async |shutdown| landbridge_gateway::run(config, shutdown).await)
+}
+
 /// Starts what every role needs, and runs the role to its end.
 fn start(
     role: &'static str,
@@ -123,11 +131,11 @@ fn guess(layers: &Layers<'_>) -> Result<Role, Trouble> {
 }
 
 fn read(role: Role, layers: &Layers<'_>) -> Result<(), Vec<String>> {
+    let Layers { file, environment, sets, .. } = *layers;
     match role {
         Role::Registry => landbridge_registry::Config::read(layers).map(|_| ()),
-        Role::Bridge => {
-            landbridge_bridge::Config::load(layers.file, layers.environment, layers.sets).map(|_| ())
-        }
+        Role::Bridge => landbridge_bridge::Config::load(file, environment, sets).map(|_| ()),
+        Role::Gateway => landbridge_gateway::Config::load(file, environment, sets).map(|_| ()),
     }
 }
 

@@ -153,17 +153,17 @@ async fn open(
 }
 
 async fn connect(shared: &Shared, address: &str) -> Result<(TlsStream<TcpStream>, PeerName), Refusal> {
-    let connecting = async {
-        let io = TcpStream::connect(address).await?;
-        io.set_nodelay(true)?;
-        shared.identity.connect(io).await
-    };
     let within_ms = shared.limits.connect_ms;
-    let failed = |why: String| Refusal::Handshake(format!("{address}: {why}"));
-    match timeout(Duration::from_millis(within_ms), connecting).await {
-        Ok(connected) => connected.map_err(|error| failed(innermost(&error))),
-        Err(_) => Err(failed(format!("no connection in {within_ms} ms"))),
-    }
+    let within = Duration::from_millis(within_ms);
+    let unreachable = |why: String| Refusal::Unreachable(format!("{address}: {why}"));
+    let handshake = |why: String| Refusal::Handshake(format!("{address}: {why}"));
+    let io = timeout(within, TcpStream::connect(address)).await;
+    let io = io.map_err(|_| unreachable(format!("no connection in {within_ms} ms")))?;
+    let io = io.map_err(|error| unreachable(innermost(&error)))?;
+    io.set_nodelay(true).map_err(|error| unreachable(innermost(&error)))?;
+    let greeted = timeout(within, shared.identity.connect(io)).await;
+    let greeted = greeted.map_err(|_| handshake(format!("no TLS handshake in {within_ms} ms")))?;
+    greeted.map_err(|error| handshake(innermost(&error)))
 }
 
 async fn greet(

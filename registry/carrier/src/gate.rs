@@ -10,7 +10,9 @@ use landbridge_wire::feeds::Hello;
 /// Why a stream does not come to be, named by who can mend it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Refusal {
-    /// The connection or its TLS handshake failed: wrong certificate, wrong port, or nobody there.
+    /// No connection came to be: nobody there, or no way to it.
+    Unreachable(String),
+    /// The TLS handshake or the first words of HTTP/2 failed: a certificate that is not trusted, or a wrong port.
     Handshake(String),
     /// No Hello came in time, or something else came.
     NoHello(String),
@@ -36,6 +38,7 @@ impl Refusal {
     /// The label under which it is counted.
     pub fn reason(&self) -> &'static str {
         match self {
+            Self::Unreachable(_) => "unreachable",
             Self::Handshake(_) => "handshake",
             Self::NoHello(_) => "no_hello",
             Self::Deployment(_) => "deployment",
@@ -53,7 +56,8 @@ impl Refusal {
     pub fn is_expected(&self) -> bool {
         match self {
             Self::Myself | Self::Duplicate => true,
-            Self::Handshake(_)
+            Self::Unreachable(_)
+            | Self::Handshake(_)
             | Self::NoHello(_)
             | Self::Deployment(_)
             | Self::Region(_)
@@ -68,7 +72,8 @@ impl Refusal {
 impl fmt::Display for Refusal {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Handshake(why)
+            Self::Unreachable(why)
+            | Self::Handshake(why)
             | Self::NoHello(why)
             | Self::Deployment(why)
             | Self::Region(why)

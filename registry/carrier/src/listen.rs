@@ -102,7 +102,8 @@ fn tell(name: &PeerName, refusal: &Refusal) {
 fn status(refusal: &Refusal) -> Status {
     match refusal {
         Refusal::Duplicate => Status::already_exists(refusal.to_string()),
-        Refusal::Handshake(_)
+        Refusal::Unreachable(_)
+        | Refusal::Handshake(_)
         | Refusal::NoHello(_)
         | Refusal::Deployment(_)
         | Refusal::Region(_)

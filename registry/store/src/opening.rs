@@ -114,6 +114,8 @@ pub(crate) async fn open(config: StoreConfig, transport: Arc<dyn Transport>) -> 
     let raft_config = raft_config(&config)?;
     let raft = Raft::new(config.member.0.into(), Arc::new(raft_config), network.clone(), log, machine).await;
     let raft = raft.map_err(|fatal| StoreError::Stopped(fatal.to_string()))?;
+    let mut tasks = JoinSet::new();
+    tasks.spawn(closer.keep_mark());
     let incoming = Incoming::new(found.snapshots.incoming(), config.limits.snapshot_bytes_max);
     let inner = Inner {
         config,
@@ -124,7 +126,7 @@ pub(crate) async fn open(config: StoreConfig, transport: Arc<dyn Transport>) -> 
         standing: watch::Sender::new(Standing::default()),
         founded,
         incoming: tokio::sync::Mutex::new(incoming),
-        tasks: Mutex::new(JoinSet::new()),
+        tasks: Mutex::new(tasks),
         closing: Mutex::new(Some(Closing {
             log: closer,
             state: found.state,

@@ -4,6 +4,7 @@ mod alone;
 mod conformance;
 mod damage;
 mod failing;
+mod segments;
 mod together;
 
 use std::{collections::BTreeMap, path::Path, sync::Arc, time::Duration};

@@ -60,8 +60,6 @@ pub struct Limits {
     pub save_ms: u64,
     /// Connections accepted at once.
     pub connections_max: u32,
-    /// Frames waiting on one stream.
-    pub outbox_frames_max: usize,
     /// Records on their way on one stream, by weight.
     pub credit_bytes: usize,
     /// HTTP/2 window.
@@ -206,8 +204,7 @@ fn check_limits(limits: &Limits, wrong: &mut Mistakes) {
     let least = [
         ("save_ms", limits.save_ms, 10),
         ("connections_max", u64::from(limits.connections_max), 1),
-        ("outbox_frames_max", limits.outbox_frames_max as u64, 16),
-        ("credit_bytes", limits.credit_bytes as u64, 64 << 10),
+        ("credit_bytes", limits.credit_bytes as u64, 128 << 10),
         ("window_bytes", u64::from(limits.window_bytes), 64 << 10),
         ("ring_changes_max", limits.ring_changes_max as u64, 1),
         ("ring_bytes_max", limits.ring_bytes_max as u64, 1),

@@ -127,7 +127,7 @@ fn hello(config: &Config, identity: &Identity) -> Result<Hello, String> {
 
 fn carrying(limits: &Limits) -> landbridge_carrier::Limits {
     landbridge_carrier::Limits {
-        outbox_frames_max: limits.outbox_frames_max,
+        outbox_frames_max: landbridge_carrier::Limits::outbox_frames(limits.credit_bytes),
         connections_max: limits.connections_max,
         keepalive_ms: limits.keepalive_ms,
         keepalive_answer_ms: limits.keepalive_answer_ms,

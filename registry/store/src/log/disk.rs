@@ -1,5 +1,8 @@
 //! The log on disk: a fjall database of its own, entries in segments that are dropped whole.
 //!
+//! The first segment shares a keyspace with the head, for each keyspace costs a first start some ten syncs; its entries
+//! are removed one by one when their time comes.
+//!
 //! Invariant: scans start at the first entry that is not purged, so that they never walk over tombstones.
 //! Invariant: a batch never puts and deletes one key, for all items of a batch share one sequence number.
 
@@ -23,12 +26,15 @@ use crate::{
     types::{Entry, LogId, Vote},
 };
 
-/// Entries in one segment, as a power of two.
-const SEGMENT_BITS: u32 = 14;
-const META: &str = "meta";
+/// Entries in one segment, as a power of two; few in tests, so that they cross many segments.
+const SEGMENT_BITS: u32 = if cfg!(test) { 5 } else { 14 };
+/// The keyspace of the head and of segment 0. Keys of entries are eight bytes and sort before those of the head.
+const HEAD: &str = "head";
 const VOTE: &[u8] = b"vote";
 const PURGED: &[u8] = b"purged";
 const COMMITTED: &[u8] = b"committed";
+/// Entries removed at once.
+const REMOVED_MAX: usize = 4096;
 /// Bytes of the hash chain before each entry.
 const CHAIN_BYTES: usize = 8;
 
@@ -50,7 +56,7 @@ struct PurgedRecord {
 pub(crate) struct LogDisk {
     dir: PathBuf,
     db: Database,
-    meta: Keyspace,
+    head: Keyspace,
     segments: Mutex<BTreeMap<u64, Keyspace>>,
 }
 
@@ -73,22 +79,22 @@ impl LogDisk {
             .max_cached_files(Some(OPEN_FILES_MAX))
             .open()
             .map_err(wrong)?;
-        let meta = db.keyspace(META, options).map_err(wrong)?;
-        let mut segments = BTreeMap::new();
+        let head = db.keyspace(HEAD, options).map_err(wrong)?;
+        let mut segments = BTreeMap::from([(0, head.clone())]);
         for name in db.list_keyspace_names() {
             if let Some(number) = segment_number(&name) {
                 segments.insert(number, db.keyspace(&name, options).map_err(wrong)?);
             }
         }
-        Ok(Self { dir: dir.to_owned(), db, meta, segments: Mutex::new(segments) })
+        Ok(Self { dir: dir.to_owned(), db, head, segments: Mutex::new(segments) })
     }
 
     /// What stands beside the entries.
     pub(crate) fn head(&self) -> Result<Head, StoreError> {
-        let purged: Option<PurgedRecord> = self.meta_value(PURGED)?;
+        let purged: Option<PurgedRecord> = self.head_value(PURGED)?;
         Ok(Head {
-            vote: self.meta_value(VOTE)?.map(VoteRecord::vote),
-            committed: self.meta_value(COMMITTED)?.map(PlaceRecord::id),
+            vote: self.head_value(VOTE)?.map(VoteRecord::vote),
+            committed: self.head_value(COMMITTED)?.map(PlaceRecord::id),
             purged: purged.and_then(|record| {
                 let PlaceRecord { term, index } = record.place?;
                 Some(Link { index, term, chain: record.chain })
@@ -96,8 +102,8 @@ impl LogDisk {
         })
     }
 
-    fn meta_value<M: Message + Default>(&self, key: &[u8]) -> Result<Option<M>, StoreError> {
-        let value = self.meta.get(key).map_err(|error| damage(&self.dir, error))?;
+    fn head_value<M: Message + Default>(&self, key: &[u8]) -> Result<Option<M>, StoreError> {
+        let value = self.head.get(key).map_err(|error| damage(&self.dir, error))?;
         let read = |value: fjall::Slice| codec::read("log head", value.to_vec());
         value.map(read).transpose().map_err(|error| self.damaged(error))
     }
@@ -110,8 +116,8 @@ impl LogDisk {
     ) -> Result<(), StoreError> {
         let mut next = purged.map_or(0, |link| link.index + 1);
         let mut before = purged.map_or(0, |link| link.chain);
-        for segment in self.segments().clone().into_values() {
-            for guard in segment.range(next.to_be_bytes()..) {
+        for (number, segment) in self.segments().clone() {
+            for guard in segment.range(next.to_be_bytes()..end_of(number)) {
                 let (key, value) = guard.into_inner().map_err(|error| damage(&self.dir, error))?;
                 if *key != next.to_be_bytes() {
                     return Err(self.damaged(format_args!("entry {next} of the log is missing")));
@@ -145,20 +151,20 @@ impl LogDisk {
             batch.insert(&self.segment(index >> SEGMENT_BITS)?, index.to_be_bytes(), value);
         }
         if let Some(committed) = committed {
-            batch.insert(&self.meta, COMMITTED, codec::write(&PlaceRecord::of(committed)));
+            batch.insert(&self.head, COMMITTED, codec::write(&PlaceRecord::of(committed)));
         }
         batch.commit()
     }
 
     /// Writes the commit point without a sync.
     pub(crate) fn save_committed(&self, committed: LogId) -> fjall::Result<()> {
-        self.meta.insert(COMMITTED, codec::write(&PlaceRecord::of(committed)))
+        self.head.insert(COMMITTED, codec::write(&PlaceRecord::of(committed)))
     }
 
     /// Writes a vote, synced with everything before it.
     pub(crate) fn save_vote(&self, vote: &Vote) -> fjall::Result<()> {
         let mut batch = self.db.batch().durability(Some(PersistMode::SyncAll));
-        batch.insert(&self.meta, VOTE, codec::write(&VoteRecord::of(vote)));
+        batch.insert(&self.head, VOTE, codec::write(&VoteRecord::of(vote)));
         batch.commit()
     }
 
@@ -167,13 +173,13 @@ impl LogDisk {
         let Some(newest) = gone.end.checked_sub(1) else { return Ok(()) };
         for number in (gone.start >> SEGMENT_BITS..=newest >> SEGMENT_BITS).rev() {
             let start = number << SEGMENT_BITS;
-            if gone.start <= start {
+            if gone.start <= start && number > 0 {
                 self.drop_segment(number)?;
                 continue;
             }
             let segment = self.segment(number)?;
             let mut batch = self.db.batch().durability(Some(PersistMode::SyncData));
-            for index in gone.start..gone.end.min(start + (1 << SEGMENT_BITS)) {
+            for index in gone.start..gone.end.min((number + 1) << SEGMENT_BITS) {
                 batch.remove(&segment, index.to_be_bytes());
             }
             batch.commit()?;
@@ -185,7 +191,7 @@ impl LogDisk {
     pub(crate) fn purge(&self, upto: Link) -> fjall::Result<()> {
         let place = Some(PlaceRecord { term: upto.term, index: upto.index });
         let mut batch = self.db.batch().durability(Some(PersistMode::SyncAll));
-        batch.insert(&self.meta, PURGED, codec::write(&PurgedRecord { place, chain: upto.chain }));
+        batch.insert(&self.head, PURGED, codec::write(&PurgedRecord { place, chain: upto.chain }));
         batch.commit()?;
         let current = (upto.index + 1) >> SEGMENT_BITS;
         let old: Vec<u64> = self.segments().range(..current).map(|(number, _)| *number).collect();
@@ -214,6 +220,9 @@ impl LogDisk {
     }
 
     fn segment(&self, number: u64) -> fjall::Result<Keyspace> {
+        if number == 0 {
+            return Ok(self.head.clone());
+        }
         let mut segments = self.segments();
         if let Some(segment) = segments.get(&number) {
             return Ok(segment.clone());
@@ -224,8 +233,24 @@ impl LogDisk {
     }
 
     fn drop_segment(&self, number: u64) -> fjall::Result<()> {
-        let segment = self.segments().remove(&number);
-        segment.map_or(Ok(()), |segment| self.db.delete_keyspace(segment))
+        match self.segments().remove(&number) {
+            Some(_) if number == 0 => self.empty_first_segment(),
+            Some(segment) => self.db.delete_keyspace(segment),
+            None => Ok(()),
+        }
+    }
+
+    fn empty_first_segment(&self) -> fjall::Result<()> {
+        loop {
+            let mut batch = self.db.batch();
+            for guard in self.head.range(0_u64.to_be_bytes()..end_of(0)).take(REMOVED_MAX) {
+                batch.remove(&self.head, guard.key()?);
+            }
+            if batch.is_empty() {
+                return Ok(());
+            }
+            batch.commit()?;
+        }
     }
 
     fn segments(&self) -> MutexGuard<'_, BTreeMap<u64, Keyspace>> {
@@ -252,6 +277,11 @@ pub(crate) fn damage(dir: &Path, error: fjall::Error) -> StoreError {
 
 fn options() -> KeyspaceCreateOptions {
     KeyspaceCreateOptions::default().max_memtable_size(MEMTABLE_BYTES_MAX)
+}
+
+/// The key after a segment's last one.
+fn end_of(number: u64) -> [u8; 8] {
+    ((number + 1) << SEGMENT_BITS).to_be_bytes()
 }
 
 fn segment_name(number: u64) -> String {

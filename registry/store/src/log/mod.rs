@@ -15,13 +15,14 @@ use std::{
     path::Path,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     thread::{self, JoinHandle},
+    time::Duration,
 };
 
 use openraft::{
     LogState, OptionalSend, RaftLogReader,
     storage::{IOFlushed, RaftLogStorage},
 };
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{Notify, mpsc, oneshot};
 use xxhash_rust::xxh3::xxh3_64_with_seed;
 
 use crate::{
@@ -39,6 +40,8 @@ use tail::Tail;
 pub(crate) use writer::BeforePurge;
 use writer::{Append, Write, Writer};
 
+/// How old an unsynced mark gets. It outlives the process at any age.
+const MARK_AGE_MAX: Duration = Duration::from_secs(1);
 /// The most bytes of entries in one message to a follower.
 const MESSAGE_BYTES_MAX: usize = 1 << 20;
 
@@ -119,6 +122,7 @@ impl FoundLog {
     pub(crate) fn start(self, parts: LogParts) -> io::Result<(LogStore, LogCloser)> {
         let (disk, tail) = (Arc::new(self.disk), Arc::new(Mutex::new(self.tail)));
         let (queue, writes) = mpsc::channel(parts.limits.log_queue_max);
+        let noted = Arc::new(Notify::new());
         let writer = Writer {
             disk: disk.clone(),
             mark: parts.mark,
@@ -127,9 +131,10 @@ impl FoundLog {
             before_purge: parts.before_purge,
             failed: parts.failed,
             meters: parts.meters,
+            noted: noted.clone(),
         };
         let thread = thread::Builder::new().name("raft-log".to_owned()).spawn(move || writer.run(writes))?;
-        let closer = LogCloser { queue: queue.clone(), thread };
+        let closer = LogCloser { queue: queue.clone(), thread, noted };
         Ok((LogStore { queue, reader: LogReader { disk, tail } }, closer))
     }
 }
@@ -138,9 +143,25 @@ impl FoundLog {
 pub(crate) struct LogCloser {
     queue: mpsc::Sender<Write>,
     thread: JoinHandle<()>,
+    noted: Arc<Notify>,
 }
 
 impl LogCloser {
+    /// Has the mark synced soon after it was noted, for as long as it is awaited. A mark that a power cut took back is
+    /// only older than it could be: damage to what was written in its last second would go unnoticed.
+    pub(crate) fn keep_mark(&self) -> impl Future<Output = ()> + use<> {
+        let (queue, noted) = (self.queue.clone(), self.noted.clone());
+        async move {
+            loop {
+                noted.notified().await;
+                tokio::time::sleep(MARK_AGE_MAX).await;
+                if queue.send(Write::SyncMark).await.is_err() {
+                    return;
+                }
+            }
+        }
+    }
+
     /// Writes what is not yet on disk and waits for the thread's end.
     pub(crate) async fn close(self) -> io::Result<()> {
         let (done, closed) = oneshot::channel();

@@ -8,11 +8,11 @@ use std::{
     io,
     ops::Range,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
-    time::{Duration, Instant},
+    time::Instant,
 };
 
 use openraft::storage::IOFlushed;
-use tokio::sync::{mpsc, oneshot};
+use tokio::sync::{Notify, mpsc, oneshot};
 
 use crate::{
     failed::Failed,
@@ -25,9 +25,6 @@ use crate::{
     meters::Meters,
     types::{Group, Vote},
 };
-
-/// How old an unsynced mark may get while writes go on. It outlives the process at any age.
-const MARK_AGE_MAX: Duration = Duration::from_secs(1);
 
 /// What must be so on disk before entries may be purged.
 pub(crate) type BeforePurge = Box<dyn Fn() -> io::Result<()> + Send>;
@@ -53,6 +50,8 @@ pub(crate) enum Write {
     Truncate { gone: Range<u64>, last: Option<Link>, done: Done },
     /// Entries go from the start.
     Purge { upto: Link },
+    /// The mark is to outlast the machine.
+    SyncMark,
     /// Nothing more comes.
     Close { done: Done },
 }
@@ -69,13 +68,14 @@ pub(crate) struct Writer {
     pub(crate) before_purge: BeforePurge,
     pub(crate) failed: Failed,
     pub(crate) meters: Arc<Meters>,
+    /// Told when the mark was noted; it outlives the process at once, and the machine after a [`Write::SyncMark`].
+    pub(crate) noted: Arc<Notify>,
 }
 
 impl Writer {
     /// Writes until the queue closes or a write fails.
     pub(crate) fn run(mut self, mut queue: mpsc::Receiver<Write>) {
         let mut waiting = VecDeque::new();
-        let mut mark_synced = Instant::now();
         while let Some(write) = waiting.pop_front().or_else(|| queue.blocking_recv()) {
             let closing = matches!(write, Write::Close { .. });
             while let Ok(more) = queue.try_recv() {
@@ -88,13 +88,6 @@ impl Writer {
             }
             if closing {
                 return;
-            }
-            if mark_synced.elapsed() >= MARK_AGE_MAX {
-                // An unsynced mark is only older than it could be; the next vote or the close tries again.
-                if let Err(error) = self.mark.sync() {
-                    tracing::warn!(event = "raft_mark_unsynced", %error, "the high-water mark was not synced");
-                }
-                mark_synced = Instant::now();
             }
         }
     }
@@ -111,6 +104,7 @@ impl Writer {
                 let result = (self.before_purge)().and_then(|()| self.disk.purge(upto).map_err(plain));
                 settle("purging the log", result, None)
             }
+            Write::SyncMark => settle("syncing the high-water mark", self.mark.sync(), None),
             Write::Close { done } => settle("closing the log", self.close(), Some(done)),
         }
     }
@@ -140,6 +134,7 @@ impl Writer {
         let started = Instant::now();
         let result = self.disk.append(records, committed).map_err(plain);
         let result = result.and_then(|()| self.mark.note_last(Some(last)));
+        self.noted.notify_one();
         match result {
             Ok(()) => {
                 self.meters.committed(entries, started.elapsed());
@@ -157,8 +152,8 @@ impl Writer {
 
     fn vote(&mut self, vote: &Vote) -> io::Result<()> {
         self.disk.save_vote(vote).map_err(plain)?;
-        self.mark.note_vote(*vote)?;
-        self.mark.sync()
+        self.noted.notify_one();
+        self.mark.note_vote(*vote)
     }
 
     /// The mark steps back before the log does, so that it never claims what is no longer there.
@@ -207,7 +202,7 @@ fn refuse(waiting: VecDeque<Write>, mut queue: mpsc::Receiver<Write>) {
         Write::Vote { done, .. } | Write::Truncate { done, .. } | Write::Close { done } => {
             let _ = done.send(Err(stopped()));
         }
-        Write::Purge { .. } => {}
+        Write::Purge { .. } | Write::SyncMark => {}
     };
     waiting.into_iter().for_each(refuse_one);
     while let Some(write) = queue.blocking_recv() {

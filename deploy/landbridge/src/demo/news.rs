@@ -1,0 +1,175 @@
+//! What registries say happens, and its lines for people.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::convert::Infallible;
+use std::net::SocketAddr;
+use std::time::{Duration, Instant};
+
+use serde::Deserialize;
+use tokio::sync::mpsc;
+use tokio::task::JoinHandle;
+
+use crate::call::Caller;
+use crate::output::escaped;
+
+use super::report::Talk;
+
+/// Events of a registry that wait to be taken; when more come, the registry is read more slowly and says what it dropped.
+pub(super) const EVENTS_MAX: usize = 4_096;
+
+/// A registry must begin to answer within this.
+const ANSWER_MS: u64 = 3_000;
+
+/// A registry that is away is asked again after this.
+const RETRY_AFTER: Duration = Duration::from_millis(300);
+
+/// What happens within this time is told together.
+const TOGETHER: Duration = Duration::from_millis(400);
+
+/// More services than this that change together are counted, not listed.
+const LISTED_MAX: usize = 4;
+
+/// The event that a service's view differs.
+pub(super) const SERVICE_CHANGED: &str = "service_changed";
+
+/// One event.
+#[derive(Clone, Debug, Deserialize, PartialEq, Eq, PartialOrd, Ord)]
+pub(super) struct Event {
+    pub(super) event: String,
+    pub(super) origin: Option<String>,
+    pub(super) service: Option<String>,
+    pub(super) what: String,
+}
+
+impl Event {
+    /// The service's own name, without namespace and group.
+    pub(super) fn service_name(&self) -> Option<&str> {
+        self.service.as_deref().and_then(|key| key.rsplit("@@").next())
+    }
+}
+
+/// Reads a registry's events from here on, until it goes away or nobody takes them; each with the time it was read.
+pub(super) async fn read(registry: SocketAddr, events: mpsc::Sender<(Event, Instant)>) {
+    let caller = Caller::new(&registry.to_string(), None, ANSWER_MS);
+    let ended = caller.lines("/landbridge/v1/events", |line| {
+        let at = Instant::now();
+        match serde_json::from_str(line) {
+            // Who does not keep up misses events; nobody waits for it.
+            Ok(event) => events.try_send((event, at)).or(Ok(())),
+            Err(_) => Ok::<(), Infallible>(()),
+        }
+    });
+    tokio::select! {
+        // Gone or ended: either way there is nothing more to read.
+        _ = ended => {}
+        () = events.closed() => {}
+    }
+}
+
+/// Tells what happens in a region, for as long as the demo runs.
+pub(super) fn tell(region: &'static str, registry: SocketAddr, talk: Talk) -> JoinHandle<()> {
+    tokio::spawn(async move {
+        let mut told = BTreeMap::new();
+        loop {
+            let (events, mut heard) = mpsc::channel(EVENTS_MAX);
+            let reading = tokio::spawn(read(registry, events));
+            while let Some((first, _)) = heard.recv().await {
+                let mut batch = vec![first];
+                let until = tokio::time::Instant::now() + TOGETHER;
+                while let Ok(Some((event, _))) = tokio::time::timeout_at(until, heard.recv()).await {
+                    batch.push(event);
+                }
+                for line in lines(batch, &mut told) {
+                    talk.event(region, &line);
+                }
+            }
+            reading.abort();
+            tokio::time::sleep(RETRY_AFTER).await;
+        }
+    })
+}
+
+/// What is worth telling of events that came together: the last word on each thing, if it is news.
+fn lines(batch: Vec<Event>, told: &mut BTreeMap<String, String>) -> Vec<String> {
+    let mut changed: BTreeMap<String, String> = BTreeMap::new();
+    let mut others: Vec<String> = Vec::new();
+    let mut seen = BTreeSet::new();
+    for event in batch {
+        match (event.service_name(), event.event.as_str()) {
+            (Some(service), SERVICE_CHANGED) => {
+                changed.insert(service.to_owned(), event.what);
+            }
+            // Said with every feed that opens or closes, which is told by itself.
+            (None | Some(_), "directory_changed") => {}
+            (None | Some(_), _) => {
+                if seen.insert(event.clone()) {
+                    others.push(other(&event));
+                }
+            }
+        }
+    }
+    if changed.len() > LISTED_MAX {
+        others.push(format!("{} services changed", changed.len()));
+        return others;
+    }
+    for (service, what) in changed {
+        let line = format!("{}: {}", escaped(&service), escaped(&what));
+        if told.insert(service, what.clone()).as_ref() != Some(&what) {
+            others.push(line);
+        }
+    }
+    others
+}
+
+fn other(event: &Event) -> String {
+    let Event { event, origin, what, .. } = event;
+    let what = escaped(what);
+    match (event.as_str(), origin) {
+        ("origin_standing", Some(origin)) => format!("origin {} is {what}", escaped(origin)),
+        ("feed_opened", _) => format!("feed {what} opened"),
+        ("feed_dropped", _) => format!("feed {what} is closed and dropped"),
+        ("feed_doubted", _) => format!("the copy of feed {what} differs and is repaired"),
+        ("phase_changed", _) => format!("the member is {what}"),
+        (name, _) => format!("{}: {what}", escaped(name)),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn changed(service: &str, what: &str) -> Event {
+        Event {
+            event: SERVICE_CHANGED.to_owned(),
+            origin: None,
+            service: Some(format!("public@@DEFAULT_GROUP@@{service}")),
+            what: what.to_owned(),
+        }
+    }
+
+    #[test]
+    fn only_the_last_word_on_a_service_is_told_and_only_once() {
+        let mut told = BTreeMap::new();
+
+        let first =
+            lines(vec![changed("greeter", "1 instances"), changed("greeter", "2 instances")], &mut told);
+        let again = lines(vec![changed("greeter", "2 instances")], &mut told);
+
+        assert_eq!(first, ["greeter: 2 instances"]);
+        assert!(again.is_empty());
+    }
+
+    #[test]
+    fn many_services_are_counted() {
+        let batch = (0..=LISTED_MAX).map(|place| changed(&format!("s{place}"), "gone")).collect();
+
+        assert_eq!(lines(batch, &mut BTreeMap::new()), ["5 services changed"]);
+    }
+
+    #[test]
+    fn what_a_tenant_named_cannot_steer_the_terminal() {
+        let told = lines(vec![changed("a\u{1b}[2J", "1 instances")], &mut BTreeMap::new());
+
+        assert_eq!(told, ["a\\u{1b}[2J: 1 instances"]);
+    }
+}

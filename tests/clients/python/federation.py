@@ -1,0 +1,125 @@
+"""Starts two regions as real processes on loopback: certificates, pages, registries, bridges and one gateway."""
+
+import pathlib
+import shutil
+import socket
+import subprocess
+import urllib.error
+import urllib.request
+
+from checks import until
+
+REGIONS = ["east", "west"]
+
+
+def free_base():
+    """A port from which on everything that two regions listen on is free."""
+    for base in range(25000, 31000, 200):
+        wanted = [base + 100 * at + offset for at in range(len(REGIONS)) for offset in (0, 20, 21, 22, 23, 1000, 1001)]
+        try:
+            for port in wanted:
+                with socket.socket() as probe:
+                    probe.bind(("127.0.0.1", port))
+            return base
+        except OSError:
+            continue
+    raise AssertionError("no free ports")
+
+
+def answers(url):
+    """Whether somebody says 2xx there."""
+    try:
+        with urllib.request.urlopen(url, timeout=2) as answer:
+            return answer.status < 300
+    except (urllib.error.URLError, ConnectionError, TimeoutError):
+        return False
+
+
+class Federation:
+    """East and west, each with a registry and a bridge; west has a gateway too."""
+
+    def __init__(self, program, folder):
+        self.program, self.folder = program, pathlib.Path(folder)
+        shutil.rmtree(self.folder, ignore_errors=True)
+        self.folder.mkdir(parents=True)
+        self.base, self.running = free_base(), {}
+        regions = [word for region in REGIONS for word in ("--region", region)]
+        self.run("certs", str(self.folder / "certs"), "--deployment", "trial", *regions)
+        for region in REGIONS:
+            self.write(region)
+
+    def port(self, region, offset=0):
+        return self.base + 100 * REGIONS.index(region) + offset
+
+    def address(self, region, offset=0):
+        return f"127.0.0.1:{self.port(region, offset)}"
+
+    def run(self, *words):
+        done = subprocess.run([self.program, *words], capture_output=True, text=True, timeout=30)
+        assert done.returncode == 0, f"landbridge {' '.join(words)}: {done.stderr}"
+        return done.stdout
+
+    def write(self, region):
+        other = REGIONS[1 - REGIONS.index(region)]
+
+        def tls(role):
+            stem = self.folder / "certs" / region / f"{role}-1"
+            authority = self.folder / "certs" / "ca.pem"
+            return f'[{"registry." if role == "gateway" else ""}tls]\ncertificate = "{stem}.pem"\nkey = "{stem}.key"\nauthority = "{authority}"\n'
+
+        pages = {
+            "registry": f"""region = "{region}"
+deployment = "trial"
+data_dir = "{self.folder}/{region}-registry"
+[listen]
+http_port = {self.port(region)}
+""",
+            "bridge": f"""region = "{region}"
+registries = ["{self.address(region, 1001)}"]
+data = "{self.folder}/{region}-bridge"
+[feeds]
+listen = "{self.address(region, 22)}"
+[admin]
+listen = "{self.address(region, 23)}"
+[peers]
+{other} = ["{self.address(other, 22)}"]
+""",
+            "gateway": f"""region = "{region}"
+zone = "a"
+[admin]
+listen = "{self.address(region, 21)}"
+[[listeners]]
+name = "calls"
+listen = "{self.address(region, 20)}"
+by_path = true
+[registry]
+addresses = ["{self.address(region, 1001)}"]
+keepsake = "{self.folder}/{region}-gateway"
+""",
+        }
+        for role, page in pages.items():
+            (self.folder / f"{region}-{role}.toml").write_text(page + tls(role))
+
+    def start(self, region, role):
+        name = f"{region}-{role}"
+        with open(self.folder / f"{name}.log", "ab") as log:
+            words = [self.program, role, "-c", str(self.folder / f"{name}.toml")]
+            self.running[name] = subprocess.Popen(words, stdin=subprocess.DEVNULL, stdout=log, stderr=log)
+        offset = {"registry": 0, "bridge": 23, "gateway": 21}[role]
+        url = f"http://{self.address(region, offset)}/readyz"
+        until(f"{name} is ready, see {self.folder}/{name}.log", 30, lambda: answers(url))
+
+    def kill(self, region, role):
+        """As a power failure would: no word of farewell."""
+        process = self.running.pop(f"{region}-{role}")
+        process.kill()
+        process.wait()
+
+    def close(self):
+        for process in self.running.values():
+            process.terminate()
+        for process in self.running.values():
+            try:
+                process.wait(15)
+            except subprocess.TimeoutExpired:
+                process.kill()
