@@ -25,7 +25,9 @@ pub(crate) struct Beats {
 
 #[derive(Debug)]
 struct Heard {
-    newest: Heartbeat,
+    /// The tick when the feed became known here; it was not silent before.
+    since: u64,
+    newest: Option<Heartbeat>,
     /// The tick of the last advance; the first heartbeat after a start is none.
     advanced: Option<u64>,
     /// What the copy may not have reached yet, oldest first.
@@ -68,26 +70,34 @@ impl Beats {
     /// Hears a heartbeat; tells whether the feed turns verified by it.
     pub fn hear(&mut self, now: Moment, feed: &FeedId, beat: Heartbeat) -> bool {
         let was = self.unverified(feed);
-        let Some(heard) = self.heard.get_mut(feed) else {
-            let recent = VecDeque::from([beat]);
-            let first = Heard { newest: beat, advanced: None, recent, reached: None };
-            self.heard.insert(feed.clone(), first);
-            return false;
-        };
-        if beat.n <= heard.newest.n {
+        self.expect(feed);
+        let Some(heard) = self.heard.get_mut(feed) else { return false };
+        if heard.newest.is_some_and(|newest| beat.n <= newest.n) {
             return false;
         }
-        heard.newest = beat;
+        let is_first = heard.newest.replace(beat).is_none();
+        heard.recent.push_back(beat);
+        if is_first {
+            return false;
+        }
         heard.advanced = Some(self.tick);
-        if heard.recent.len() == RECENT_MAX {
+        if heard.recent.len() > RECENT_MAX {
             heard.recent.pop_front();
         }
-        heard.recent.push_back(beat);
         if let Some(origin) = self.origins.get_mut(feed.region()) {
             origin.since = self.tick;
             origin.at = now;
         }
         was && !self.unverified(feed)
+    }
+
+    /// A feed is known from here on, and heartbeats of it are awaited.
+    pub fn expect(&mut self, feed: &FeedId) {
+        if !self.heard.contains_key(feed) {
+            let (since, recent) = (self.tick, VecDeque::new());
+            let heard = Heard { since, newest: None, advanced: None, recent, reached: None };
+            self.heard.insert(feed.clone(), heard);
+        }
     }
 
     /// Makes the heartbeat of a feed that this process writes.
@@ -101,18 +111,18 @@ impl Beats {
         self.own = feeds.into_iter().collect();
     }
 
-    /// Forgets a feed that is neither listed nor held.
-    pub fn forget(&mut self, feed: &FeedId) {
-        self.heard.remove(feed);
+    /// Forgets what is neither listed nor held any more.
+    pub fn retain(&mut self, is_known: impl Fn(&FeedId) -> bool) {
+        self.heard.retain(|feed, _| is_known(feed));
     }
 
     pub fn newest(&self, feed: &FeedId) -> Option<Heartbeat> {
-        self.heard.get(feed).map(|heard| heard.newest)
+        self.heard.get(feed)?.newest
     }
 
-    /// Own ticks since the feed's heartbeat last advanced, or since the start.
+    /// Own ticks since the feed's heartbeat last advanced, or since the feed became known here.
     pub fn silent_ticks(&self, feed: &FeedId) -> u64 {
-        self.tick - self.heard.get(feed).and_then(|heard| heard.advanced).unwrap_or(0)
+        self.tick - self.heard.get(feed).map_or(0, |heard| heard.advanced.unwrap_or(heard.since))
     }
 
     /// R26: `n` has not advanced for a while of own ticks, or never since the start.

@@ -223,7 +223,8 @@ impl Holder {
         let tick = self.holdings.beats.ticks();
         for (feed, beat) in beats {
             let is_ours = self.holdings.own() == Some(&feed);
-            let is_known = self.holdings.lists(&feed) || self.holdings.copies().contains_key(&feed);
+            let is_listed = !feed.is_raft() && self.holdings.lists(&feed);
+            let is_known = is_listed || self.holdings.copies().contains_key(&feed);
             self.unsettled |= self.choice.heard(id, &feed, beat.n, tick);
             if beat.n > 0 && is_known && !is_ours {
                 self.holdings.beats.watch(self.now, feed.region());

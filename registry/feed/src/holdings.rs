@@ -180,6 +180,9 @@ impl Holdings {
         for (feed, copy) in copies {
             self.beats.measure(feed, copy.position());
         }
+        let origins = &self.origins;
+        let lists = |feed: &FeedId| origins.get(feed.region()).is_some_and(|o| o.directory.lists(feed));
+        self.beats.retain(|feed| copies.contains_key(feed) || lists(feed));
         self.news.standings = self.beats.reckon(&self.limits);
     }
 
@@ -198,7 +201,6 @@ impl Holdings {
         for (key, old) in copy.records() {
             self.learn(copy.id(), key, Some(old), None);
         }
-        self.beats.forget(feed);
         self.news.moved.insert(feed.clone());
         self.news.dropped.push(feed.clone());
     }
@@ -242,6 +244,9 @@ impl Holdings {
             }
             RecordKey::Settling | RecordKey::Directory(_) | RecordKey::Policy(_) => {
                 origin.directory.take(key, new);
+                if let (RecordKey::Directory(feed), Some(_)) = (key, new) {
+                    self.beats.expect(feed);
+                }
                 self.news.directories.insert(region.clone());
             }
         }

@@ -76,7 +76,7 @@ impl Holder {
         self.holdings.beats.newest(feed)
     }
 
-    /// Own ticks since a heartbeat of the feed last advanced, or since the holder started if none has.
+    /// Own ticks since a heartbeat of the feed last advanced, or since the feed became known here if none has.
     pub fn silent_ticks(&self, feed: &FeedId) -> u64 {
         self.holdings.beats.silent_ticks(feed)
     }

@@ -233,6 +233,38 @@ fn r26_only_an_advance_of_n_verifies_and_ten_silent_ticks_undo_it() {
 }
 
 #[test]
+fn a_feed_is_not_silent_before_it_is_known() {
+    let mut world = across("*/*/*");
+    world.tick(50);
+
+    world.apply("a", 11, vec![change(listed(11, 0))]);
+    world.run();
+
+    for name in ["a", "east", "west"] {
+        assert_eq!(world.holders[name].silent_ticks(&feed(11)), 0, "at {name}");
+        assert!(world.holders[name].unverified(&feed(11)));
+    }
+}
+
+#[test]
+fn what_is_neither_listed_nor_held_leaves_nothing_behind() {
+    let mut world = across("*/*/*");
+    let stream = *world.streams.keys().map(|(id, _)| id).min().unwrap();
+    let beat = landbridge_model::Heartbeat { n: 5, position: at(1), unix_ms: 0 };
+    let heard = |world: &World, index| world.holders["east"].heartbeat(&feed(index)).is_some();
+    world.apply("a", 11, vec![change(listed(11, 0))]);
+    world.run();
+    let beats = vec![(feed(11), beat), (feed(12), beat)];
+    world.give("east", Input::Received { stream, message: Message::Beats { unix_ms: 0, beats } });
+    assert_eq!((heard(&world, 11), heard(&world, 12)), (true, false));
+
+    world.apply("a", 12, vec![Change { key: RecordKey::Directory(feed(11)), record: None }]);
+    world.tick(2);
+
+    assert!(!heard(&world, 11));
+}
+
+#[test]
 fn lag_is_the_age_of_the_newest_heartbeat_that_was_reached() {
     let mut world = across("*/*/*");
     world.tick(5);
