@@ -65,7 +65,10 @@ impl Drill<'_> {
             missing.is_empty()
         };
         let are_ready = federation.until(READY_WITHIN, ready).await?;
-        report.check("every process is ready", are_ready, &missing.join(", "));
+        if !are_ready {
+            return Err(format!("not ready after {} s: {}", READY_WITHIN.as_secs(), missing.join(", ")));
+        }
+        report.check("every process is ready", true, "");
         for place in 0..lookout.windows.len() {
             for (_, peer) in federation.layout.others(place) {
                 lookout.windows[place].export_to(peer.name).await?;
@@ -139,7 +142,13 @@ impl Drill<'_> {
                 lines.iter().all(|line| line.stands(load, |answerer| line.is_home(answerer)))
             })
             .await?;
-        self.report.check("callers are answered in their own zone", at_home, "");
+        let last: Vec<Call> =
+            lines.iter().flat_map(|line| load.last(line.through, line.service, 1)).collect();
+        let seen = Tally::of(&last, |_| true);
+        self.report.check("callers are answered in their own zone", at_home, &seen.words());
+        if !at_home {
+            return Err("without answers from the own zone there is nothing to break".to_owned());
+        }
         let since = Instant::now();
         self.picture(load, since).await?;
         let calls = load.ended_since(since);

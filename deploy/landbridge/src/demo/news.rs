@@ -1,6 +1,6 @@
 //! What registries say happens, and its lines for people.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 use std::convert::Infallible;
 use std::net::SocketAddr;
 use std::time::{Duration, Instant};
@@ -33,7 +33,7 @@ const LISTED_MAX: usize = 4;
 pub(super) const SERVICE_CHANGED: &str = "service_changed";
 
 /// One event.
-#[derive(Clone, Debug, Deserialize, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Debug, Deserialize)]
 pub(super) struct Event {
     pub(super) event: String,
     pub(super) origin: Option<String>,
@@ -91,46 +91,41 @@ pub(super) fn tell(region: &'static str, registry: SocketAddr, talk: Talk) -> Jo
 
 /// What is worth telling of events that came together: the last word on each thing, if it is news.
 fn lines(batch: Vec<Event>, told: &mut BTreeMap<String, String>) -> Vec<String> {
-    let mut changed: BTreeMap<String, String> = BTreeMap::new();
-    let mut others: Vec<String> = Vec::new();
-    let mut seen = BTreeSet::new();
+    let mut services: BTreeMap<String, String> = BTreeMap::new();
+    let mut others: Vec<(String, String)> = Vec::new();
     for event in batch {
         match (event.service_name(), event.event.as_str()) {
             (Some(service), SERVICE_CHANGED) => {
-                changed.insert(service.to_owned(), event.what);
+                services.insert(escaped(service), escaped(&event.what));
             }
             // Said with every feed that opens or closes, which is told by itself.
             (None | Some(_), "directory_changed") => {}
-            (None | Some(_), _) => {
-                if seen.insert(event.clone()) {
-                    others.push(other(&event));
-                }
-            }
+            (None | Some(_), _) => others.push(other(&event)),
         }
     }
-    if changed.len() > LISTED_MAX {
-        others.push(format!("{} services changed", changed.len()));
-        return others;
+    let mut is_news =
+        |(about, what): &(String, String)| told.insert(about.clone(), what.clone()).as_ref() != Some(what);
+    let mut lines: Vec<(String, String)> = others.into_iter().filter(&mut is_news).collect();
+    let news: Vec<(String, String)> = services.into_iter().filter(&mut is_news).collect();
+    if news.len() > LISTED_MAX {
+        lines.push((format!("{} services", news.len()), "changed".to_owned()));
+    } else {
+        lines.extend(news);
     }
-    for (service, what) in changed {
-        let line = format!("{}: {}", escaped(&service), escaped(&what));
-        if told.insert(service, what.clone()).as_ref() != Some(&what) {
-            others.push(line);
-        }
-    }
-    others
+    lines.into_iter().map(|(about, what)| format!("{about}: {what}")).collect()
 }
 
-fn other(event: &Event) -> String {
+/// An event that is not about a service: what it is about, and what is so.
+fn other(event: &Event) -> (String, String) {
     let Event { event, origin, what, .. } = event;
-    let what = escaped(what);
-    match (event.as_str(), origin) {
-        ("origin_standing", Some(origin)) => format!("origin {} is {what}", escaped(origin)),
-        ("feed_opened", _) => format!("feed {what} opened"),
-        ("feed_dropped", _) => format!("feed {what} is closed and dropped"),
-        ("feed_doubted", _) => format!("the copy of feed {what} differs and is repaired"),
-        ("phase_changed", _) => format!("the member is {what}"),
-        (name, _) => format!("{}: {what}", escaped(name)),
+    let (origin, what) = (escaped(origin.as_deref().unwrap_or_default()), escaped(what));
+    match event.as_str() {
+        "origin_standing" => (format!("origin {origin}"), what),
+        "feed_opened" => (format!("feed {what}"), "opened".to_owned()),
+        "feed_dropped" => (format!("feed {what}"), "closed and dropped".to_owned()),
+        "feed_doubted" => (format!("copy of feed {what}"), "differs and is repaired".to_owned()),
+        "phase_changed" => ("the member".to_owned(), what),
+        name => (escaped(name), what),
     }
 }
 
@@ -163,7 +158,7 @@ mod tests {
     fn many_services_are_counted() {
         let batch = (0..=LISTED_MAX).map(|place| changed(&format!("s{place}"), "gone")).collect();
 
-        assert_eq!(lines(batch, &mut BTreeMap::new()), ["5 services changed"]);
+        assert_eq!(lines(batch, &mut BTreeMap::new()), ["5 services: changed"]);
     }
 
     #[test]
