@@ -21,6 +21,7 @@ use std::path::{Path, PathBuf};
 use std::time::Duration;
 
 use tokio::signal::unix::{Signal, SignalKind, signal};
+use tokio::task::JoinSet;
 
 use crate::arguments::DemoWish;
 use crate::ending::{Ending, Trouble};
@@ -59,7 +60,9 @@ async fn play(wish: &DemoWish) -> Result<(), Trouble> {
     let interrupted = tokio::select! {
         shown = show(wish, &mut federation, &mut report) => {
             if let Err(why) = shown {
-                report.check("every process stays up and can be asked", false, &why);
+                let (sentence, more) = why.split_once('\n').unwrap_or((&why, ""));
+                report.check("every process stays up and can be asked", false, sentence);
+                talk.line(more);
             }
             false
         }
@@ -71,7 +74,11 @@ async fn play(wish: &DemoWish) -> Result<(), Trouble> {
         () = interrupts.next() => vec!["interrupted: the rest was killed".to_owned()],
     };
     report.check("every process ends in order when asked", wrong.is_empty(), &wrong.join("; "));
-    let all_held = report.close();
+    let all_held = report.holds();
+    if !all_held {
+        home.keep(talk);
+    }
+    report.close();
     if wish.check && interrupted {
         return Err(Trouble::failed("interrupted before the end"));
     }
@@ -86,8 +93,10 @@ async fn show(wish: &DemoWish, federation: &mut Federation, report: &mut Report)
     let lookout = Lookout::new(&layout);
     let mut drill = Drill { federation, lookout, report };
     drill.settle().await?;
+    // Ends with this function: how registries end is no news.
+    let mut news = JoinSet::new();
     for region in &layout.regions {
-        news::tell(region.name, region.registry(), talk);
+        news.spawn(news::tell(region.name, region.registry(), talk));
     }
     screen::show(talk, &layout);
     if !wish.check {
@@ -152,6 +161,15 @@ impl Home {
             return Err(format!("{} is not empty: name a folder of its own with --keep", dir.display()));
         }
         fs::canonicalize(dir).map(Self::Kept).map_err(about)
+    }
+
+    /// Keeps what would pass, for whoever wants to know why something failed.
+    fn keep(self, talk: Talk) {
+        let path = match self {
+            Self::Kept(path) => path,
+            Self::Passing(dir) => dir.keep(),
+        };
+        talk.line(&format!("landbridge: logs and data are kept in {}", path.display()));
     }
 
     fn path(&self) -> &Path {

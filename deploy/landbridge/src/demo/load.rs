@@ -281,6 +281,8 @@ impl Tally {
             format!("{} failed, first: {first}", self.failed)
         });
         let parts: Vec<String> = places.chain(failed).collect();
-        format!("{} calls: {}", self.made, parts.join(", "))
+        let calls = if self.made == 1 { "call" } else { "calls" };
+        let what = if parts.is_empty() { String::new() } else { format!(": {}", parts.join(", ")) };
+        format!("{} {calls}{what}", self.made)
     }
 }

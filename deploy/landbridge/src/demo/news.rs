@@ -7,7 +7,7 @@ use std::time::{Duration, Instant};
 
 use serde::Deserialize;
 use tokio::sync::mpsc;
-use tokio::task::JoinHandle;
+use tokio::task::JoinSet;
 
 use crate::call::Caller;
 use crate::output::escaped;
@@ -24,7 +24,10 @@ const ANSWER_MS: u64 = 3_000;
 const RETRY_AFTER: Duration = Duration::from_millis(300);
 
 /// What happens within this time is told together.
-const TOGETHER: Duration = Duration::from_millis(400);
+const TOGETHER: Duration = Duration::from_secs(1);
+
+/// So many things are remembered as told; when more come, all are forgotten and may be told again.
+const TOLD_MAX: usize = 4_096;
 
 /// More services than this that change together are counted, not listed.
 const LISTED_MAX: usize = 4;
@@ -66,27 +69,28 @@ pub(super) async fn read(registry: SocketAddr, events: mpsc::Sender<(Event, Inst
     }
 }
 
-/// Tells what happens in a region, for as long as the demo runs.
-pub(super) fn tell(region: &'static str, registry: SocketAddr, talk: Talk) -> JoinHandle<()> {
-    tokio::spawn(async move {
-        let mut told = BTreeMap::new();
-        loop {
-            let (events, mut heard) = mpsc::channel(EVENTS_MAX);
-            let reading = tokio::spawn(read(registry, events));
-            while let Some((first, _)) = heard.recv().await {
-                let mut batch = vec![first];
-                let until = tokio::time::Instant::now() + TOGETHER;
-                while let Ok(Some((event, _))) = tokio::time::timeout_at(until, heard.recv()).await {
-                    batch.push(event);
-                }
-                for line in lines(batch, &mut told) {
-                    talk.event(region, &line);
-                }
+/// Tells what happens in a region until the task is ended.
+pub(super) async fn tell(region: &'static str, registry: SocketAddr, talk: Talk) {
+    let mut told = BTreeMap::new();
+    loop {
+        let (events, mut heard) = mpsc::channel(EVENTS_MAX);
+        let mut reading = JoinSet::new();
+        reading.spawn(async move { read(registry, events).await });
+        while let Some((first, at)) = heard.recv().await {
+            let mut batch = vec![first];
+            let until = tokio::time::Instant::now() + TOGETHER;
+            while let Ok(Some((event, _))) = tokio::time::timeout_at(until, heard.recv()).await {
+                batch.push(event);
             }
-            reading.abort();
-            tokio::time::sleep(RETRY_AFTER).await;
+            if told.len() > TOLD_MAX {
+                told.clear();
+            }
+            for line in lines(batch, &mut told) {
+                talk.event(at, region, &line);
+            }
         }
-    })
+        tokio::time::sleep(RETRY_AFTER).await;
+    }
 }
 
 /// What is worth telling of events that came together: the last word on each thing, if it is news.

@@ -92,14 +92,16 @@ impl Process {
         Err(format!("{} did not end within {} s and was killed", self.name, END_WITHIN.as_secs()))
     }
 
-    /// Why it is not running although nobody killed it.
+    /// Why it is not running although nobody killed it: a sentence, and the end of its log on the lines after. It is told
+    /// once.
     pub(super) fn fault(&mut self) -> Option<String> {
         let status = self.child.as_mut()?.try_wait().ok()??;
+        self.child = None;
         let log = std::fs::read(&self.log).unwrap_or_default();
         let log = String::from_utf8_lossy(&log);
         let lines: Vec<&str> = log.lines().collect();
         let end = lines[lines.len().saturating_sub(LOG_LINES_SHOWN)..].join("\n");
-        Some(format!("{} ended by itself ({status}); the end of {}:\n{end}", self.name, self.log.display()))
+        Some(format!("{} ended by itself: {status}\nthe end of {}:\n{end}", self.name, self.log.display()))
     }
 }
 

@@ -24,16 +24,16 @@ impl Talk {
 
     /// A part of the drill begins.
     pub(super) fn part(self, what: &str) {
-        self.line(&format!("{:>7}  -- {what}", self.seconds()));
+        self.line(&format!("{:>7}  -- {what}", self.seconds(Instant::now())));
     }
 
     /// Something happened in a region.
-    pub(super) fn event(self, region: &str, what: &str) {
-        self.line(&format!("{:>7}  {region:<8} {what}", self.seconds()));
+    pub(super) fn event(self, at: Instant, region: &str, what: &str) {
+        self.line(&format!("{:>7}  {region:<8} {what}", self.seconds(at)));
     }
 
-    fn seconds(self) -> String {
-        format!("{:.1} s", self.begun.elapsed().as_secs_f64())
+    fn seconds(self, at: Instant) -> String {
+        format!("{:.1} s", at.duration_since(self.begun).as_secs_f64())
     }
 }
 
@@ -81,9 +81,13 @@ impl Report {
         self.talk.line("");
     }
 
-    /// The line that programs read; true if nothing failed.
-    pub(super) fn close(&self) -> bool {
-        out(&format!("{} passed, {} failed", self.passed, self.failed));
+    /// Whether nothing failed.
+    pub(super) fn holds(&self) -> bool {
         self.failed == 0
+    }
+
+    /// The line that programs read.
+    pub(super) fn close(&self) {
+        out(&format!("{} passed, {} failed", self.passed, self.failed));
     }
 }

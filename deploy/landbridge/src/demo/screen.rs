@@ -27,7 +27,7 @@ pub(super) fn show(talk: Talk, layout: &Layout) {
     }
     talk.line("");
     talk.line("Try in another terminal:");
-    for (command, what) in commands(&regions[1]) {
+    for (command, what) in commands(regions[0].name, &regions[1]) {
         talk.line(&format!("  {command}"));
         talk.line(&format!("      {what}"));
     }
@@ -39,16 +39,16 @@ fn row(cells: &[&str]) -> String {
     format!("  {}", cells.concat().trim_end())
 }
 
-fn commands(far: &Region) -> [(String, String); 3] {
+fn commands(near: &str, far: &Region) -> [(String, String); 3] {
     let Region { name, .. } = far;
     [
         (
             format!("curl -s 'http://{}/nacos/v1/ns/instance/list?serviceName={REPORTS}'", far.registry()),
-            format!("what Nacos clients in {name} are told: instances of east, each with its origin"),
+            format!("what Nacos clients in {name} are told: instances of {near}, each with its origin"),
         ),
         (
             format!("curl -s http://{}/svc/{REPORTS}/", far.gateway()),
-            format!("a call through {name}'s gateway, answered by east"),
+            format!("a call through {name}'s gateway, answered by {near}"),
         ),
         (
             format!("{} instances {GREETER} --at {}", program(), far.registry()),
