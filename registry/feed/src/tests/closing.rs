@@ -52,6 +52,22 @@ fn r2_a_slow_supplier_cannot_bring_a_closed_feed_back() {
 }
 
 #[test]
+fn r2_a_closed_feed_that_waits_to_be_dropped_takes_no_more_steps() {
+    let mut world = two();
+    let here = world.copy("c", &feed(1)).unwrap().position().seq;
+    let need = world.copy("c", &feed(2)).unwrap().position().seq + 1;
+    let stream = *world.streams.keys().map(|(id, _)| id).min().unwrap();
+    world.apply("c", 11, vec![unlist(1), change(listed(2, need))]);
+
+    let changes = vec![set(3, session(3, "late"))];
+    let (from, to) = (at(here), at(here + 1));
+    let message = Message::Batch { feed: feed(1), view: View::WHOLE, from, to, changes };
+    world.give("c", Input::Received { stream, message });
+
+    assert_eq!(world.copy("c", &feed(1)).map(|copy| copy.position()), Some(at(here)));
+}
+
+#[test]
 fn r4_a_closed_feed_is_shown_until_what_replaced_it_has_come() {
     let mut world = two();
     let c_at = world.copy("c", &feed(2)).unwrap().position().seq;
