@@ -5,6 +5,8 @@
 //!     └── nobody else is there, or no feed was ever open ──▶ departed           └──drain_ticks──▶ departed
 //! ```
 
+use std::collections::BTreeSet;
+
 use super::Member;
 use crate::{
     input::{Effect, Phase},
@@ -34,7 +36,12 @@ impl Member {
             directory.iter().any(|(feed, entry)| entry.member != me && !self.holder.unverified(feed));
         // Alone there is nobody to hand over to, and what is saved is served again after the restart.
         if !company || self.own.feed().is_none() {
-            self.depart(effects);
+            return self.depart(effects);
+        }
+        let services: BTreeSet<_> = self.claims.entries().map(|(service, _, _)| service.clone()).collect();
+        // Their views name no slots from here on.
+        for service in services {
+            self.touch(&service, effects);
         }
     }
 

@@ -117,7 +117,8 @@ impl Member {
 
     /// The own region's instances, in key order as the holder gives them.
     fn local(&self, service: &ServiceKey, shown: Vec<Shown>) -> Vec<Host> {
-        let own = self.holder.own();
+        // A leaving member refuses beats, so that they go where their record can move to.
+        let own = self.holder.own().filter(|_| self.drain.is_none());
         let mut beating = self.claims.beating(service).peekable();
         let host = |shown: Shown| {
             let Shown { key, instance, persistent, unverified, feed, stamp: _ } = shown;

@@ -33,6 +33,20 @@ fn a_leaving_member_deletes_nothing_when_its_connections_end() {
 }
 
 #[test]
+fn a_leaving_member_names_no_place_to_note_beats_any_more() {
+    let mut rig = Rig::ready(2);
+    rig.register(0, 1, "a").unwrap();
+    let slot = |rig: &mut Rig| rig.view(0).expect("the service").hosts[0].slot;
+    assert!(slot(&mut rig).is_some());
+    rig.seen.clear();
+
+    rig.give(0, Input::Drain);
+
+    assert!(rig.seen.contains(&(0, Effect::Touched { service: service() })));
+    assert!(slot(&mut rig).is_none());
+}
+
+#[test]
 fn a_member_whose_clients_have_moved_closes_its_feed_and_departs_and_nobody_blinks() {
     let mut rig = Rig::ready(3);
     rig.connect(0, 1);
