@@ -17,6 +17,7 @@ use landbridge_wire::nacos::grpc::ask;
 
 use landbridge_tests::{
     process::{Process, accepts, free_base},
+    wait::until_async,
     sdk::{ask_well, connect, enrolment, service},
 };
 
