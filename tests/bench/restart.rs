@@ -17,8 +17,8 @@ use landbridge_wire::nacos::grpc::ask;
 
 use landbridge_tests::{
     process::{Process, accepts, free_base},
-    wait::until_async,
     sdk::{ask_well, connect, enrolment, service},
+    wait::until_async,
 };
 
 /// Instances registered over gRPC, in batches of one connection each.
