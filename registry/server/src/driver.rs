@@ -86,6 +86,8 @@ pub(crate) struct Driver {
     found: Vec<Loaded>,
     /// A copy was dropped since the last save.
     dropped: bool,
+    /// A phase that readers have not been told.
+    phase: Option<Phase>,
     /// Something that readers are shown changed since the core was last observed.
     unseen: bool,
     departed: bool,
@@ -107,6 +109,7 @@ impl Driver {
             found,
             // What the disk holds beyond what is held is forgotten with the first save.
             dropped: true,
+            phase: None,
             unseen: false,
             departed: false,
         }
@@ -275,8 +278,9 @@ impl Driver {
         }
     }
 
+    /// Readers hear of a phase after the views it came with are published; else READY would answer with less for a moment.
     fn phase(&mut self, phase: Phase) {
-        self.ends.state.set_phase(phase);
+        self.phase = Some(phase);
         self.ends.events.phase_changed(phase);
     }
 
@@ -313,6 +317,9 @@ impl Driver {
             if let Some(pane) = self.ends.window.publish(&service, view) {
                 self.ends.pusher.touched(&pane);
             }
+        }
+        if let Some(phase) = self.phase.take() {
+            self.ends.state.set_phase(phase);
         }
         if std::mem::take(&mut self.unseen) {
             self.ends.state.observe(&self.member);
