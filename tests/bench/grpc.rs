@@ -58,29 +58,32 @@ pub async fn measure() -> Result<()> {
     ask_well(&mut talking[0].requests, ask::register_batch(&service("ten"), &hosts)).await?;
     let clients: Vec<RequestClient<Channel>> = talking.iter().map(|held| held.requests.clone()).collect();
     let filter = ClusterFilter::default();
-    let register = |place: usize| {
-        let name = format!("orders-{}", place % 1_000);
-        ask::register(&service(&name), &enrolment(place as u32))
+    let register = |round: usize| {
+        move |place: usize| {
+            ask::register(&service(&format!("orders-{round}-{place}")), &enrolment(place as u32))
+        }
+    };
+    let renew = |place: usize| {
+        let place = place % 1_000;
+        ask::register(&service(&format!("orders-0-{place}")), &enrolment(place as u32))
     };
     let query = |_: usize| ask::query(&service("ten"), &filter, false);
 
-    let mut rows = [Vec::new(), Vec::new(), Vec::new()];
-    for _ in 0..ROUNDS {
-        rows[0].push(cpu_us(&echo, &echoing, register).await?);
-        rows[1].push(cpu_us(&registry, &clients, register).await?);
-        rows[2].push(cpu_us(&registry, &clients, query).await?);
+    let mut rows = [Vec::new(), Vec::new(), Vec::new(), Vec::new()];
+    for round in 0..ROUNDS {
+        rows[0].push(cpu_us(&echo, &echoing, register(round)).await?);
+        rows[1].push(cpu_us(&registry, &clients, register(round)).await?);
+        rows[2].push(cpu_us(&registry, &clients, renew).await?);
+        rows[3].push(cpu_us(&registry, &clients, query).await?);
     }
-    let [echo_us, register_us, query_us] = rows.map(median);
-    println!("bare tonic echo          {echo_us:6.1} CPU us per call");
-    println!(
-        "gRPC register            {register_us:6.1} CPU us per call, {:.2} x the echo",
-        register_us / echo_us
-    );
-    println!(
-        "gRPC query of {HOSTS} hosts   {query_us:6.1} CPU us per call, {:.2} x the echo",
-        query_us / echo_us
-    );
-    println!("registry memory after    {:6.1} MiB", registry.rss_mib()?);
+    let [echo_us, new_us, again_us, query_us] = rows.map(median);
+    let row =
+        |what: &str, us: f64| println!("{what:30} {us:6.1} CPU us per call, {:.2} x the echo", us / echo_us);
+    row("bare tonic echo", echo_us);
+    row("gRPC register, new instance", new_us);
+    row("gRPC register, the same again", again_us);
+    row(&format!("gRPC query of {HOSTS} hosts"), query_us);
+    println!("memory with {} instances   {:6.1} MiB", CALLS * ROUNDS, registry.rss_mib()?);
     Ok(())
 }
 

@@ -11,6 +11,10 @@ mod start;
 
 use std::process::ExitCode;
 
+/// As the deployed program has it.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 fn main() -> ExitCode {
     let mut arguments: Vec<String> = std::env::args().skip(1).filter(|word| word != "--bench").collect();
     if let Some(role) = arguments.first().and_then(|word| word.strip_prefix("serve-")) {

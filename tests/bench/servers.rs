@@ -34,7 +34,8 @@ async fn registry(sets: &[String]) -> Result<(), String> {
     let config = Config::read(&layers).map_err(|wrong| wrong.join("\n"))?;
     let page = install(BuildInfo { version: env!("CARGO_PKG_VERSION"), role: "registry" })?;
     let shutdown = Shutdown::on_signals().map_err(|error| error.to_string())?;
-    landbridge_registry::run(config, page, shutdown).await.map_err(|failure| failure.to_string())
+    let member = tokio::spawn(landbridge_registry::run(config, page, shutdown));
+    member.await.map_err(|died| died.to_string())?.map_err(|failure| failure.to_string())
 }
 
 struct Echo;

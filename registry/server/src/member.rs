@@ -135,6 +135,9 @@ pub async fn run(config: Config, page: MetricsPage, shutdown: Shutdown) -> Resul
     let clock = Clock::start();
     let health = Health::new(clock);
     let Doors { http, grpc, feeds, udp } = Doors::open(&config).await?;
+    if let Some((_, identity)) = &feeds {
+        identity.keep_fresh(&shutdown);
+    }
     let core = Member::new(settings(&config, &feeds));
     let (store, applied) = open_store(&config, clock).await?;
     let (shelf, copies) = open_shelf(&config).await?;
