@@ -113,6 +113,29 @@ fn r17_a_supplier_with_an_older_view_is_behind() {
 }
 
 #[test]
+fn r17_a_newer_view_never_brings_an_older_position() {
+    let mut world = across("public/*/*");
+    world.write("a", vec![set(2, session(2, "y"))]);
+    world.run();
+    let before = world.copy("west", &feed(1)).unwrap().position();
+    let (stream, _) = *world.streams.keys().find(|(_, name)| *name == "west").unwrap();
+    let view = View { policy: at(11), peer: Some(far()) };
+    let mut finish = |position| {
+        let begin = Message::Begin { feed: feed(1), view: view.clone() };
+        world.give("west", Input::Received { stream, message: begin });
+        let end = Message::End { feed: feed(1), view: view.clone(), position };
+        world.give("west", Input::Received { stream, message: end });
+        (world.copy("west", &feed(1)).unwrap().position(), world.shown("west").len())
+    };
+
+    let older = finish(at(before.seq - 1));
+    let equal = finish(before);
+
+    assert_eq!(older, (before, 2), "an older position of a newer view would undo what is known");
+    assert_eq!(equal, (before, 0), "the same position of a newer view is what the new policy shows");
+}
+
+#[test]
 fn r17_other_peers_policies_are_nobodys_business() {
     let mut world = across("public/*/*");
     let (_, record) = policy(11, "*/*/*");
