@@ -1,5 +1,9 @@
 //! Which stream is asked for which feed (R21): one supplier at a time, the writer first, and another when it stalls.
 //!
+//! A writer whose own heartbeats rise on its stream is there and holds its feed: it is slow, not gone. It is given up much
+//! later than anybody else, and comes first again as soon as it is heard. Otherwise a short stall of a writer would leave its
+//! followers asking one another for what none of them has.
+//!
 //! Invariant: exactly what the directory lists is asked for (R2), never the own feed, and a member's own Raft feed from
 //! nobody.
 
@@ -24,8 +28,8 @@ pub(crate) struct Choice {
     limits: Limits,
     offers: BTreeMap<StreamId, Offer>,
     chosen: BTreeMap<FeedId, Chosen>,
-    /// When a stream last stalled for a feed.
-    failed: BTreeMap<(FeedId, StreamId), u64>,
+    /// Which streams stalled for which feeds lately.
+    failed: BTreeMap<(FeedId, StreamId), Failed>,
 }
 
 /// What a stream's peer has said it knows.
@@ -45,6 +49,13 @@ struct Chosen {
     progress: u64,
     /// Whether another is to be tried, even one that has stalled before.
     stalled: bool,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+struct Failed {
+    tick: u64,
+    /// Whether it was the writer, heard all the while.
+    though_heard: bool,
 }
 
 /// What is to be asked differently.
@@ -102,10 +113,19 @@ impl Choice {
     pub fn tick(&mut self, holdings: &Holdings) {
         let tick = holdings.beats.ticks();
         let patience = self.limits.switch_ticks;
-        self.failed.retain(|_, at| tick - *at < self.limits.retry_ticks);
         for offer in self.offers.values_mut() {
             offer.beats.retain(|feed, _| holdings.lists(feed));
         }
+        let (offers, retry) = (&self.offers, self.limits.retry_ticks);
+        let is_heard = |feed: &FeedId, stream: StreamId| {
+            let offer = offers.get(&stream).filter(|offer| offer.writes(feed, holdings));
+            let told = offer.and_then(|offer| offer.beats.get(feed));
+            told.is_some_and(|(_, rose)| tick - rose < patience)
+        };
+        self.failed.retain(|(feed, stream), failed| {
+            let is_back = !failed.though_heard && is_heard(feed, *stream);
+            tick - failed.tick < retry && !is_back
+        });
         for (feed, chosen) in &mut self.chosen {
             let newest = holdings.beats.newest(feed);
             let at = holdings.copies().get(feed).map(|copy| copy.position());
@@ -116,10 +136,11 @@ impl Choice {
             let told = self.offers.get(&chosen.stream).and_then(|offer| offer.beats.get(feed));
             let (n, rose) = told.copied().unwrap_or((0, chosen.since));
             let is_old = newest.is_some_and(|newest| newest.n > n);
-            let stalls = is_behind && tick - chosen.progress >= patience;
+            let though_heard = is_heard(feed, chosen.stream);
+            let stalls = is_behind && tick - chosen.progress >= if though_heard { retry } else { patience };
             let is_stale = is_old && tick - rose.max(chosen.since) >= patience;
             if stalls || is_stale {
-                self.failed.insert((feed.clone(), chosen.stream), tick);
+                self.failed.insert((feed.clone(), chosen.stream), Failed { tick, though_heard });
                 chosen.progress = tick;
                 chosen.since = tick;
                 chosen.stalled = true;
@@ -194,16 +215,29 @@ impl Choice {
     /// Less is better: one that has not stalled, the writer, who is near the writer, a bridge, anybody.
     fn standing(&self, feed: &FeedId, stream: StreamId, holdings: &Holdings) -> (bool, u8) {
         let has_failed = self.failed.contains_key(&(feed.clone(), stream));
-        let Some(Offer { peer, .. }) = self.offers.get(&stream) else { return (true, u8::MAX) };
-        let entry = holdings.origin(feed.region()).and_then(|o| o.directory.entries().get(feed));
+        let Some(offer) = self.offers.get(&stream) else { return (true, u8::MAX) };
+        let peer = &offer.peer;
         let is_home = peer.region == *feed.region();
         let rank = match &peer.role {
-            Role::Member(member) if is_home && entry.is_some_and(|entry| entry.member == *member) => 0,
+            Role::Member(_) if offer.writes(feed, holdings) => 0,
             Role::Member(_) if is_home => 1,
             Role::Bridge if is_home && peer.region != self.near => 1,
             Role::Bridge => 2,
             Role::Member(_) | Role::Gateway => 3,
         };
         (has_failed, rank)
+    }
+}
+
+impl Offer {
+    /// Whether the peer is the member that writes this feed.
+    fn writes(&self, feed: &FeedId, holdings: &Holdings) -> bool {
+        let entry = holdings.origin(feed.region()).and_then(|o| o.directory.entries().get(feed));
+        match &self.peer.role {
+            Role::Member(member) => {
+                self.peer.region == *feed.region() && entry.is_some_and(|entry| entry.member == *member)
+            }
+            Role::Bridge | Role::Gateway => false,
+        }
     }
 }

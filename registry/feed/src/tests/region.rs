@@ -3,7 +3,7 @@
 use landbridge_model::{Change, RecordKey, View};
 
 use super::world::*;
-use crate::{Effect, Input, Message, Role, Standing};
+use crate::{Effect, Input, Limits, Message, Role, Standing, StreamId};
 
 /// Member a, bridges east and west, all connected, with these policy globs for west.
 fn across(allow: &str) -> World {
@@ -223,6 +223,65 @@ fn r21_the_writer_is_asked_first_and_another_when_it_stalls() {
     world.tick(3);
 
     assert_eq!(world.shown("b").len(), 1);
+}
+
+/// Members a, b and c, all connected; b and c have just been told of a's second feed and have no copy of it.
+fn with_a_slow_writer() -> (World, [StreamId; 2]) {
+    let mut world = World::new();
+    let directory = [listed(1, 0), listed(2, 0), listed(3, 0)];
+    world.member("a", 1, &directory);
+    world.member("b", 2, &directory);
+    world.member("c", 3, &directory);
+    let streams = [world.connect("b", "a"), world.connect("c", "a")];
+    world.connect("b", "c");
+    world.tick(2);
+    (world, streams)
+}
+
+#[test]
+fn r21_a_writer_that_is_heard_is_not_given_up_for_a_short_stall() {
+    let (mut world, streams) = with_a_slow_writer();
+
+    // The writer's records hang for a few seconds, its heartbeats do not.
+    streams.iter().for_each(|stream| world.withhold(*stream, "a", is_no_beat));
+    world.write("a", vec![set(1, session(1, "x"))]);
+    for _ in 0..10 {
+        world.tick(1);
+        assert_eq!(streams.map(|stream| world.wanted(stream).contains(&feed(1))), [true; 2]);
+    }
+    streams.iter().for_each(|stream| world.let_go(*stream, "a"));
+
+    assert_eq!([world.shown("b").len(), world.shown("c").len()], [1, 1]);
+}
+
+#[test]
+fn r21_a_writer_that_was_silent_comes_first_again_when_it_is_heard() {
+    let (mut world, [direct, _]) = with_a_slow_writer();
+    world.withhold(direct, "a", |_| true);
+    world.write("a", vec![set(1, session(1, "x"))]);
+    world.tick(5);
+    assert!(!world.wanted(direct).contains(&feed(1)));
+
+    world.let_go(direct, "a");
+    world.tick(2);
+
+    assert!(world.wanted(direct).contains(&feed(1)));
+}
+
+#[test]
+fn r21_a_writer_that_is_heard_but_never_answers_is_given_up_at_last() {
+    let (mut world, [direct, _]) = with_a_slow_writer();
+    world.withhold(direct, "a", is_no_beat);
+    world.write("a", vec![set(1, session(1, "x"))]);
+
+    world.tick(Limits::STANDARD.retry_ticks + 1);
+
+    assert!(!world.wanted(direct).contains(&feed(1)));
+    assert_eq!(world.shown("b").len(), 1, "the other follower has it");
+}
+
+fn is_no_beat(message: &Message) -> bool {
+    !matches!(message, Message::Beats { .. })
 }
 
 #[test]

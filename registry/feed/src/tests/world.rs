@@ -21,10 +21,14 @@ pub(super) struct World {
     /// By stream: who is at this end, who at the other, and what is on its way to the other.
     pub streams: BTreeMap<(StreamId, &'static str), (&'static str, VecDeque<Message>)>,
     pub effects: Vec<(&'static str, Effect)>,
+    /// By end of a stream: which of its messages do not leave for the time being, and those that wait.
+    withheld: BTreeMap<(StreamId, &'static str), Withheld>,
     /// Whether outboxes drain at once.
     pub drains: bool,
     next: u64,
 }
+
+type Withheld = (fn(&Message) -> bool, VecDeque<Message>);
 
 pub(super) fn region(name: &str) -> Region {
     Region::parse(name).unwrap()
@@ -116,6 +120,7 @@ impl World {
             holders: BTreeMap::new(),
             streams: BTreeMap::new(),
             effects: Vec::new(),
+            withheld: BTreeMap::new(),
             drains: true,
             next: 0,
         }
@@ -146,7 +151,10 @@ impl World {
             match effect {
                 Effect::Send { stream, message } => {
                     sent.push((stream, message.weight_bytes()));
-                    if let Some((_, queue)) = self.streams.get_mut(&(stream, name)) {
+                    let withheld = self.withheld.get_mut(&(stream, name));
+                    if let Some((_, waiting)) = withheld.filter(|(is_withheld, _)| is_withheld(&message)) {
+                        waiting.push_back(message);
+                    } else if let Some((_, queue)) = self.streams.get_mut(&(stream, name)) {
                         queue.push_back(message);
                     }
                 }
@@ -256,5 +264,19 @@ impl World {
     /// From here on nothing that `from` says on a stream arrives.
     pub fn mute(&mut self, stream: StreamId, from: &'static str) {
         self.streams.remove(&(stream, from));
+    }
+
+    /// Such messages of `from` do not leave until they are let go.
+    pub fn withhold(&mut self, stream: StreamId, from: &'static str, what: fn(&Message) -> bool) {
+        self.withheld.insert((stream, from), (what, VecDeque::new()));
+    }
+
+    /// What was withheld leaves.
+    pub fn let_go(&mut self, stream: StreamId, from: &'static str) {
+        let Some((_, waiting)) = self.withheld.remove(&(stream, from)) else { return };
+        if let Some((_, queue)) = self.streams.get_mut(&(stream, from)) {
+            queue.extend(waiting);
+        }
+        self.run();
     }
 }
