@@ -29,5 +29,5 @@ pub use input::{ConnectionId, Effect, Input, InstanceRef, Leading, Phase, Publis
 pub use member::{Counts, Member};
 pub use outcome::{Kind, Outcome, Refusal, Token};
 pub use settings::{Limits, Settings, Visibility};
-pub use state::{Command, RaftState, Reply};
+pub use state::{Command, NOTE_BYTES_MAX, NOTE_NAME_BYTES_MAX, NOTES_MAX, RaftState, Reply};
 pub use view::{Filter, Host, ORIGIN, Selection, ServiceView};

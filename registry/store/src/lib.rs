@@ -30,6 +30,6 @@ mod tests;
 pub use changing::Members;
 pub use config::{GroupId, StoreConfig, StoreLimits, Timing};
 pub use failure::{ProposeError, StoreError};
-pub use state::Applied;
+pub use state::{Applied, Notes};
 pub use store::{Standing, Store};
 pub use transport::{Call, CallError, NoPeers, Rpc, Transport};

@@ -95,7 +95,7 @@ pub(crate) async fn open(config: StoreConfig, transport: Arc<dyn Transport>) -> 
     let listeners = Listeners { events, failed: failed.clone(), closing: closing.subscribe() };
     let machine =
         StateMachine::new(region, found.loaded, found.state.clone(), found.snapshots.clone(), listeners);
-    let founded = machine.founded();
+    let (founded, notes) = (machine.founded(), machine.notes());
     let synced = found.state.clone();
     let parts = LogParts {
         mark: found.mark,
@@ -125,6 +125,7 @@ pub(crate) async fn open(config: StoreConfig, transport: Arc<dyn Transport>) -> 
         meters,
         standing: watch::Sender::new(Standing::default()),
         founded,
+        notes,
         incoming: tokio::sync::Mutex::new(incoming),
         tasks: Mutex::new(tasks),
         closing: Mutex::new(Some(Closing {

@@ -14,7 +14,7 @@ use crate::codec::{self, unreadable};
 
 #[derive(Clone, PartialEq, Message)]
 struct Order {
-    #[prost(oneof = "What", tags = "1, 2, 3, 4, 5, 6")]
+    #[prost(oneof = "What", tags = "1, 2, 3, 4, 5, 6, 7")]
     what: Option<What>,
 }
 
@@ -34,6 +34,17 @@ enum What {
     Set(Bytes),
     #[prost(message, tag = "6")]
     Health(Health),
+    #[prost(message, tag = "7")]
+    Note(NoteRecord),
+}
+
+/// A note, or that it is thrown away.
+#[derive(Clone, PartialEq, Message)]
+pub(crate) struct NoteRecord {
+    #[prost(string, tag = "1")]
+    pub(crate) name: String,
+    #[prost(string, optional, tag = "2")]
+    pub(crate) text: Option<String>,
 }
 
 #[derive(Clone, PartialEq, Message)]
@@ -83,6 +94,10 @@ pub(crate) fn encode(command: &Command) -> Bytes {
             let keys = disk::encode_changes(&keys.collect::<Vec<_>>()).into();
             What::Health(Health { keys, healthy: flips.iter().map(|flip| flip.2).collect() })
         }
+        Command::Note { name, text } => What::Note(NoteRecord {
+            name: name.as_str().into(),
+            text: text.as_ref().map(ToString::to_string),
+        }),
         Command::SetPolicy { peer, policy } => {
             set(RecordKey::Policy(peer.clone()), policy.clone().map(Record::Policy))
         }
@@ -127,6 +142,9 @@ pub(crate) fn decode(bytes: Bytes) -> io::Result<Command> {
         },
         What::Settle(cursor) => Command::Settle { cursor: disk::decode_cursor(&cursor).map_err(wrong)? },
         What::Set(change) => setting(disk::decode_changes(&change).map_err(wrong)?)?,
+        What::Note(NoteRecord { name, text }) => {
+            Command::Note { name: name.into(), text: text.map(Into::into) }
+        }
         What::Health(Health { keys, healthy }) => {
             let keys = disk::decode_changes(&keys).map_err(wrong)?;
             if keys.len() != healthy.len() {
@@ -215,6 +233,8 @@ mod tests {
             Command::SetHealth { flips: vec![(service.clone(), key.clone(), true)] },
             Command::SetOverlay { service: service.clone(), key: key.clone(), overlay: Arc::new(overlay) },
             Command::ClearOverlay { service, key },
+            Command::Note { name: "namespace/dev".into(), text: Some("{}".into()) },
+            Command::Note { name: "namespace/dev".into(), text: None },
         ];
         for command in commands {
             assert_eq!(decode(encode(&command)).unwrap(), command);

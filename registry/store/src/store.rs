@@ -33,7 +33,7 @@ use crate::{
     opening::{Closing, Opened},
     order, rpc,
     rpc::{Envelope, Nothing, ProposeAnswer},
-    state::{Applied, StateMachine},
+    state::{Applied, Notes, StateMachine},
     transport::{Rpc, Transport},
     types::{Group, Outcome, Proposal},
 };
@@ -63,6 +63,7 @@ pub(crate) struct Inner {
     pub(crate) meters: Arc<Meters>,
     pub(crate) standing: watch::Sender<Standing>,
     pub(crate) founded: watch::Receiver<bool>,
+    pub(crate) notes: watch::Receiver<Notes>,
     pub(crate) incoming: tokio::sync::Mutex<Incoming>,
     pub(crate) tasks: Mutex<JoinSet<()>>,
     pub(crate) closing: Mutex<Option<Closing>>,
@@ -186,6 +187,11 @@ impl Store {
             let heard = metrics.last_quorum_acked.is_some_and(|acked| acked.elapsed() <= within);
             (metrics.current_term, alone || heard)
         })
+    }
+
+    /// The notes that the region keeps for itself, as applied here; a proposer that was answered sees its own.
+    pub fn notes(&self) -> Notes {
+        Arc::clone(&self.inner.notes.borrow())
     }
 
     /// Says once that the store cannot go on; the process should end then.

@@ -10,8 +10,11 @@ use crate::{
     input::{ConnectionId, Effect, InstanceRef, Published, Ticket},
     lease::{ILLEGAL_TIMES, Times},
     outcome::{Kind, Outcome, Refusal},
-    state::Command,
+    state::{Command, NOTE_BYTES_MAX, NOTE_NAME_BYTES_MAX},
 };
+
+/// Said of a note beyond its bounds.
+const NOTE_TOO_LONG: &str = "the name or the text is too long to be kept";
 
 impl Member {
     pub(super) fn publish(
@@ -105,6 +108,10 @@ impl Member {
                 }
                 Some(Kind::Persistent) | None => None,
             },
+            Command::Note { name, text } => {
+                let long = text.as_ref().is_some_and(|text| text.len() > NOTE_BYTES_MAX);
+                (long || name.len() > NOTE_NAME_BYTES_MAX).then_some(Refusal::Malformed(NOTE_TOO_LONG))
+            }
             Command::SetPolicy { .. }
             | Command::Define { .. }
             | Command::Undefine { .. }

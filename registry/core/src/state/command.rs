@@ -85,6 +85,13 @@ pub enum Command {
         /// The edits.
         overlay: Arc<Overlay>,
     },
+    /// Keeps a note for the region itself, or with none throws it away: namespaces, users, switches. Notes are in no feed.
+    Note {
+        /// Under which name, at most [`NOTE_NAME_BYTES_MAX`].
+        name: EcoString,
+        /// What it says, at most [`NOTE_BYTES_MAX`].
+        text: Option<EcoString>,
+    },
     /// Takes all edits of an instance back.
     ClearOverlay {
         /// Of which service.
@@ -94,6 +101,15 @@ pub enum Command {
     },
 }
 
+/// The longest name of a note, in bytes; a longer one is refused.
+pub const NOTE_NAME_BYTES_MAX: usize = 1024;
+
+/// The longest note, in bytes; a longer one is refused.
+pub const NOTE_BYTES_MAX: usize = 64 * 1024;
+
+/// The most notes of a region; further ones are refused.
+pub const NOTES_MAX: usize = 20_000;
+
 /// What a decision says to its proposer.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Reply {
@@ -101,7 +117,7 @@ pub enum Reply {
     Done,
     /// The feed is listed, just now or before.
     Opened(FeedId),
-    /// What it was to change is not there.
+    /// What it was to change is not there, or there is no room for it.
     NotFound,
     /// The group has no era yet: propose [`Command::Found`] first.
     Unfounded,

@@ -1,6 +1,7 @@
 //! The region's Raft state machine: what all members apply in the same order and hold alike.
 //!
 //! Invariant: applying is a function of the state, the index and the command; it looks at nothing else.
+//! Invariant: notes are kept beside the records and never become changes, so that no feed can hold one.
 //! Invariant: the position moves only with a change, so a log entry that changes nothing is no news to a holder.
 
 mod command;
@@ -12,7 +13,9 @@ use landbridge_model::{
     RecordKey, Region, ServiceKey,
 };
 
-pub use command::{Command, Reply};
+use ecow::EcoString;
+
+pub use command::{Command, NOTE_BYTES_MAX, NOTE_NAME_BYTES_MAX, NOTES_MAX, Reply};
 
 /// What the region has decided so far.
 #[derive(Clone, Debug, PartialEq)]
@@ -20,12 +23,13 @@ pub struct RaftState {
     region: Region,
     position: Position,
     records: BTreeMap<RecordKey, Record>,
+    notes: BTreeMap<EcoString, EcoString>,
 }
 
 impl RaftState {
     /// A group that has decided nothing; it has no era before [`Command::Found`].
     pub fn new(region: Region) -> Self {
-        Self { region, position: Position::NONE, records: BTreeMap::new() }
+        Self { region, position: Position::NONE, records: BTreeMap::new(), notes: BTreeMap::new() }
     }
 
     /// The state that a snapshot holds.
@@ -34,7 +38,12 @@ impl RaftState {
         position: Position,
         records: impl IntoIterator<Item = (RecordKey, Record)>,
     ) -> Self {
-        Self { region, position, records: records.into_iter().collect() }
+        Self { region, position, records: records.into_iter().collect(), notes: BTreeMap::new() }
+    }
+
+    /// The same state with these notes, as a snapshot or a backup holds them.
+    pub fn with_notes(self, notes: impl IntoIterator<Item = (EcoString, EcoString)>) -> Self {
+        Self { notes: notes.into_iter().collect(), ..self }
     }
 
     /// A group that starts over from a backup under a greater era: nobody is listed, and it is settling (R16).
@@ -46,7 +55,7 @@ impl RaftState {
         let kept = |(key, _): &(RecordKey, Record)| !matches!(key, RecordKey::Directory(_));
         let mut records: BTreeMap<_, _> = backup.into_iter().filter(kept).collect();
         records.insert(RecordKey::Settling, Record::Settling);
-        Self { region, position, records }
+        Self { region, position, records, notes: BTreeMap::new() }
     }
 
     /// The era, and the log index of the last change.
@@ -57,6 +66,11 @@ impl RaftState {
     /// All it holds, in key order.
     pub fn records(&self) -> &BTreeMap<RecordKey, Record> {
         &self.records
+    }
+
+    /// The notes that the region keeps for itself, by name.
+    pub fn notes(&self) -> &BTreeMap<EcoString, EcoString> {
+        &self.notes
     }
 
     /// Applies the command at this log index; the changes are what the Raft feed shows of it.
@@ -70,6 +84,9 @@ impl RaftState {
         }
         if !founded {
             return (Reply::Unfounded, Vec::new());
+        }
+        if let Command::Note { name, text } = command {
+            return (self.note(name, text.as_ref()), Vec::new());
         }
         let (reply, changes) = self.decide(index, command);
         for Change { key, record } in &changes {
@@ -86,7 +103,7 @@ impl RaftState {
 
     fn decide(&self, index: u64, command: &Command) -> (Reply, Vec<Change>) {
         match command {
-            Command::Found { .. } => (Reply::Done, Vec::new()),
+            Command::Found { .. } | Command::Note { .. } => (Reply::Done, Vec::new()),
             Command::Open { member, address, nonce } => {
                 if let Some(feed) = self.listed(*nonce) {
                     return (Reply::Opened(feed), Vec::new());
@@ -122,6 +139,18 @@ impl RaftState {
             Command::ClearOverlay { service, key } => {
                 self.take(RecordKey::Overlay(service.clone(), key.clone()))
             }
+        }
+    }
+
+    fn note(&mut self, name: &EcoString, text: Option<&EcoString>) -> Reply {
+        match text {
+            Some(_) if self.notes.len() >= NOTES_MAX && !self.notes.contains_key(name) => Reply::NotFound,
+            Some(text) => {
+                self.notes.insert(name.clone(), text.clone());
+                Reply::Done
+            }
+            None if self.notes.remove(name).is_some() => Reply::Done,
+            None => Reply::NotFound,
         }
     }
 

@@ -224,3 +224,19 @@ fn a_snapshot_restores_the_same_state() {
 
     assert_eq!(again, state);
 }
+
+#[test]
+fn a_note_is_kept_and_thrown_away_without_a_change_for_any_feed() {
+    let mut state = founded();
+    let note =
+        |text: Option<&str>| Command::Note { name: "namespace/dev".into(), text: text.map(Into::into) };
+    let before = state.position();
+
+    assert_eq!(state.apply(2, &note(Some("a"))), (Reply::Done, vec![]));
+    assert_eq!(state.notes().get("namespace/dev").map(|text| text.as_str()), Some("a"));
+    assert_eq!(state.apply(3, &note(None)), (Reply::Done, vec![]));
+    assert_eq!(state.apply(4, &note(None)), (Reply::NotFound, vec![]));
+
+    assert!(state.notes().is_empty() && state.records().is_empty());
+    assert_eq!(state.position(), before);
+}

@@ -10,6 +10,7 @@ use std::{
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
+use ecow::EcoString;
 use fjall::{Database, Keyspace, KeyspaceCreateOptions, PersistMode, Readable};
 use landbridge_model::{Change, Era, Position, Record, RecordKey};
 use landbridge_wire::disk as records;
@@ -19,12 +20,15 @@ use crate::{
     codec::{self, PlaceRecord, StoredMembershipRecord},
     failure::StoreError,
     log::damage,
+    order::NoteRecord,
     types::{LogId, StoredMembership},
 };
 
 /// The key of the head; records have keys of their own after [`RECORD`].
 const HEAD: &[u8] = &[0];
 const RECORD: u8 = 1;
+/// Notes have keys of their own after this one: their names.
+const NOTE: u8 = 2;
 
 const CACHE_BYTES: u64 = 1 << 20;
 const JOURNALS_BYTES_MAX: u64 = 128 << 20;
@@ -91,6 +95,7 @@ pub(crate) struct StateView {
 pub(crate) struct Loaded {
     pub(crate) head: Head,
     pub(crate) records: Vec<(RecordKey, Record)>,
+    pub(crate) notes: Vec<(EcoString, EcoString)>,
 }
 
 impl StateDisk {
@@ -137,15 +142,27 @@ impl StateDisk {
             None => Head::default(),
         };
         let mut found = Vec::new();
-        for guard in keyspace.range([RECORD]..) {
+        for guard in keyspace.range([RECORD]..[NOTE]) {
             let value = guard.value().map_err(|error| damage(&self.dir, error))?;
             found.push(records::decode_record(&value).map_err(|error| damaged(&error))?);
         }
-        Ok(Loaded { head, records: found })
+        let mut notes = Vec::new();
+        for guard in keyspace.range([NOTE]..) {
+            let (key, text) = guard.into_inner().map_err(|error| damage(&self.dir, error))?;
+            let text = codec::read::<NoteRecord>("note", text.to_vec()).map_err(|error| damaged(&error))?;
+            debug_assert_eq!(key.get(1..), Some(text.name.as_bytes()), "a note lies under its name");
+            notes.extend(text.text.map(|said| (text.name.into(), said.into())));
+        }
+        Ok(Loaded { head, records: found, notes })
     }
 
     /// Writes changes and where they lead, together, without a sync: what is lost with the machine is in the log.
-    pub(crate) fn apply(&self, head: &Head, changes: &BTreeMap<RecordKey, Option<Record>>) -> io::Result<()> {
+    pub(crate) fn apply(
+        &self,
+        head: &Head,
+        changes: &BTreeMap<RecordKey, Option<Record>>,
+        notes: &BTreeMap<EcoString, Option<EcoString>>,
+    ) -> io::Result<()> {
         let keyspace = self.current().1.clone();
         let mut batch = self.db.batch();
         batch.insert(&keyspace, HEAD, codec::write(&HeadRecord::of(head)));
@@ -153,6 +170,16 @@ impl StateDisk {
             match record {
                 Some(value) => batch.insert(&keyspace, record_key(key), records::encode_record(key, value)),
                 None => batch.remove(&keyspace, record_key(key)),
+            }
+        }
+        for (name, text) in notes {
+            let key = [&[NOTE][..], name.as_bytes()].concat();
+            match text {
+                Some(text) => {
+                    let note = NoteRecord { name: name.as_str().into(), text: Some(text.as_str().into()) };
+                    batch.insert(&keyspace, key, codec::write(&note));
+                }
+                None => batch.remove(&keyspace, key),
             }
         }
         batch.commit().map_err(io::Error::other)
@@ -195,7 +222,7 @@ impl StateDisk {
 }
 
 impl StateView {
-    /// Keys and values of all records, in key order.
+    /// Keys and values of all records and notes, in key order.
     pub(crate) fn records(&self) -> impl Iterator<Item = io::Result<(fjall::Slice, fjall::Slice)>> {
         self.view.range(&self.keyspace, [RECORD]..).map(|guard| guard.into_inner().map_err(io::Error::other))
     }

@@ -7,8 +7,9 @@ pub(crate) mod snapshot;
 
 use std::{collections::BTreeMap, io, sync::Arc};
 
+use ecow::EcoString;
 use landbridge_model::{Change, Era, Position, Record, RecordKey, Region};
-use landbridge_registry_core::RaftState;
+use landbridge_registry_core::{Command, RaftState};
 use openraft::{
     OptionalSend, RaftSnapshotBuilder, Snapshot,
     alias::SnapshotOf,
@@ -52,6 +53,9 @@ pub enum Applied {
     CaughtUp,
 }
 
+/// The notes that a region keeps for itself, by name, as they stand.
+pub type Notes = Arc<BTreeMap<EcoString, EcoString>>;
+
 /// The state machine.
 pub(crate) struct StateMachine {
     region: Region,
@@ -63,6 +67,7 @@ pub(crate) struct StateMachine {
     /// Whether the driver has been told what there is; before that it is told nothing else.
     told: bool,
     founded: watch::Sender<bool>,
+    notes: watch::Sender<Notes>,
     closing: watch::Receiver<bool>,
     failed: Failed,
 }
@@ -81,6 +86,7 @@ pub(crate) struct Listeners {
 #[derive(Default)]
 struct Pending {
     changes: BTreeMap<RecordKey, Option<Record>>,
+    notes: BTreeMap<EcoString, Option<EcoString>>,
     answers: Vec<(ApplyResponder<Group>, Outcome)>,
     entries: usize,
 }
@@ -95,15 +101,21 @@ impl StateMachine {
         listeners: Listeners,
     ) -> Self {
         let Listeners { events, failed, closing } = listeners;
-        let Loaded { head, records } = loaded;
-        let state = RaftState::restore(region.clone(), head.position, records);
+        let Loaded { head, records, notes } = loaded;
+        let state = RaftState::restore(region.clone(), head.position, records).with_notes(notes);
+        let notes = watch::Sender::new(Arc::new(state.notes().clone()));
         let founded = watch::Sender::new(head.position.era != Era(0));
-        Self { region, state, head, disk, snapshots, events, told: false, founded, closing, failed }
+        Self { region, state, head, disk, snapshots, events, told: false, founded, notes, closing, failed }
     }
 
     /// Whether the group has an era.
     pub(crate) fn founded(&self) -> watch::Receiver<bool> {
         self.founded.subscribe()
+    }
+
+    /// The region's notes, from here on.
+    pub(crate) fn notes(&self) -> watch::Receiver<Notes> {
+        self.notes.subscribe()
     }
 
     /// Tells the driver from here on, first what there is.
@@ -149,8 +161,13 @@ impl StateMachine {
                 Outcome::Nothing
             }
             Payload::Normal(Proposal(order)) => {
-                let (reply, changes) = self.state.apply(entry.log_id.index, &order::decode(order)?);
+                let command = order::decode(order)?;
+                let (reply, changes) = self.state.apply(entry.log_id.index, &command);
                 gather(&mut pending.changes, changes);
+                if let Command::Note { name, .. } = command {
+                    let text = self.state.notes().get(&name).cloned();
+                    pending.notes.insert(name, text);
+                }
                 Outcome::Reply(self.state.position(), reply)
             }
         };
@@ -166,7 +183,10 @@ impl StateMachine {
         if pending.entries == 0 {
             return Ok(());
         }
-        self.disk.apply(&self.head, &pending.changes)?;
+        self.disk.apply(&self.head, &pending.changes, &pending.notes)?;
+        if !pending.notes.is_empty() {
+            self.notes.send_replace(Arc::new(self.state.notes().clone()));
+        }
         let position = self.head.position;
         if position.era != before.era {
             self.founded.send_replace(true);
@@ -211,11 +231,12 @@ impl RaftStateMachine<Group> for StateMachine {
     async fn install_snapshot(&mut self, meta: &SnapshotMeta, snapshot: SnapshotFile) -> io::Result<()> {
         let (disk, snapshots) = (self.disk.clone(), self.snapshots.clone());
         let installed = tokio::task::spawn_blocking(move || install(&disk, &snapshots, &snapshot));
-        let Loaded { head, records } = installed.await.map_err(io::Error::other)??;
+        let Loaded { head, records, notes } = installed.await.map_err(io::Error::other)??;
         if meta_of(&head) != *meta {
             return Err(io::Error::other(format!("the snapshot holds {head:?}, announced was {meta}")));
         }
-        self.state = RaftState::restore(self.region.clone(), head.position, records);
+        self.state = RaftState::restore(self.region.clone(), head.position, records).with_notes(notes);
+        self.notes.send_replace(Arc::new(self.state.notes().clone()));
         self.head = head;
         self.founded.send_replace(self.head.position.era != Era(0));
         if self.told {

@@ -177,3 +177,26 @@ async fn a_driver_that_stopped_listening_does_not_hold_up_the_end() {
     installed(&mut applied).await;
     store.shutdown().await.unwrap();
 }
+
+#[tokio::test]
+async fn notes_outlast_a_restart_and_a_snapshot_and_are_no_records() {
+    let dir = tempfile::tempdir().unwrap();
+    let (store, mut applied) = open(config(dir.path())).await;
+    let note =
+        |name: &str, text: Option<&str>| Command::Note { name: name.into(), text: text.map(Into::into) };
+    for (name, text) in
+        [("user/a", Some("x")), ("user/b", Some("y")), ("user/a", Some("z")), ("user/b", None)]
+    {
+        store.propose(&note(name, text)).await.unwrap();
+    }
+    assert_eq!(store.notes().len(), 1);
+    assert_eq!(installed(&mut applied).await, 0);
+    store.snapshot().await.unwrap();
+    store.shutdown().await.unwrap();
+
+    let (store, mut applied) = open(config(dir.path())).await;
+
+    assert_eq!(store.notes().get("user/a").map(|text| text.as_str()), Some("z"));
+    assert_eq!(installed(&mut applied).await, 0, "a note must not reach a feed");
+    store.shutdown().await.unwrap();
+}
