@@ -6,8 +6,8 @@ use landbridge_feed::{Holder, Peer, Role, Settings};
 use landbridge_model::{FeedId, MemberId, Position, View};
 use landbridge_registry_core::{Member, Visibility};
 
-use crate::{
-    names::{Records, region},
+use crate::sim::{
+    names::{self, Records, region},
     times,
 };
 
@@ -72,7 +72,7 @@ pub struct Node {
     pub loaded: BTreeMap<FeedId, u64>,
     pub loaded_keys: BTreeSet<usize>,
     pub seen: BTreeMap<FeedId, Seen>,
-    pub visible: [BTreeSet<usize>; 2],
+    pub visible: Vec<BTreeSet<usize>>,
     pub dropped: BTreeSet<FeedId>,
     /// Copies that were corrupted, or taken from such.
     pub dirty: BTreeSet<FeedId>,
@@ -100,7 +100,7 @@ impl Node {
             loaded: BTreeMap::new(),
             loaded_keys: BTreeSet::new(),
             seen: BTreeMap::new(),
-            visible: [BTreeSet::new(), BTreeSet::new()],
+            visible: vec![BTreeSet::new(); names::REGIONS_MAX],
             dropped: BTreeSet::new(),
             dirty: BTreeSet::new(),
         }

@@ -7,7 +7,7 @@ use landbridge_feed::Holder;
 use landbridge_model::{Change, Era, FeedId, Position, Record, RecordKey};
 use landbridge_registry_core::{Command, Input, Leading, RaftState};
 
-use crate::{
+use crate::sim::{
     names::{self, KEYS, Records},
     world::{Cause, Checked, Promise, World},
 };
@@ -112,8 +112,8 @@ impl World {
             Command::Close { cursor, .. } | Command::Settle { cursor } => cursor.clone(),
             _ => return None,
         };
-        let holder = self.nodes[n].holder()?;
-        let keys = (0..KEYS).filter(|k| visible_in(holder, cursor.keys(), *k));
+        let (holder, r) = (self.nodes[n].holder()?, self.nodes[n].region);
+        let keys = (0..KEYS).filter(|k| visible_in(holder, r, cursor.keys(), *k));
         let heard = cursor.keys().filter_map(|feed| {
             let beat = holder.heartbeat(feed)?;
             Some((feed.clone(), *self.beaten.get(&(feed.clone(), beat.n))?))
@@ -230,27 +230,27 @@ impl World {
         Ok(())
     }
 
-    pub fn set_policy(&mut self, r: usize, mask: u32) -> Checked {
+    pub fn set_policy(&mut self, r: usize, peer: usize, mask: u32) -> Checked {
         let policy = Some(std::sync::Arc::new(names::policy(mask)));
         let before = self.groups[r].state.position();
-        self.commit(r, Command::SetPolicy { peer: names::region(1 - r), policy }, None)?;
+        self.commit(r, Command::SetPolicy { peer: names::region(peer), policy }, None)?;
         let position = self.groups[r].state.position();
         if position != before {
-            self.masks.insert((r, position), mask);
+            self.masks.insert((r, peer, position), mask);
         }
         Ok(())
     }
 
-    /// The mask in force in a region.
-    pub fn mask(&self, r: usize) -> u32 {
-        self.masks[&(r, self.policy_since(r))]
+    /// What a region lets out to a peer.
+    pub fn mask(&self, r: usize, peer: usize) -> u32 {
+        self.masks[&(r, peer, self.policy_since(r, peer))]
     }
 
     /// The position that names the view in force.
-    pub fn policy_since(&self, r: usize) -> Position {
+    pub fn policy_since(&self, r: usize, peer: usize) -> Position {
         let state = &self.groups[r].state;
         let era = state.position().era;
-        match state.records().get(&RecordKey::Policy(names::region(1 - r))) {
+        match state.records().get(&RecordKey::Policy(names::region(peer))) {
             Some(Record::Policy(policy)) if policy.since.era == era => policy.since,
             _ => Position { era, seq: 0 },
         }
@@ -289,8 +289,8 @@ impl World {
 }
 
 /// Whether the greatest record of a key among these feeds is one that is shown.
-fn visible_in<'a>(holder: &Holder, feeds: impl Iterator<Item = &'a FeedId>, k: usize) -> bool {
-    let key = names::record_key(k);
+fn visible_in<'a>(holder: &Holder, r: usize, feeds: impl Iterator<Item = &'a FeedId>, k: usize) -> bool {
+    let key = names::record_key(r, k);
     let records = feeds.filter_map(|feed| {
         let record = holder.copy(feed)?.record(&key)?;
         let held = record.registration()?;

@@ -2,6 +2,9 @@
 
 use landbridge_registry_core::Limits;
 
+/// What one tick stands for, in seconds.
+pub const TICK_S: i64 = 3;
+
 pub const CLOSE: i64 = 20;
 pub const UNVERIFIED: i64 = 4;
 pub const BEAT: i64 = 2;

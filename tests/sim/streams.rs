@@ -6,7 +6,7 @@ use std::collections::BTreeSet;
 use landbridge_feed::{Message, StreamId};
 use landbridge_registry_core::Input;
 
-use crate::world::{Cause, Checked, Queue, World};
+use crate::sim::world::{Cause, Checked, Queue, World};
 
 /// How long a slow link holds its messages back at most, in ticks.
 const SLOW_MAX: u32 = 6;
@@ -161,7 +161,7 @@ impl World {
 
     /// Members are all joined; a bridge knows some members of its region and some bridges of the other.
     fn make_links(&mut self) -> Checked {
-        for r in 0..2 {
+        for r in 0..self.regions() {
             let members = self.members[r].clone();
             for (at, a) in members.iter().enumerate() {
                 for b in &members[at + 1..] {
@@ -173,8 +173,10 @@ impl World {
             for bridge in self.bridges[r].clone() {
                 let wide = if self.quiet { 2 } else { 1 };
                 self.join_some(bridge, &members, wide.max(self.members[r].len() / 2))?;
-                let far = self.bridges[1 - r].clone();
-                self.join_some(bridge, &far, wide)?;
+                for o in (0..self.regions()).filter(|o| *o != r) {
+                    let far = self.bridges[o].clone();
+                    self.join_some(bridge, &far, wide)?;
+                }
                 if self.dice.chance(0.1) {
                     let near: Vec<_> = self.bridges[r].iter().copied().filter(|b| *b != bridge).collect();
                     self.join_some(bridge, &near, 1)?;

@@ -3,7 +3,7 @@
 use landbridge_model::{FeedId, Record, Stamp};
 use landbridge_registry_core::{ConnectionId, Input, Outcome, Published};
 
-use crate::{
+use crate::sim::{
     names, times,
     world::{Cause, Checked, Watch, World},
 };
@@ -82,7 +82,7 @@ impl World {
     /// Registers a client at a member; false if that refused.
     pub fn register(&mut self, c: usize, n: usize, is_new: bool) -> Result<bool, String> {
         let life = self.nodes[n].life;
-        let (k, beats) = (self.clients[c].key, self.clients[c].beats);
+        let (r, k, beats) = (self.clients[c].region, self.clients[c].key, self.clients[c].beats);
         if self.nodes[n].own().is_none() || self.nodes[n].drain.is_some() {
             return Ok(false);
         }
@@ -92,7 +92,7 @@ impl World {
         }
         let instance = names::valued(self.clients[c].value);
         let result = if beats {
-            let target = (names::service(k), names::instance());
+            let target = (names::service(k), names::instance(r));
             self.ask(n, |ticket| Input::Register { ticket, target, instance }, Cause::Other)?
         } else {
             if self.clients[c].member != Some((n, life)) {
@@ -102,7 +102,7 @@ impl World {
                 self.step(n, Input::ConnectionOpened { connection }, Cause::Other)?;
             }
             let connection = ConnectionId(self.clients[c].connection);
-            let published = Published::One(names::instance(), instance);
+            let published = Published::One(names::instance(r), instance);
             let service = names::service(k);
             self.ask(n, |ticket| Input::Publish { ticket, connection, service, published }, Cause::Other)?
         };
@@ -132,10 +132,10 @@ impl World {
 
     /// Notes an acknowledgement; tells whether it is ordered after the client's last one, as it must be where that was known.
     fn acknowledge(&mut self, c: usize, n: usize, own: &FeedId, seq: u64) -> Result<bool, String> {
-        let k = self.clients[c].key;
+        let (r, k) = (self.clients[c].region, self.clients[c].key);
         let record = self.nodes[n]
             .holder()
-            .and_then(|holder| holder.copy(own)?.record(&names::record_key(k)).cloned());
+            .and_then(|holder| holder.copy(own)?.record(&names::record_key(r, k)).cloned());
         let Some(stamp) = record.as_ref().and_then(Record::registration).map(|held| held.stamp) else {
             return Ok(false);
         };
@@ -156,7 +156,7 @@ impl World {
         let seen = self.nodes[n].holder().and_then(|holder| holder.copy(&last.own));
         let Some(seen) = seen.filter(|copy| copy.position().seq >= last.seq) else { return Ok(false) };
         if (last.at, last.life) == (n, self.nodes[n].life)
-            || seen.record(&names::record_key(client.key)).is_some()
+            || seen.record(&names::record_key(client.region, client.key)).is_some()
         {
             self.bad("I9 a later operation got a smaller stamp")?;
         }
@@ -299,7 +299,7 @@ impl World {
             return Ok(());
         }
         let n = self.dice.pick(&usable);
-        let target = (names::service(k), names::instance());
+        let target = (names::service(k), names::instance(r));
         let result = self.ask(n, |ticket| Input::Beat { ticket, target, full: None }, Cause::Other)?;
         let is_known = matches!(result, Ok(Outcome::Renewed { .. }));
         if !is_known && !self.register(c, n, false)? {
@@ -316,15 +316,16 @@ impl World {
         }
         let connection = self.clients[c].connection;
         let result = if beats {
-            let target = (names::service(k), names::instance());
+            let target = (names::service(k), names::instance(r));
             self.ask(n, |ticket| Input::Deregister { ticket, target }, Cause::Deregister)?
         } else {
             let (connection, service) = (ConnectionId(connection), names::service(k));
             self.ask(n, |ticket| Input::Withdraw { ticket, connection, service }, Cause::Deregister)?
         };
         let Ok(Outcome::Written(token)) = result else { return Ok(()) };
-        let record =
-            self.nodes[n].holder().and_then(|h| h.copy(&token.feed)?.record(&names::record_key(k)).cloned());
+        let record = self.nodes[n]
+            .holder()
+            .and_then(|h| h.copy(&token.feed)?.record(&names::record_key(r, k)).cloned());
         let is_buried = record.as_ref().is_some_and(names::is_tombstone);
         self.log(|| format!("client {c} deregisters key {k} at {n}, buried: {is_buried}"));
         let ordered = !is_buried || self.acknowledge(c, n, &token.feed, token.seq)?;

@@ -2,18 +2,22 @@
 //!
 //! A port of the executable model's scheduler. One tick: faults, starts, Raft, one own tick of each process, clients, streams.
 
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::{
+    cell::RefCell,
+    collections::{BTreeMap, BTreeSet, VecDeque},
+};
 
 use landbridge_feed::Effect as FeedEffect;
 use landbridge_model::{FeedId, Moment, Position};
 use landbridge_registry_core::{ConnectionId, Effect, Input, InstanceRef, Outcome, Refusal, Ticket};
 
-use crate::{
+use crate::sim::{
     clients::Client,
     dice::Dice,
     group::Group,
     names::{self, Records},
     node::{Core, Node},
+    story::Story,
     streams::Link,
     times,
 };
@@ -66,14 +70,16 @@ pub struct Promise {
 /// Everything.
 pub struct World {
     pub dice: Dice,
-    pub trace: bool,
+    pub story: RefCell<Story>,
     pub t: i64,
+    /// Inputs that production cores took.
+    pub steps: u64,
     pub nodes: Vec<Node>,
-    pub members: [Vec<usize>; 2],
-    pub bridges: [Vec<usize>; 2],
+    pub members: Vec<Vec<usize>>,
+    pub bridges: Vec<Vec<usize>>,
     pub cut: Vec<Vec<bool>>,
     pub slow: Vec<Vec<bool>>,
-    pub groups: [Group; 2],
+    pub groups: Vec<Group>,
     pub links: Vec<Link>,
     pub next_stream: u64,
     pub clients: Vec<Client>,
@@ -93,18 +99,19 @@ pub struct World {
     pub why: BTreeMap<(FeedId, usize), Cause>,
     pub writers: BTreeMap<FeedId, (usize, u32)>,
     pub beaten: BTreeMap<(FeedId, u64), i64>,
-    pub masks: BTreeMap<(usize, Position), u32>,
+    /// What a region lets out to a peer, by the position of the policy.
+    pub masks: BTreeMap<(usize, usize, Position), u32>,
     pub promises: BTreeMap<FeedId, Promise>,
     pub settles: BTreeMap<(usize, u64), Promise>,
     pub closed_at: BTreeMap<FeedId, i64>,
     pub crashed_at: BTreeMap<FeedId, i64>,
     /// Crashes of members that had been well before: only these are judged by the clock.
     pub fair_crash: BTreeMap<FeedId, i64>,
-    pub true_since: [BTreeMap<usize, i64>; 2],
-    pub disturbed: [i64; 2],
+    pub true_since: Vec<BTreeMap<usize, i64>>,
+    pub disturbed: Vec<i64>,
     pub watches: Vec<Watch>,
     pub twins: BTreeSet<(usize, usize)>,
-    pub persistent: [BTreeMap<usize, u64>; 2],
+    pub persistent: Vec<BTreeMap<usize, u64>>,
     // What kind of schedule this is.
     pub quiet: bool,
     pub is_calm: bool,
@@ -114,14 +121,12 @@ pub struct World {
     pub ring: usize,
     pub credit: usize,
     pub hot: Option<(usize, u32)>,
-    pub drama: Option<crate::faults::Drama>,
+    pub drama: Option<crate::sim::faults::Drama>,
 }
 
 impl World {
     pub fn log(&self, text: impl FnOnce() -> String) {
-        if self.trace {
-            println!("{:4} {}", self.t, text());
-        }
+        self.story.borrow_mut().tell(self.t, text);
     }
 
     /// A violation; where copies are corrupted on purpose, what is shown may be wrong until it is repaired.
@@ -129,6 +134,10 @@ impl World {
         let why = why.into();
         let is_excused = self.corrupts && ["I6 ", "I9 ", "I10"].iter().any(|mark| why.starts_with(mark));
         if is_excused { Ok(()) } else { Err(why) }
+    }
+
+    pub fn regions(&self) -> usize {
+        self.groups.len()
     }
 
     pub fn region_nodes(&self, r: usize) -> Vec<usize> {
@@ -158,7 +167,7 @@ impl World {
     /// Whether a node shows an instance for a key.
     pub fn shows(&self, n: usize, o: usize, k: usize) -> bool {
         self.nodes[n].holder().is_some_and(|holder| {
-            let winner = holder.winner(&names::region(o), &names::service(k), &names::instance());
+            let winner = holder.winner(&names::region(o), &names::service(k), &names::instance(o));
             winner.is_some_and(|(_, record)| record.instance().is_some())
         })
     }
@@ -168,6 +177,8 @@ impl World {
         let now = self.now();
         let Some(core) = self.nodes[n].core.as_mut() else { return Ok(()) };
         let mut effects = Vec::new();
+        self.steps += 1;
+        self.story.borrow_mut().step(n, &input);
         match core {
             Core::Member(member) => member.step(now, input, &mut effects),
             Core::Bridge(holder) => {
@@ -282,7 +293,7 @@ impl World {
                 self.start(n)?;
             }
         }
-        for r in 0..2 {
+        for r in 0..self.regions() {
             self.raft_tick(r)?;
         }
         for n in 0..self.nodes.len() {
@@ -315,7 +326,7 @@ impl World {
 
     /// Notes who is well linked, and whether a region is disturbed.
     fn look_at_links(&mut self) {
-        for r in 0..2 {
+        for r in 0..self.regions() {
             let members = self.members[r].clone();
             let mut trouble = 0;
             for a in &members {
@@ -353,7 +364,7 @@ impl World {
     }
 
     fn note_truth(&mut self) {
-        for r in 0..2 {
+        for r in 0..self.regions() {
             let truth = self.truth(r);
             self.true_since[r].retain(|k, _| truth.contains_key(k));
             for k in truth.into_keys() {

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use landbridge_feed::Message;
 use landbridge_model::{FeedId, Position, View};
 
-use crate::{
+use crate::sim::{
     names::{self, KEYS, Records},
     node::Seen,
     times,
@@ -46,7 +46,7 @@ impl World {
         let before = self.last.insert(own.clone(), now.clone()).unwrap_or_default();
         let r = self.nodes[n].region;
         for k in 0..KEYS {
-            let key = names::record_key(k);
+            let key = names::record_key(r, k);
             let (old, new) = (before.get(&key), now.get(&key));
             if old == new {
                 continue;
@@ -139,15 +139,17 @@ impl World {
     pub fn is_exact(&self, n: usize, feed: &FeedId) -> Option<bool> {
         let copy = self.nodes[n].holder()?.copy(feed)?;
         let whole = self.history.get(feed)?.get(&copy.position())?;
-        let o = usize::from(*feed.region() == names::region(1));
+        let o = names::region_number(feed.region());
         let mask = match &copy.view().peer {
             None => None,
-            Some(_) => Some(*self.masks.get(&(o, copy.view().policy))?),
+            Some(_) => Some(*self.masks.get(&(o, self.nodes[n].region, copy.view().policy))?),
         };
         let here = copy.records();
         Some(match mask {
             None => here.eq_by_key(whole),
-            Some(mask) => here.eq_by_key(&names::projected(whole, mask)),
+            Some(mask) => {
+                here.eq_by_key(&names::projected(whole, mask, &names::region(self.nodes[n].region)))
+            }
         })
     }
 
@@ -156,7 +158,7 @@ impl World {
         self.nodes[n].seen.remove(feed);
         self.nodes[n].dirty.remove(feed);
         self.nodes[n].dropped.insert(feed.clone());
-        let o = usize::from(*feed.region() == names::region(1));
+        let o = names::region_number(feed.region());
         self.log(|| format!("{n} drops {feed}"));
         if self.groups[o].lists(feed) {
             return self.bad(format!("I7 open feed dropped: {feed} at {n}"));
@@ -165,7 +167,7 @@ impl World {
     }
 
     fn check_vanished(&mut self, n: usize, changed: &[FeedId], gone: &[FeedId]) -> Checked {
-        for o in 0..2 {
+        for o in 0..self.regions() {
             let visible: BTreeSet<_> = (0..KEYS).filter(|k| self.shows(n, o, *k)).collect();
             let before = std::mem::replace(&mut self.nodes[n].visible[o], visible.clone());
             for k in before.difference(&visible) {
@@ -195,7 +197,7 @@ impl World {
         };
         let all_select =
             holder.copies().filter(|(feed, _)| *feed.region() == names::region(o)).all(|(_, copy)| {
-                let mask = self.masks.get(&(o, copy.view().policy));
+                let mask = self.masks.get(&(o, self.nodes[n].region, copy.view().policy));
                 copy.view().peer.is_none() || mask.is_some_and(|mask| mask >> k & 1 == 1)
             });
         let is_promised = promise.keys.contains(&k);
@@ -212,13 +214,19 @@ impl World {
     }
 
     /// Whether a deletion that the closer had not seen explains an absence.
-    pub fn was_deleted(&self, o: usize, k: usize, promise: &crate::world::Promise) -> bool {
+    pub fn was_deleted(&self, o: usize, k: usize, promise: &crate::sim::world::Promise) -> bool {
         let deletions = self.deleted.get(&(o, k)).into_iter().flatten();
         deletions.into_iter().any(|(feed, seq)| promise.cursor.get(feed).is_none_or(|cursor| seq > cursor))
     }
 
     /// Whether another close took the key, later or still unknown to this closer.
-    pub fn was_lost_later(&self, o: usize, k: usize, feed: &FeedId, promise: &crate::world::Promise) -> bool {
+    pub fn was_lost_later(
+        &self,
+        o: usize,
+        k: usize,
+        feed: &FeedId,
+        promise: &crate::sim::world::Promise,
+    ) -> bool {
         let closes = self.promises.iter().any(|(other, theirs)| {
             let is_later = self.closed_at.get(other).is_some_and(|at| *at >= promise.at);
             let is_near = *other.region() == names::region(o) && other != feed;
@@ -234,7 +242,7 @@ impl World {
     /// A key vanished with a change of a feed: by what its writer did.
     fn check_taken(&self, n: usize, o: usize, k: usize, feed: &FeedId) -> Checked {
         let Some(holder) = self.nodes[n].holder() else { return Ok(()) };
-        let record = holder.copy(feed).and_then(|copy| copy.record(&names::record_key(k)));
+        let record = holder.copy(feed).and_then(|copy| copy.record(&names::record_key(o, k)));
         if record.is_some_and(names::is_live) || self.nodes[n].region != o {
             return Ok(());
         }
@@ -258,7 +266,7 @@ impl World {
     /// I10: the end of a claim never hides another live one, at whatever member it stands.
     fn check_claims_elsewhere(&self, n: usize, o: usize, k: usize, feed: &FeedId) -> Checked {
         let Some(holder) = self.nodes[n].holder() else { return Ok(()) };
-        let winner = holder.winner(&names::region(o), &names::service(k), &names::instance());
+        let winner = holder.winner(&names::region(o), &names::service(k), &names::instance(o));
         if winner.is_some_and(|(won, _)| won != feed) {
             return Ok(());
         }

@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use landbridge_model::{FeedId, Position, Record, View};
 use landbridge_registry_core::{Command, Input};
 
-use crate::{
+use crate::sim::{
     names::{self, KEYS, Records},
     node::Saved,
     times,
@@ -127,7 +127,7 @@ impl World {
     fn fault(&mut self) -> Checked {
         let all: Vec<_> = (0..self.nodes.len()).collect();
         let x = self.dice.part();
-        let r = self.dice.range(0, 2) as usize;
+        let r = self.dice.range(0, self.regions() as i64) as usize;
         if x < 0.030 {
             let (n, disk) = (self.dice.pick(&all), self.dice.chance(0.6));
             self.crash(n, disk);
@@ -153,7 +153,8 @@ impl World {
         } else if x < 0.16 {
             let (mut a, mut b) = (self.dice.pick(&all), self.dice.pick(&all));
             if self.is_calm && !self.dice.chance(0.1) {
-                (a, b) = (self.dice.pick(&self.region_nodes(0)), self.dice.pick(&self.region_nodes(1)));
+                let (p, q) = self.two_regions();
+                (a, b) = (self.dice.pick(&self.region_nodes(p)), self.dice.pick(&self.region_nodes(q)));
             }
             self.slow[a][b] = a != b && !self.slow[a][b];
         } else if x < 0.18 {
@@ -162,7 +163,8 @@ impl World {
         } else if x < 0.20 {
             if self.groups[r].leader.is_some() {
                 let mask = self.dice.pick(&[0xffff, 0xffff, 0x0f07, 0x0f0b, 0x030f]);
-                self.set_policy(r, mask)?;
+                let peer = self.another_region(r);
+                self.set_policy(r, peer, mask)?;
             }
         } else if x < 0.25 {
             self.put_persistent(r);
@@ -172,7 +174,7 @@ impl World {
             let n = self.dice.pick(&all);
             self.corrupt(n);
         } else if (0.36..0.37).contains(&x) {
-            for r in 0..2 {
+            for r in 0..self.regions() {
                 if self.dice.chance(0.5) {
                     self.groups[r].compact();
                 }
@@ -188,13 +190,15 @@ impl World {
     fn restore(&mut self, r: usize) {
         self.members[r].clone().into_iter().for_each(|n| self.crash(n, false));
         let back = self.dice.range(0, 9) as u64;
-        let mask = self.backup_mask(r);
+        let masks: Vec<_> = (0..self.regions()).map(|peer| self.backup_mask(r, peer)).collect();
         self.groups[r].restore(r, back);
         let position = self.groups[r].state.position();
         let records = self.groups[r].state.records().clone();
         self.history.entry(FeedId::Raft(names::region(r))).or_default().insert(position, records.clone());
-        self.masks.insert((r, Position { seq: 0, ..position }), mask);
-        self.persistent[r] = (0..2).filter_map(|p| Some((p, persistent_value(&records, p)?))).collect();
+        for (peer, mask) in masks.into_iter().enumerate() {
+            self.masks.insert((r, peer, Position { seq: 0, ..position }), mask);
+        }
+        self.persistent[r] = (0..2).filter_map(|p| Some((p, persistent_value(&records, r, p)?))).collect();
         for n in self.bridges[r].clone() {
             if self.dice.chance(0.3) {
                 self.crash(n, true);
@@ -204,12 +208,29 @@ impl World {
     }
 
     /// The mask of the policy in the backup.
-    fn backup_mask(&self, r: usize) -> u32 {
-        let policies = self.groups[r].backup.values().find_map(|record| match record {
+    fn backup_mask(&self, r: usize, peer: usize) -> u32 {
+        let key = landbridge_model::RecordKey::Policy(names::region(peer));
+        let policies = self.groups[r].backup.get(&key).and_then(|record| match record {
             Record::Policy(policy) => Some(policy.since),
             _ => None,
         });
-        policies.and_then(|since| self.masks.get(&(r, since)).copied()).unwrap_or(0)
+        policies.and_then(|since| self.masks.get(&(r, peer, since)).copied()).unwrap_or(0)
+    }
+
+    /// Two different regions; with only two no dice are thrown for them.
+    fn two_regions(&mut self) -> (usize, usize) {
+        if self.regions() == 2 {
+            return (0, 1);
+        }
+        let p = self.dice.range(0, self.regions() as i64) as usize;
+        (p, self.another_region(p))
+    }
+
+    fn another_region(&mut self, r: usize) -> usize {
+        match self.regions() as i64 {
+            2 => 1 - r,
+            regions => (r + self.dice.range(1, regions) as usize) % regions as usize,
+        }
     }
 
     fn drain_one(&mut self) -> Checked {
@@ -253,8 +274,9 @@ impl World {
                 }
             }
         } else {
-            for p in self.region_nodes(0) {
-                for q in self.region_nodes(1) {
+            let (p, q) = self.two_regions();
+            for p in self.region_nodes(p) {
+                for q in self.region_nodes(q) {
                     (self.cut[p][q], self.cut[q][p]) = (true, true);
                 }
             }
@@ -275,7 +297,7 @@ impl World {
         self.next_value += 1;
         let instance = names::valued(self.next_value);
         let service = names::persistent(self.dice.range(0, 2) as usize);
-        self.propose(n, Command::PutPersistent { service, key: names::instance(), instance });
+        self.propose(n, Command::PutPersistent { service, key: names::instance(r), instance });
     }
 
     /// Processes save copies: bridges all at once, members lazily and feed by feed.
@@ -327,7 +349,7 @@ impl World {
         let feed = self.dice.pick(&feeds);
         let k = self.dice.range(0, KEYS as i64) as usize;
         let lose = self.dice.chance(0.5);
-        let key = names::record_key(k);
+        let key = names::record_key(names::region_number(feed.region()), k);
         let Some(saved) = self.nodes[n].disk.get_mut(&feed) else { return };
         saved.is_dirty = true;
         match saved.records.get_mut(&key) {
@@ -402,8 +424,8 @@ impl World {
     }
 }
 
-fn persistent_value(records: &Records, p: usize) -> Option<u64> {
-    let key = landbridge_model::RecordKey::Persistent(names::persistent(p), names::instance());
+fn persistent_value(records: &Records, r: usize, p: usize) -> Option<u64> {
+    let key = landbridge_model::RecordKey::Persistent(names::persistent(p), names::instance(r));
     match records.get(&key)? {
         Record::Persistent(instance) => Some(names::value_of(instance)),
         _ => None,

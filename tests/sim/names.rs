@@ -1,6 +1,9 @@
 //! The few keys of the simulated world: instance `k` is the only one of service `s<k>`, persistent `p` of `p<p>`.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::{
+    collections::BTreeMap,
+    sync::{Arc, LazyLock},
+};
 
 use landbridge_model::{
     Address, Cluster, ExportPolicy, Instance, InstanceKey, KeyGlob, Life, Metadata, Position, Record,
@@ -13,25 +16,56 @@ pub const KEYS: usize = 4;
 /// A record map as the checks compare it.
 pub type Records = BTreeMap<RecordKey, Record>;
 
+/// The most regions of a world.
+pub const REGIONS_MAX: usize = 4;
+
+/// In the order in which a world has them.
+const REGIONS: [&str; REGIONS_MAX] = ["east", "west", "north", "south"];
+
+static REGION: LazyLock<[Region; REGIONS.len()]> =
+    LazyLock::new(|| REGIONS.map(|name| Region::parse(name).expect("a valid region")));
+
 pub fn region(at: usize) -> Region {
-    Region::parse(["east", "west"][at]).expect("a valid region")
+    REGION[at].clone()
+}
+
+pub fn region_number(region: &Region) -> usize {
+    REGION.iter().position(|known| known == region).expect("a region of this world")
+}
+
+static SERVICE: LazyLock<[ServiceKey; KEYS]> =
+    LazyLock::new(|| std::array::from_fn(|k| parsed(&format!("s{k}"))));
+
+static INSTANCE: LazyLock<[InstanceKey; REGIONS.len()]> =
+    LazyLock::new(|| std::array::from_fn(|r| addressed(r, PORT)));
+
+/// The port of the one instance of a service that the checks follow step by step.
+const PORT: u16 = 80;
+
+fn parsed(name: &str) -> ServiceKey {
+    ServiceKey::parse("", "", name).expect("a valid service")
+}
+
+fn addressed(r: usize, port: u16) -> InstanceKey {
+    let ip = Address::parse(&format!("10.0.{r}.1")).expect("a valid address");
+    InstanceKey { ip, port, cluster: Cluster::parse("").expect("a valid cluster") }
 }
 
 pub fn service(k: usize) -> ServiceKey {
-    ServiceKey::parse("", "", &format!("s{k}")).expect("a valid service")
+    SERVICE[k].clone()
 }
 
 pub fn persistent(p: usize) -> ServiceKey {
-    ServiceKey::parse("", "", &format!("p{p}")).expect("a valid service")
+    parsed(&format!("p{p}"))
 }
 
-pub fn instance() -> InstanceKey {
-    let ip = Address::parse("10.0.0.1").expect("a valid address");
-    InstanceKey { ip, port: 80, cluster: Cluster::parse("").expect("a valid cluster") }
+/// The instance of every service of a region.
+pub fn instance(r: usize) -> InstanceKey {
+    INSTANCE[r].clone()
 }
 
-pub fn record_key(k: usize) -> RecordKey {
-    RecordKey::Instance(service(k), instance())
+pub fn record_key(r: usize, k: usize) -> RecordKey {
+    RecordKey::Instance(service(k), instance(r))
 }
 
 pub fn valued(value: u64) -> Arc<Instance> {
@@ -46,7 +80,9 @@ pub fn value_of(instance: &Instance) -> u64 {
 /// The number of an ephemeral key.
 pub fn number(key: &RecordKey) -> Option<usize> {
     match key {
-        RecordKey::Instance(service, _) => service.service().as_str()[1..].parse().ok(),
+        RecordKey::Instance(service, instance) if instance.port == PORT => {
+            service.service().as_str()[1..].parse().ok()
+        }
         _ => None,
     }
 }
@@ -85,8 +121,9 @@ pub fn passes(key: &RecordKey, mask: u32) -> bool {
 }
 
 /// What another region may see of these records.
-pub fn projected(records: &Records, mask: u32) -> Records {
-    let seen = records.iter().filter(|(key, _)| passes(key, mask));
+pub fn projected(records: &Records, mask: u32, near: &Region) -> Records {
+    let is_meant = |key: &RecordKey| !matches!(key, RecordKey::Policy(peer) if peer != near);
+    let seen = records.iter().filter(|(key, _)| passes(key, mask) && is_meant(key));
     let blank = |record: &Record| match record {
         Record::Directory(entry) => {
             let mut entry = entry.clone();

@@ -1,44 +1,42 @@
 //! A world as its seed makes it.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    cell::RefCell,
+    collections::{BTreeMap, BTreeSet},
+};
 
-use landbridge_model::FeedId;
+use landbridge_model::{FeedId, Position};
 
-use crate::{
+use crate::sim::{
     clients::Client,
     dice::Dice,
     group::Group,
-    names::{self, KEYS},
+    names,
     node::Node,
+    shape::Shape,
+    story::Story,
     world::{Checked, World},
 };
 
 impl World {
-    /// The schedule of one seed, from its first tick to its last; the error says what broke.
-    pub fn play_seed(seed: u64, trace: bool) -> Checked {
-        let mut world = Self::build(seed, trace);
-        world.begin()?;
-        world.run()
-    }
-
-    fn build(seed: u64, trace: bool) -> Self {
+    /// A world of this seed and shape, not yet begun.
+    pub fn build(seed: u64, shape: Shape, story: Story) -> Self {
         let mut dice = Dice::new(seed);
         let is_full = dice.chance(0.3);
+        let plan = shape.plan(&mut dice, is_full);
         let mut nodes = Vec::new();
-        let (mut members, mut bridges) = ([Vec::new(), Vec::new()], [Vec::new(), Vec::new()]);
-        for r in 0..2 {
-            let count = if r == 0 || is_full { 3 } else { 1 };
-            for member in (0..count).map(Some).chain([None, None]) {
-                let list = if member.is_some() { &mut members[r] } else { &mut bridges[r] };
-                list.push(nodes.len());
-                nodes.push(Node::new(nodes.len(), r, member));
-            }
+        let (mut members, mut bridges) = (Vec::new(), Vec::new());
+        for (r, place) in plan.iter().enumerate() {
+            members.push((nodes.len()..nodes.len() + place.members).collect());
+            nodes.extend((0..place.members).map(|m| Node::new(0, r, Some(m as u16))));
+            bridges.push((nodes.len()..nodes.len() + place.bridges).collect());
+            nodes.extend((0..place.bridges).map(|_| Node::new(0, r, None)));
         }
+        nodes.iter_mut().enumerate().for_each(|(id, node)| node.id = id);
         let count = nodes.len();
         let mut clients = Vec::new();
-        for r in 0..2 {
-            let keys = if r == 0 || is_full { KEYS } else { 1 };
-            clients.extend((0..keys).map(|k| Client::new(r, k, k & 1 == 1)));
+        for (r, place) in plan.iter().enumerate() {
+            clients.extend((0..place.keys).map(|k| Client::new(r, k, k & 1 == 1)));
         }
         let mut twins = BTreeSet::new();
         if dice.chance(0.5) {
@@ -52,14 +50,15 @@ impl World {
             slowness: dice.pick(&[0.7, 0.9]),
             is_calm: dice.chance(0.5),
             dice,
-            trace,
+            story: RefCell::new(story),
             t: 0,
+            steps: 0,
             cut: vec![vec![false; count]; count],
             slow: vec![vec![false; count]; count],
             nodes,
             members,
             bridges,
-            groups: [Group::new(0), Group::new(1)],
+            groups: (0..plan.len()).map(Group::new).collect(),
             links: Vec::new(),
             next_stream: 0,
             clients,
@@ -82,11 +81,11 @@ impl World {
             closed_at: BTreeMap::new(),
             crashed_at: BTreeMap::new(),
             fair_crash: BTreeMap::new(),
-            true_since: [BTreeMap::new(), BTreeMap::new()],
-            disturbed: [-99, -99],
+            true_since: vec![BTreeMap::new(); plan.len()],
+            disturbed: vec![-99; plan.len()],
             watches: Vec::new(),
             twins,
-            persistent: [BTreeMap::new(), BTreeMap::new()],
+            persistent: vec![BTreeMap::new(); plan.len()],
             quiet: false,
             fault_rate: 0.0,
             hot: None,
@@ -95,13 +94,15 @@ impl World {
     }
 
     /// Founds the regions and starts everybody.
-    fn begin(&mut self) -> Checked {
-        for r in 0..2 {
+    pub fn begin(&mut self) -> Checked {
+        for r in 0..self.regions() {
             let position = self.groups[r].state.position();
             let history = self.history.entry(FeedId::Raft(names::region(r))).or_default();
             history.insert(position, BTreeMap::new());
-            self.masks.insert((r, landbridge_model::Position { seq: 0, ..position }), 0);
-            self.set_policy(r, 0xffff)?;
+            for peer in (0..self.regions()).filter(|peer| *peer != r) {
+                self.masks.insert((r, peer, Position { seq: 0, ..position }), 0);
+                self.set_policy(r, peer, 0xffff)?;
+            }
             if !self.is_calm && self.dice.chance(0.4) {
                 for a in self.region_nodes(r) {
                     for b in self.region_nodes(r) {

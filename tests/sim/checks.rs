@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use landbridge_model::FeedId;
 use landbridge_registry_core::Phase;
 
-use crate::{
+use crate::sim::{
     names::{self, KEYS},
     node::Core,
     times::{BEAT_LAG, CLOSE, MARGIN, TOMBSTONE, UNVERIFIED},
@@ -27,7 +27,7 @@ impl World {
         }
         let crashed = self.fair_crash.get(feed).copied();
         let last = self.last.get(feed);
-        let held = |k: usize| last.and_then(|records| records.get(&names::record_key(k)));
+        let held = |k: usize| last.and_then(|records| records.get(&names::record_key(r, k)));
         if crashed.is_some_and(|at| self.t < at + CLOSE - 4)
             && (0..KEYS).any(|k| held(k).is_some_and(names::is_live))
         {
@@ -152,8 +152,9 @@ impl World {
         }
         let own = node.own().and_then(|own| self.last.get(&own));
         for k in node.loaded_keys.iter().filter(|k| !self.shows(n, r, **k)) {
-            let is_buried =
-                own.and_then(|records| records.get(&names::record_key(*k))).is_some_and(names::is_tombstone);
+            let is_buried = own
+                .and_then(|records| records.get(&names::record_key(r, *k)))
+                .is_some_and(names::is_tombstone);
             if !is_buried {
                 return self.bad(format!("I13 lone member {n} shows less than its checkpoint: key {k}"));
             }
@@ -189,7 +190,7 @@ impl World {
         let truth = self.truth(r);
         for k in self.nodes[n].before.iter().filter(|k| !self.shows(n, r, **k)) {
             let Some(record) = truth.get(k) else { continue };
-            let key = names::record_key(*k);
+            let key = names::record_key(r, *k);
             let announced = self.groups[r].listed().into_iter().any(|feed| {
                 let beat = holder.heartbeat(&feed).and_then(|beat| self.beaten.get(&(feed.clone(), beat.n)));
                 let written = self.written.get(&(feed.clone(), *k)).copied().unwrap_or(self.t);
@@ -218,7 +219,7 @@ impl World {
                 let peer = &self.nodes[*m];
                 *m != n && peer.ready && peer.boot < self.t - long && self.shows(*m, r, *k)
             });
-            let key = names::record_key(*k);
+            let key = names::record_key(r, *k);
             let holders = self.last.iter().filter(|(_, records)| records.get(&key) == Some(record));
             let written = holders.filter_map(|(feed, _)| self.written.get(&(feed.clone(), *k))).max();
             if is_shown && written.is_some_and(|written| *written < self.t - MARGIN) {
@@ -230,7 +231,7 @@ impl World {
 
     /// I12 and the waiting half of I13, once a tick.
     pub fn check_unverified(&mut self) -> Checked {
-        for r in 0..2 {
+        for r in 0..self.regions() {
             for n in self.members[r].clone() {
                 let Some(holder) = self.nodes[n].holder() else { continue };
                 for feed in holder.directory(&names::region(r)).keys() {
@@ -289,7 +290,7 @@ impl World {
             self.sessions.get(&(n, life, k)).is_some_and(|held| held.values().any(|(_, broken)| !broken));
         let Some(holder) = self.nodes[n].holder().filter(|_| lives) else { return Ok(()) };
         let r = self.nodes[n].region;
-        match holder.winner(&names::region(r), &names::service(k), &names::instance()) {
+        match holder.winner(&names::region(r), &names::service(k), &names::instance(r)) {
             Some((feed, record)) if record.instance().is_some() || Some(feed) != holder.own() => Ok(()),
             _ => self.bad(format!("I10 live claim of key {k} at {n} hidden by the end of another claim")),
         }
@@ -329,7 +330,7 @@ impl World {
 
     /// What is still missing until all agree; none when nothing is.
     pub fn unsettled(&self) -> Option<String> {
-        (0..2).find_map(|r| self.unsettled_region(r))
+        (0..self.regions()).find_map(|r| self.unsettled_region(r))
     }
 
     fn unsettled_region(&self, r: usize) -> Option<String> {
@@ -347,16 +348,15 @@ impl World {
         if listed.len() != self.members[r].len() {
             return Some("dead feeds listed".into());
         }
-        let mask = self.mask(r);
         let mut expected: BTreeMap<usize, Vec<u64>> = BTreeMap::new();
         for client in self.clients.iter().filter(|client| client.region == r && client.wants) {
             expected.entry(client.key).or_default().extend(client.acknowledged);
         }
-        let here = (0..self.nodes.len()).find_map(|n| self.unsettled_node(n, r, &listed, mask, &expected));
+        let here = (0..self.nodes.len()).find_map(|n| self.unsettled_node(n, r, &listed, &expected));
         here.or_else(|| {
             let records = group.state.records();
             let right = (0..2).all(|p| {
-                let key = landbridge_model::RecordKey::Persistent(names::persistent(p), names::instance());
+                let key = landbridge_model::RecordKey::Persistent(names::persistent(p), names::instance(r));
                 let held = match records.get(&key) {
                     Some(landbridge_model::Record::Persistent(instance)) => Some(names::value_of(instance)),
                     _ => None,
@@ -372,7 +372,6 @@ impl World {
         n: usize,
         r: usize,
         listed: &[FeedId],
-        mask: u32,
         expected: &BTreeMap<usize, Vec<u64>>,
     ) -> Option<String> {
         let region = names::region(r);
@@ -396,11 +395,16 @@ impl World {
             if self.is_exact(n, feed) != Some(true) {
                 return Some(format!("node {n} differs in {feed}"));
             }
-            if !is_near && copy.view().policy != self.policy_since(r) {
+            if !is_near && copy.view().policy != self.policy_since(r, self.nodes[n].region) {
                 return Some(format!("node {n} old view of {feed}"));
             }
         }
-        self.wrong_catalog(n, r, if is_near { u32::MAX } else { mask }, expected)
+        self.wrong_catalog(
+            n,
+            r,
+            if is_near { u32::MAX } else { self.mask(r, self.nodes[n].region) },
+            expected,
+        )
     }
 
     fn wrong_catalog(

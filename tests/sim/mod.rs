@@ -1,0 +1,26 @@
+//! The simulator: whole federations in one thread, production code inside, with faults and chance from a seed.
+//!
+//! `cargo sim SEED` replays one schedule and prints its trace; `cargo sim --seeds N [--from K] [--jobs J]` plays many.
+//!
+//! Invariant: the same seed and shape play the same schedule, step for step, on every machine.
+
+mod checks;
+mod clients;
+mod command;
+mod copies;
+mod dice;
+mod faults;
+mod group;
+mod names;
+mod node;
+mod run;
+mod setup;
+mod shape;
+mod story;
+mod streams;
+mod times;
+mod world;
+
+pub use command::{command, found};
+pub use run::{Schedule, Stats, Violation, run, run_all, told};
+pub use shape::Shape;

@@ -1,0 +1,44 @@
+//! The simulator in a plain test run: the schedules that once found something, new ones, and the promise of replay.
+
+use landbridge_tests::sim::{Schedule, Shape, found, run_all, told};
+
+/// Schedules of each shape in a plain test run.
+const SEEDS: u64 = 200;
+
+/// Threads of each test here.
+const JOBS: usize = 2;
+
+#[track_caller]
+fn hold(schedules: &[Schedule]) {
+    let (_, violations) = run_all(schedules, JOBS, |_| {});
+    let shown: Vec<String> = violations.iter().map(ToString::to_string).collect();
+    assert!(shown.is_empty(), "{} violations:\n{}", shown.len(), shown.join("\n"));
+}
+
+#[test]
+fn what_was_once_found_stays_mended() {
+    let schedules = found();
+
+    assert!(!schedules.is_empty(), "seeds.txt names schedules");
+    hold(&schedules);
+}
+
+#[test]
+fn federations_keep_their_promises_under_faults_and_come_together_after_them() {
+    for shape in Shape::ALL {
+        let schedules: Vec<_> = (1..=SEEDS).map(|seed| Schedule { shape, seed }).collect();
+        hold(&schedules);
+    }
+}
+
+#[test]
+fn a_seed_plays_the_same_schedule_every_time() {
+    for shape in Shape::ALL {
+        let schedule = Schedule { shape, seed: 7 };
+        let (first, second) = (told(schedule), told(schedule));
+
+        assert!(first.1.len() > 20, "the trace tells what happens");
+        assert_eq!(first, second);
+        assert_ne!(first.2, told(Schedule { shape, seed: 8 }).2);
+    }
+}
