@@ -86,11 +86,15 @@ impl Join {
         }
     }
 
-    /// Looks at the regions again; tells whether any stands differently, apart from its age.
+    /// Looks at the regions again; tells whether any stands differently, apart from its age. All of a region that is new here
+    /// is touched.
     pub fn refresh_regions(&mut self, holder: &Holder) -> bool {
         let mut regions: BTreeMap<Region, RegionView> =
             self.remembered.iter().map(|(region, remembered)| (region.clone(), remembered.view)).collect();
         for region in holder.regions() {
+            if !self.table.regions.contains_key(region) {
+                self.touch_region(holder, region);
+            }
             if let Some(status) = holder.status(region) {
                 let remembered = self.remembered.contains_key(region);
                 let view = RegionView { standing: status.standing, age_ms: status.age_ms, remembered };
@@ -145,4 +149,63 @@ fn is_complete(holder: &Holder, region: &Region) -> bool {
         && listed.iter().all(|(feed, entry)| {
             holder.copy(feed).is_some_and(|copy| copy.position().seq >= entry.need.max(1))
         })
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use landbridge_feed::{Input, Limits, Role, Settings};
+    use landbridge_model::{
+        Address, Cluster, DirectoryEntry, Era, FeedId, Instance, Life, MemberId, Metadata, Moment, Position,
+        Record, RecordKey, Registration, Stamp,
+    };
+
+    use super::*;
+
+    fn service() -> ServiceKey {
+        ServiceKey::parse("", "", "greeter").unwrap()
+    }
+
+    /// A holder whose region lists one feed, with one instance in it.
+    fn holder(region: &Region) -> Holder {
+        let role = Role::Member(MemberId(1));
+        let mut holder = Holder::new(Settings { region: region.clone(), role, limits: Limits::STANDARD });
+        let feed = FeedId::Member { region: region.clone(), era: Era(1), index: 1 };
+        let entry =
+            DirectoryEntry { member: MemberId(1), address: "10.9.9.9:9848".into(), nonce: 1, need: 0 };
+        let listed = (RecordKey::Directory(feed.clone()), Record::Directory(entry));
+        let key = InstanceKey {
+            ip: Address::parse("10.0.0.1").unwrap(),
+            port: 80,
+            cluster: Cluster::parse("").unwrap(),
+        };
+        let life = Life::Session(Arc::new(Instance::plain(Metadata::new([]).unwrap())));
+        let record = Record::Registration(Registration {
+            stamp: Stamp { clock: 1, member: MemberId(1) },
+            take: 0,
+            life,
+        });
+        let records = vec![(RecordKey::Instance(service(), key), record)];
+        let mut effects = Vec::new();
+        let position = Position { era: Era(1), seq: 1 };
+        holder.step(Moment(0), Input::Installed { position, records: vec![listed] }, &mut effects);
+        holder.step(Moment(0), Input::Begun { feed, records }, &mut effects);
+        holder
+    }
+
+    #[test]
+    fn what_a_region_shows_is_made_anew_when_the_region_is_first_seen() {
+        let region = Region::parse("east").unwrap();
+        let holder = holder(&region);
+        let mut join = Join::new(region, Table::default());
+        join.touch(service());
+        join.rebuild(&holder);
+        assert!(join.table().endpoints(&service()).is_empty(), "its region was not looked at yet");
+
+        assert!(join.refresh_regions(&holder));
+        join.rebuild(&holder);
+
+        assert_eq!(join.table().endpoints(&service()).len(), 1);
+    }
 }

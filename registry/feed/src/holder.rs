@@ -226,11 +226,8 @@ impl Holder {
             let is_listed = !feed.is_raft() && self.holdings.lists(&feed);
             let is_known = is_listed || self.holdings.copies().contains_key(&feed);
             self.unsettled |= self.choice.heard(id, &feed, beat.n, tick);
-            if beat.n > 0 && is_known && !is_ours {
-                self.holdings.beats.watch(self.now, feed.region());
-                if self.holdings.beats.hear(self.now, &feed, beat) {
-                    self.holdings.touch_feed(&feed);
-                }
+            if beat.n > 0 && is_known && !is_ours && self.holdings.beats.hear(self.now, &feed, beat) {
+                self.holdings.touch_feed(&feed);
             }
         }
         Ok(Outcome::Ignored)
@@ -259,7 +256,6 @@ impl Holder {
     fn installed(&mut self, position: Position, records: Vec<(RecordKey, Record)>) {
         let feed = FeedId::Raft(self.settings.region.clone());
         if self.holdings.copies().get(&feed).is_none_or(|copy| copy.position() < position) {
-            self.holdings.beats.watch(self.now, feed.region());
             self.holdings.swap(&feed, View::WHOLE, position, body_of(records));
         }
     }
@@ -298,7 +294,6 @@ impl Holder {
             self.holdings.news.dropped.push(feed);
             return;
         }
-        self.holdings.beats.watch(self.now, feed.region());
         self.holdings.swap(&feed, view, position, body_of(records));
     }
 
@@ -354,7 +349,10 @@ impl Holder {
             }
         }
         let news = mem::take(&mut self.holdings.news);
-        if news.arrived {
+        for region in &news.arrived {
+            self.holdings.beats.watch(self.now, region);
+        }
+        if !news.arrived.is_empty() {
             self.tell_all();
         }
         self.alert(&news.moved);

@@ -48,8 +48,8 @@ pub(crate) struct News {
     pub moved: BTreeSet<FeedId>,
     pub touched: BTreeSet<(Region, ServiceKey)>,
     pub directories: BTreeSet<Region>,
-    /// Whether a region is held from this step on.
-    pub arrived: bool,
+    /// Regions that are held from this step on.
+    pub arrived: BTreeSet<Region>,
     pub dropped: Vec<FeedId>,
     pub doubted: Vec<FeedId>,
     pub standings: Vec<(Region, Standing)>,
@@ -119,7 +119,9 @@ impl Holdings {
             next.succeed(old);
             old.body.clone()
         });
-        self.news.arrived |= feed.is_raft() && old.is_none();
+        if feed.is_raft() && old.is_none() {
+            self.news.arrived.insert(feed.region().clone());
+        }
         let (old, new) = (old.unwrap_or(nothing), next.body.clone());
         let id = Arc::clone(next.id());
         self.copies.insert(feed.clone(), next);

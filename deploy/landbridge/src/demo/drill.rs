@@ -81,7 +81,11 @@ impl Drill<'_> {
         let windows = lookout.windows.clone();
         let see_all = federation.until(READY_WITHIN, async || all_see_all(&windows).await).await?;
         let took = format!("{:.1} s after the policies were set", begun.elapsed().as_secs_f64());
-        report.check("every region sees the instances of all", see_all, &took);
+        report.check(
+            "every registry lists the instances of all, and every gateway routes to them",
+            see_all,
+            &took,
+        );
         self.show_origin().await;
         Ok(())
     }
@@ -417,13 +421,15 @@ impl Line {
     }
 }
 
-/// Whether every registry lists the instances of every region.
+/// Whether every registry lists the instances of every region, and every gateway routes to them.
 async fn all_see_all(windows: &[Window]) -> bool {
+    let expected = [(REPORTS, INSTANCES), (GREETER, INSTANCES * windows.len())];
     for window in windows {
-        let reports = window.instances(REPORTS).await.map(|listed| listed.len());
-        let greeter = window.instances(GREETER).await.map(|listed| listed.len());
-        if (reports, greeter) != (Some(INSTANCES), Some(INSTANCES * windows.len())) {
-            return false;
+        for (service, count) in expected {
+            let listed = window.instances(service).await.map(|listed| listed.len());
+            if (listed, window.routed(service).await) != (Some(count), Some(count)) {
+                return false;
+            }
         }
     }
     true

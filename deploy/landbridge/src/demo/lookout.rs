@@ -43,17 +43,39 @@ struct Origin {
     feeds: usize,
 }
 
-/// One region's registry, asked as an operator would.
+/// The endpoints of a service as a gateway lists them.
+#[derive(Debug, Deserialize)]
+struct Routed {
+    endpoints: Vec<RoutedEndpoint>,
+}
+
+#[derive(Debug, Deserialize)]
+struct RoutedEndpoint {
+    healthy: bool,
+    unverified: bool,
+    stale: bool,
+}
+
+/// One region's registry and gateway, asked as an operator would.
 #[derive(Clone, Debug)]
 pub(super) struct Window {
     pub(super) region: &'static str,
     admin: Admin,
+    gateway: Admin,
 }
 
 impl Window {
     /// The instances of a service, those of other regions included; none without an answer.
     pub(super) async fn instances(&self, service: &str) -> Option<Vec<Listed>> {
         self.admin.read(&format!("/landbridge/v1/instances?service={service}")).await.ok()
+    }
+
+    /// How many endpoints of a service the gateway holds for well and fresh; none without an answer.
+    pub(super) async fn routed(&self, service: &str) -> Option<usize> {
+        let path = format!("/landbridge/v1/endpoints?service={service}");
+        let routed: Routed = self.gateway.read(&path).await.ok()?;
+        let is_fine = |one: &&RoutedEndpoint| one.healthy && !one.unverified && !one.stale;
+        Some(routed.endpoints.iter().filter(is_fine).count())
     }
 
     /// How many instances of a service were born in a region.
@@ -118,9 +140,11 @@ pub(super) struct Lookout {
 impl Lookout {
     /// Looks at the federation that lies so.
     pub(super) fn new(layout: &Layout) -> Self {
-        let window = |name: &'static str, address: SocketAddr| Window {
+        let admin = |address: SocketAddr| Admin::new(&address.to_string(), None, ANSWER_MS);
+        let window = |name: &'static str, registry: SocketAddr, gateway: SocketAddr| Window {
             region: name,
-            admin: Admin::new(&address.to_string(), None, ANSWER_MS),
+            admin: admin(registry),
+            gateway: admin(gateway),
         };
         let regions = || layout.regions.iter();
         let health = regions().flat_map(|region| {
@@ -134,7 +158,9 @@ impl Lookout {
             })
         });
         Self {
-            windows: regions().map(|region| window(region.name, region.registry())).collect(),
+            windows: regions()
+                .map(|region| window(region.name, region.registry(), region.gateway_admin()))
+                .collect(),
             health: health.collect(),
         }
     }

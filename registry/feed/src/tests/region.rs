@@ -19,6 +19,19 @@ fn across(allow: &str) -> World {
 }
 
 #[test]
+fn a_region_stands_as_soon_as_it_is_held_and_is_suspect_until_it_is_heard() {
+    let mut world = World::new();
+    world.member("a", 1, &[listed(1, 0), policy(2, "*/*/*")]);
+    world.bridge("east", near());
+    world.connect("east", "a");
+
+    world.run();
+
+    let status = world.holders["east"].status(&near()).expect("no tick is awaited");
+    assert_eq!((status.standing, status.age_ms), (Standing::Suspect, 0));
+}
+
+#[test]
 fn r15_a_region_offers_other_regions_only_its_own_feeds() {
     let mut world = across("*/*/*");
     world.bridge("third", region("north"));
