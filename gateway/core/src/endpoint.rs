@@ -1,10 +1,10 @@
 //! What all cores know of one endpoint: calls in flight, how slow it is, and whether it is out of rotation.
 //!
 //! ```text
-//! in rotation ──failures_max failures in a row──▶ ejected (eject_ms, doubled each time up to eject_max_ms)
-//!      ▲                                              │ time
-//!      └── success ── on probation ◀──────────────────┘
-//!                        └── one failure ──▶ ejected again
+//! closed ── failures_max in a row, too large a share of failures, or failed probes ──▶ open
+//!    ▲                                 (for eject_ms, doubled each time up to eject_max_ms) │ time
+//!    └── success, then a slow start ── probation: one trial call a second ◀───────────────┘
+//!                                          └── one failure ──▶ open again
 //! ```
 //! Invariant: every value is an atomic that may be a moment old; nothing here ever waits.
 
@@ -12,11 +12,19 @@ use std::sync::atomic::{AtomicU32, AtomicU64, Ordering::Relaxed};
 
 use landbridge_model::Moment;
 
+use crate::record::Record;
+
 /// When an endpoint counts as slow or broken.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub struct HealthRules {
     /// Failures in a row that take an endpoint out of rotation; 0 never does.
     pub failures_max: u32,
+    /// The share of failures, 0 to 1, in ten seconds that takes it out of rotation; 0 never does.
+    pub failure_share_max: f64,
+    /// Calls in ten seconds below which the share says nothing.
+    pub share_calls_min: u32,
+    /// Failed probes in a row that take an endpoint out of rotation; 0 never does.
+    pub probe_failures_max: u32,
     /// How long the first ejection lasts.
     pub eject_ms: u64,
     /// The longest ejection.
@@ -25,6 +33,56 @@ pub struct HealthRules {
     pub failure_penalty_us: u32,
     /// The time in which a remembered latency falls to a third (1/e).
     pub latency_decay_ms: u32,
+    /// The time in which a new or returned endpoint grows into its share; 0 gives it all at once.
+    pub slow_start_ms: u64,
+}
+
+/// An endpoint that is on probation gets one call in this time.
+pub const TRIAL_MS: u64 = 1_000;
+
+/// An endpoint that nobody called in its probation is in rotation again after this.
+pub const PROBATION_MS: u64 = 10_000;
+
+/// The share a new or returned endpoint begins with.
+const SLOW_START_MIN: f32 = 0.1;
+
+/// Whether calls may go to an endpoint.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Breaker {
+    /// All calls may.
+    Closed,
+    /// None may: it is out of rotation.
+    Open,
+    /// One a second may, to find out how it is.
+    Probation,
+}
+
+impl Breaker {
+    /// The name in answers.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Closed => "closed",
+            Self::Open => "open",
+            Self::Probation => "probation",
+        }
+    }
+}
+
+/// What a report changed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Turn {
+    /// Nothing.
+    Stays,
+    /// This very report took the endpoint out of rotation, until then.
+    Ejected {
+        /// The end of the ejection; its probation follows.
+        until: Moment,
+    },
+    /// It answered on probation and is in rotation again, with a slow start until then.
+    Returned {
+        /// The end of its slow start.
+        grown: Moment,
+    },
 }
 
 /// How a call ended, as far as the choice of an endpoint is concerned.
@@ -58,6 +116,15 @@ pub struct EndpointState {
     /// How often the ejection time was doubled.
     doublings: AtomicU32,
     ejected_until: AtomicU64,
+    /// 1 from an ejection to the next success.
+    suspected: AtomicU32,
+    /// When the last call on probation began.
+    trial: AtomicU64,
+    /// Failed probes in a row.
+    probe_failures: AtomicU32,
+    /// When it was new, or came back; 0 for one that was there from the beginning.
+    born: AtomicU64,
+    record: Record,
     /// Remembered latency: microseconds as `f32` bits, then the low half of the millisecond it was written.
     latency: AtomicU64,
 }
@@ -79,8 +146,20 @@ impl EndpointState {
             failures: AtomicU32::new(0),
             doublings: AtomicU32::new(0),
             ejected_until: AtomicU64::new(0),
+            suspected: AtomicU32::new(0),
+            trial: AtomicU64::new(0),
+            probe_failures: AtomicU32::new(0),
+            born: AtomicU64::new(0),
+            record: Record::default(),
             latency: AtomicU64::new(packed(latency_us, now)),
         }
+    }
+
+    /// The same for an endpoint that joined others at `now`: it grows slowly into its share.
+    pub fn newborn(serial: u64, latency_us: f32, now: Moment) -> Self {
+        let state = Self::new(serial, latency_us, now);
+        state.born.store(now.0, Relaxed);
+        state
     }
 
     /// A number no other endpoint of this process ever had.
@@ -94,8 +173,11 @@ impl EndpointState {
     }
 
     /// Counts a call that begins.
-    pub fn begin(&self) {
+    pub fn begin(&self, now: Moment) {
         self.in_flight.fetch_add(1, Relaxed);
+        if self.suspected.load(Relaxed) != 0 {
+            self.trial.store(now.0, Relaxed);
+        }
     }
 
     /// Counts a call that ended.
@@ -118,31 +200,87 @@ impl EndpointState {
         now < self.ejected_until()
     }
 
+    /// Whether calls may go to it.
+    pub fn breaker(&self, now: Moment) -> Breaker {
+        let until = self.ejected_until.load(Relaxed);
+        if now.0 < until {
+            Breaker::Open
+        } else if self.suspected.load(Relaxed) != 0 && now.0 < until.saturating_add(PROBATION_MS) {
+            Breaker::Probation
+        } else {
+            Breaker::Closed
+        }
+    }
+
+    /// True if a call may go to it now: it is in rotation, or a trial is due.
+    pub fn admits(&self, now: Moment) -> bool {
+        match self.breaker(now) {
+            Breaker::Closed => true,
+            Breaker::Open => false,
+            Breaker::Probation => now.0 >= self.trial.load(Relaxed).saturating_add(TRIAL_MS),
+        }
+    }
+
+    /// How much of its share it may have by now: 1 but for a new or returned endpoint.
+    pub fn grown(&self, rules: &HealthRules, now: Moment) -> f32 {
+        let born = self.born.load(Relaxed);
+        let age_ms = now.0.saturating_sub(born);
+        if born == 0 || age_ms >= rules.slow_start_ms {
+            return 1.0;
+        }
+        (age_ms as f32 / rules.slow_start_ms as f32).max(SLOW_START_MIN)
+    }
+
+    /// When something was last learned of its latency; wraps after 49 days.
+    pub fn heard_ms(&self) -> u32 {
+        unpacked(self.latency.load(Relaxed)).1
+    }
+
     /// The remembered latency in microseconds, faded by the time since it was learned.
     pub fn latency_us(&self, rules: &HealthRules, now: Moment) -> f32 {
         let (latency, written) = unpacked(self.latency.load(Relaxed));
         latency * faded(rules, written, now)
     }
 
-    /// Learns from a call that ended. Tells until when this very call took the endpoint out of rotation.
-    pub fn report(&self, rules: &HealthRules, now: Moment, outcome: Outcome) -> Option<Moment> {
+    /// Learns from a call that ended, and tells what that changed.
+    pub fn report(&self, rules: &HealthRules, now: Moment, outcome: Outcome) -> Turn {
         match outcome {
             Outcome::Answered { latency_us } => {
                 self.learn(rules, now, latency_us);
-                self.forgive(rules, now);
-                None
+                self.record.count(now, false);
+                self.forgive(rules, now)
             }
             Outcome::Abandoned { latency_us } => {
                 if latency_us as f32 > self.latency_us(rules, now) {
                     self.learn(rules, now, latency_us);
                 }
-                None
+                Turn::Stays
             }
             Outcome::Failed { latency_us } => {
                 self.learn(rules, now, latency_us.max(rules.failure_penalty_us));
+                self.record.count(now, true);
                 self.blame(rules, now)
             }
         }
+    }
+
+    /// Learns from a probe. One that passes ends an ejection early only if it `proves` that calls are served.
+    pub fn report_probe(&self, rules: &HealthRules, now: Moment, passed: bool, proves: bool) -> Turn {
+        if passed {
+            self.probe_failures.store(0, Relaxed);
+            let until = self.ejected_until.load(Relaxed);
+            if proves && now.0 < until {
+                // The next call is a trial: only calls bring an endpoint back.
+                let _ = self.ejected_until.compare_exchange(until, now.0, Relaxed, Relaxed);
+                self.trial.store(0, Relaxed);
+            }
+            return Turn::Stays;
+        }
+        let failures = self.probe_failures.fetch_add(1, Relaxed).saturating_add(1);
+        if rules.probe_failures_max == 0 || failures < rules.probe_failures_max {
+            return Turn::Stays;
+        }
+        self.eject(rules, now)
     }
 
     /// Moves the remembered latency: up at once, down with time (peak-EWMA).
@@ -162,7 +300,7 @@ impl EndpointState {
         let _ = self.latency.compare_exchange(word, packed(next, now), Relaxed, Relaxed);
     }
 
-    fn forgive(&self, rules: &HealthRules, now: Moment) {
+    fn forgive(&self, rules: &HealthRules, now: Moment) -> Turn {
         if self.failures.load(Relaxed) != 0 {
             self.failures.store(0, Relaxed);
         }
@@ -170,21 +308,50 @@ impl EndpointState {
         if doublings != 0 && now.since(self.ejected_until()) > rules.ejection_ms(doublings) {
             self.doublings.store(0, Relaxed);
         }
+        let back = self.suspected.load(Relaxed) != 0 && !self.ejected(now);
+        if back && self.suspected.swap(0, Relaxed) != 0 {
+            self.born.store(now.0, Relaxed);
+            return Turn::Returned { grown: now.after(rules.slow_start_ms) };
+        }
+        Turn::Stays
     }
 
     /// Counts a failure; the count stays up through an ejection, so that one more failure on probation ejects again.
-    fn blame(&self, rules: &HealthRules, now: Moment) -> Option<Moment> {
+    fn blame(&self, rules: &HealthRules, now: Moment) -> Turn {
         let failures = self.failures.fetch_add(1, Relaxed).saturating_add(1);
+        let in_a_row = rules.failures_max > 0 && failures >= rules.failures_max;
+        let on_probation = self.breaker(now) == Breaker::Probation;
+        if in_a_row || on_probation || self.fails_too_often(rules, now) {
+            self.eject(rules, now)
+        } else {
+            Turn::Stays
+        }
+    }
+
+    fn fails_too_often(&self, rules: &HealthRules, now: Moment) -> bool {
+        if rules.failure_share_max <= 0.0 {
+            return false;
+        }
+        let (calls, failures) = self.record.counted(self.ejected_until(), now);
+        calls >= rules.share_calls_min.max(1)
+            && f64::from(failures) >= rules.failure_share_max * f64::from(calls)
+    }
+
+    /// Takes it out of rotation, unless it is.
+    fn eject(&self, rules: &HealthRules, now: Moment) -> Turn {
         let until = self.ejected_until.load(Relaxed);
-        if rules.failures_max == 0 || failures < rules.failures_max || now.0 < until {
-            return None;
+        if now.0 < until {
+            return Turn::Stays;
         }
         let doublings = self.doublings.load(Relaxed);
         let next = now.after(rules.ejection_ms(doublings));
         // Calls that were already in flight fail together: only the first of them ejects.
-        self.ejected_until.compare_exchange(until, next.0, Relaxed, Relaxed).ok()?;
+        if self.ejected_until.compare_exchange(until, next.0, Relaxed, Relaxed).is_err() {
+            return Turn::Stays;
+        }
+        self.suspected.store(1, Relaxed);
         self.doublings.store((doublings + 1).min(DOUBLINGS_MAX), Relaxed);
-        Some(next)
+        Turn::Ejected { until: next }
     }
 }
 
@@ -209,127 +376,5 @@ fn faded(rules: &HealthRules, written: u32, now: Moment) -> f32 {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    const RULES: HealthRules = HealthRules {
-        failures_max: 3,
-        eject_ms: 1_000,
-        eject_max_ms: 4_000,
-        failure_penalty_us: 1_000_000,
-        latency_decay_ms: 3_000,
-    };
-
-    fn fresh() -> EndpointState {
-        EndpointState::new(1, 0.0, Moment(0))
-    }
-
-    fn fail(state: &EndpointState, ms: u64) -> Option<Moment> {
-        state.report(&RULES, Moment(ms), Outcome::Failed { latency_us: 100 })
-    }
-
-    fn fail_thrice(state: &EndpointState) {
-        for _ in 0..3 {
-            fail(state, 0);
-        }
-    }
-
-    fn answer(state: &EndpointState, ms: u64, latency_us: u32) {
-        state.report(&RULES, Moment(ms), Outcome::Answered { latency_us });
-    }
-
-    #[test]
-    fn three_failures_in_a_row_eject_for_a_second() {
-        let state = fresh();
-
-        let told: Vec<_> = (0..3).map(|_| fail(&state, 10)).collect();
-
-        assert_eq!(told, [None, None, Some(Moment(1_010))]);
-        assert!(state.ejected(Moment(1_009)));
-        assert!(!state.ejected(Moment(1_010)));
-    }
-
-    #[test]
-    fn an_answer_between_failures_starts_the_count_again() {
-        let state = fresh();
-
-        for _ in 0..10 {
-            fail(&state, 10);
-            fail(&state, 10);
-            answer(&state, 10, 500);
-        }
-
-        assert!(!state.ejected(Moment(11)));
-    }
-
-    #[test]
-    fn one_failure_on_probation_ejects_for_twice_as_long_up_to_the_bound() {
-        let state = fresh();
-        fail_thrice(&state);
-
-        let second = fail(&state, 1_000);
-        let third = fail(&state, 3_000);
-        let fourth = fail(&state, 7_000);
-
-        assert_eq!([second, third, fourth], [3_000, 7_000, 11_000].map(|ms| Some(Moment(ms))));
-    }
-
-    #[test]
-    fn failures_of_calls_already_in_flight_do_not_lengthen_an_ejection() {
-        let state = fresh();
-        fail_thrice(&state);
-
-        let later: Vec<_> = (0..50).map(|_| fail(&state, 5)).collect();
-
-        assert!(later.iter().all(Option::is_none));
-        assert_eq!(state.ejected_until(), Moment(1_000));
-    }
-
-    #[test]
-    fn a_long_good_time_forgets_earlier_ejections() {
-        let state = fresh();
-        fail_thrice(&state);
-        answer(&state, 10_000, 500);
-
-        let told: Vec<_> = (0..3).map(|_| fail(&state, 20_000)).collect();
-
-        assert_eq!(told[2], Some(Moment(21_000)));
-    }
-
-    #[test]
-    fn latency_rises_at_once_and_falls_slowly() {
-        let state = fresh();
-        answer(&state, 0, 1_000);
-        answer(&state, 1, 300_000);
-        assert_eq!(state.latency_us(&RULES, Moment(1)), 300_000.0);
-
-        answer(&state, 2, 1_000);
-        let soon = state.latency_us(&RULES, Moment(2));
-        let later = state.latency_us(&RULES, Moment(20_000));
-
-        assert!(soon > 290_000.0, "{soon}");
-        assert!(later < 1_000.0, "{later}");
-    }
-
-    #[test]
-    fn a_call_that_was_given_up_can_only_make_an_endpoint_slower() {
-        let state = fresh();
-        answer(&state, 0, 5_000);
-
-        state.report(&RULES, Moment(0), Outcome::Abandoned { latency_us: 100 });
-        assert_eq!(state.latency_us(&RULES, Moment(0)), 5_000.0);
-        state.report(&RULES, Moment(0), Outcome::Abandoned { latency_us: 900_000 });
-
-        assert_eq!(state.latency_us(&RULES, Moment(0)), 900_000.0);
-        assert_eq!(state.failures(), 0);
-    }
-
-    #[test]
-    fn a_fast_failure_counts_as_a_slow_answer() {
-        let state = fresh();
-
-        fail(&state, 5);
-
-        assert_eq!(state.latency_us(&RULES, Moment(5)), 1_000_000.0);
-    }
-}
+#[path = "endpoint_tests.rs"]
+mod tests;

@@ -3,15 +3,19 @@
 //! ```text
 //! same zone ─▶ same region (unknown zones too) ─▶ other regions, cheapest first ─▶ stale regions, cheapest first
 //! ```
-//! Each rung is one or two steps: what a live writer vouches for, then what is unverified.
+//! Each rung is one or two steps: what a live writer vouches for, then what is unverified. What an operator evacuates
+//! stands on steps of its own, last in its rung. A service may have an order of regions that goes before the costs.
 //!
 //! Invariant: every endpoint of a service stands on exactly one step.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, sync::Arc};
 
 use landbridge_model::{Region, Zone};
 
-use crate::service::Endpoint;
+use crate::{
+    evacuation::Evacuation,
+    service::{Endpoint, Name},
+};
 
 /// Where a call comes from.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -39,6 +43,35 @@ impl Costs {
     pub fn of(&self, region: &Region) -> u32 {
         self.0.get(region).copied().unwrap_or(COST_UNKNOWN)
     }
+}
+
+/// Services whose other regions are tried in an order of their own; regions that are not listed come after, by cost.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Orders(BTreeMap<Name, Vec<Region>>);
+
+impl Orders {
+    /// Orders by service.
+    pub fn new(orders: impl IntoIterator<Item = (Name, Vec<Region>)>) -> Self {
+        Self(orders.into_iter().collect())
+    }
+
+    /// The order of a service; empty when costs alone decide.
+    pub fn of(&self, service: &Name) -> &[Region] {
+        self.0.get(service).map_or(&[], Vec::as_slice)
+    }
+}
+
+/// What a ladder is made by, besides the endpoints.
+#[derive(Clone, Copy, Debug)]
+pub struct Terms<'a> {
+    /// Who calls.
+    pub caller: &'a Caller,
+    /// What other regions cost.
+    pub costs: &'a Costs,
+    /// Regions that go before the costs.
+    pub order: &'a [Region],
+    /// Drills that concern the service.
+    pub leaving: &'a [Arc<Evacuation>],
 }
 
 /// One kind of place, nearest first.
@@ -85,13 +118,27 @@ pub struct Step {
     pub region: Region,
     /// False for the unverified part of a rung.
     pub verified: bool,
+    /// The drill that calls leave it by.
+    pub leaving: Option<Arc<Evacuation>>,
     /// Healthy ones first, so that a prefix serves the calm case and the whole serves panic.
     pub(crate) stands: Box<[Stand]>,
     pub(crate) healthy: usize,
     /// All weights are equal: a place in the list is a fair draw.
     pub(crate) even: bool,
-    /// The weight of the whole rung (both its steps), healthy or not.
+    /// The weight of the whole rung (all its steps), healthy or not.
     pub(crate) rung_weight: f64,
+    /// The same without what is evacuated.
+    pub(crate) staying_weight: f64,
+}
+
+/// What orders places: the rung, the rank in the service's own order, the cost, the region.
+type Place<'a> = (Rung, usize, u32, &'a Region);
+
+/// The endpoints of a rung and region that stay, or that leave by one drill.
+#[derive(Default)]
+struct Group {
+    verified: Vec<u32>,
+    unverified: Vec<u32>,
 }
 
 impl Step {
@@ -110,27 +157,18 @@ impl Step {
         self.stands.last().map_or(0.0, |stand| stand.upto)
     }
 
-    fn new(
-        rung: Rung,
-        region: Region,
-        verified: bool,
-        mut members: Vec<u32>,
-        endpoints: &[Endpoint],
-        rung_weight: f64,
-    ) -> Self {
+    /// Puts the endpoints on the step, healthy ones first.
+    fn stand(&mut self, mut members: Vec<u32>, endpoints: &[Endpoint]) {
         let of = |endpoint: u32| &endpoints[endpoint as usize];
         members.sort_by_key(|member| !of(*member).healthy);
-        let healthy = members.iter().filter(|member| of(**member).healthy).count();
-        let even = members.windows(2).all(|pair| of(pair[0]).weight == of(pair[1]).weight);
+        self.healthy = members.iter().filter(|member| of(**member).healthy).count();
+        self.even = members.windows(2).all(|pair| of(pair[0]).weight == of(pair[1]).weight);
         let mut upto = 0.0;
-        let stands = members
-            .into_iter()
-            .map(|endpoint| {
-                upto += of(endpoint).weight;
-                Stand { endpoint, upto }
-            })
-            .collect();
-        Self { rung, region, verified, stands, healthy, even, rung_weight }
+        let stand = |endpoint| {
+            upto += of(endpoint).weight;
+            Stand { endpoint, upto }
+        };
+        self.stands = members.into_iter().map(stand).collect();
     }
 }
 
@@ -142,24 +180,50 @@ pub struct Ladder {
 
 impl Ladder {
     /// Puts every endpoint on its step.
-    pub fn new(caller: &Caller, costs: &Costs, endpoints: &[Endpoint]) -> Self {
-        let mut places: BTreeMap<(Rung, u32, &Region), [Vec<u32>; 2]> = BTreeMap::new();
+    pub fn new(terms: &Terms<'_>, endpoints: &[Endpoint]) -> Self {
+        let mut places: BTreeMap<Place<'_>, BTreeMap<Option<usize>, Group>> = BTreeMap::new();
         for (position, endpoint) in (0..).zip(endpoints) {
-            let rung = rung(caller, endpoint);
-            let cost = match rung {
-                Rung::SameZone | Rung::SameRegion => 0,
-                Rung::OtherRegion | Rung::StaleRegion => costs.of(&endpoint.region),
+            let rung = rung(terms.caller, endpoint);
+            let (rank, cost) = match rung {
+                Rung::SameZone | Rung::SameRegion => (0, 0),
+                Rung::OtherRegion | Rung::StaleRegion => {
+                    let listed = terms.order.iter().position(|region| *region == endpoint.region);
+                    (listed.unwrap_or(terms.order.len()), terms.costs.of(&endpoint.region))
+                }
             };
-            let halves = places.entry((rung, cost, &endpoint.region)).or_default();
-            halves[usize::from(endpoint.unverified)].push(position);
+            let leaving = terms.leaving.iter().position(|drill| drill.covers(endpoint));
+            let groups = places.entry((rung, rank, cost, &endpoint.region)).or_default();
+            let group = groups.entry(leaving).or_default();
+            let half = if endpoint.unverified { &mut group.unverified } else { &mut group.verified };
+            half.push(position);
         }
         let mut steps = Vec::with_capacity(places.len());
-        for ((rung, _, region), [verified, unverified]) in places {
-            let weight =
-                verified.iter().chain(&unverified).map(|member| endpoints[*member as usize].weight).sum();
-            for (members, vouched) in [(verified, true), (unverified, false)] {
-                if !members.is_empty() {
-                    steps.push(Step::new(rung, region.clone(), vouched, members, endpoints, weight));
+        for ((rung, _, _, region), groups) in places {
+            let weigh = |group: &Group| -> f64 {
+                let members = group.verified.iter().chain(&group.unverified);
+                members.map(|member| endpoints[*member as usize].weight).sum()
+            };
+            let rung_weight = groups.values().map(weigh).sum();
+            let staying_weight = groups.get(&None).map_or(0.0, weigh);
+            for (leaving, group) in groups {
+                let leaving = leaving.map(|drill| terms.leaving[drill].clone());
+                for (members, verified) in [(group.verified, true), (group.unverified, false)] {
+                    if members.is_empty() {
+                        continue;
+                    }
+                    let mut step = Step {
+                        rung,
+                        region: region.clone(),
+                        verified,
+                        leaving: leaving.clone(),
+                        stands: Box::default(),
+                        healthy: 0,
+                        even: true,
+                        rung_weight,
+                        staying_weight,
+                    };
+                    step.stand(members, endpoints);
+                    steps.push(step);
                 }
             }
         }
@@ -185,6 +249,10 @@ fn rung(caller: &Caller, endpoint: &Endpoint) -> Rung {
 mod tests {
     use super::*;
     use crate::service::testing::{caller, endpoints, region, spec};
+
+    fn laddered(caller: &Caller, costs: &Costs, endpoints: &[Endpoint]) -> Ladder {
+        Ladder::new(&Terms { caller, costs, order: &[], leaving: &[] }, endpoints)
+    }
 
     fn described(ladder: &Ladder) -> Vec<String> {
         let one = |step: &Step| {
@@ -212,7 +280,7 @@ mod tests {
         ]);
         let costs = Costs::new([(region("cheap"), 1), (region("dear"), 9), (region("far"), 0)]);
 
-        let ladder = Ladder::new(&caller("home", "a"), &costs, &list);
+        let ladder = laddered(&caller("home", "a"), &costs, &list);
 
         assert_eq!(
             described(&ladder),
@@ -231,7 +299,7 @@ mod tests {
     fn unverified_endpoints_come_last_in_their_rung_and_before_the_next() {
         let list = endpoints([spec("home", "a").unverified(), spec("home", "a"), spec("home", "b")]);
 
-        let ladder = Ladder::new(&caller("home", "a"), &Costs::default(), &list);
+        let ladder = laddered(&caller("home", "a"), &Costs::default(), &list);
 
         assert_eq!(
             described(&ladder),
@@ -243,8 +311,28 @@ mod tests {
     fn an_unknown_zone_is_nobodys_own_zone() {
         let list = endpoints([spec("home", "unknown")]);
 
-        let ladder = Ladder::new(&caller("home", "unknown"), &Costs::default(), &list);
+        let ladder = laddered(&caller("home", "unknown"), &Costs::default(), &list);
 
         assert_eq!(described(&ladder), ["same_region home [0]"]);
+    }
+
+    #[test]
+    fn a_services_own_order_of_regions_goes_before_the_costs() {
+        let list = endpoints([spec("cheap", "a"), spec("dear", "a"), spec("home", "b"), spec("other", "a")]);
+        let costs = Costs::new([(region("cheap"), 1), (region("dear"), 9)]);
+        let order = [region("other"), region("dear")];
+        let home = caller("home", "a");
+
+        let ladder = Ladder::new(&Terms { caller: &home, costs: &costs, order: &order, leaving: &[] }, &list);
+
+        assert_eq!(
+            described(&ladder),
+            [
+                "same_region home [2]",
+                "other_region other [3]",
+                "other_region dear [1]",
+                "other_region cheap [0]",
+            ]
+        );
     }
 }

@@ -4,7 +4,9 @@
 //! Invariant: a pick never names a worse rung while a better one has enough.
 
 pub mod endpoint;
+pub mod evacuation;
 pub mod ladder;
+mod record;
 pub mod service;
 
 pub mod pick;
@@ -16,9 +18,10 @@ pub mod route;
 pub mod snapshot;
 
 pub use budget::{Budget, BudgetRules};
-pub use endpoint::{EndpointState, HealthRules, Outcome};
-pub use ladder::{Caller, Costs, Ladder, Rung, Step};
-pub use pick::{Choice, Compared, Decision, Explanation, PickRules, Weighed, explain, pick};
+pub use endpoint::{Breaker, EndpointState, HealthRules, Outcome, Turn};
+pub use evacuation::Evacuation;
+pub use ladder::{Caller, Costs, Ladder, Orders, Rung, Step, Terms};
+pub use pick::{Choice, Compared, Decision, Explanation, PickRules, Weighed, explain, pick, spread};
 pub use protect::{Guard, GuardRules};
 pub use route::{Asked, HostMatch, Matched, Policy, Route, RouteTable};
 pub use service::{Endpoint, EndpointSpec, Name, Service};

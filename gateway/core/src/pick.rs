@@ -3,7 +3,8 @@
 //! A first try walks the ladder: each step takes the share of calls its healthy weight can bear (over-provisioned by
 //! 1.4), the rest goes one step further; if all steps together are short, they share in proportion. On the step, two
 //! different endpoints are drawn by weight and the less loaded one is taken. A retry goes to the nearest endpoint
-//! outside of what failed this call: first another endpoint, then another zone, then another region.
+//! outside of what failed this call: first another endpoint, then another zone, then another region. A place under
+//! evacuation keeps what its drill lets it keep, and takes the rest only when nobody else can.
 //!
 //! Invariant: a step gets no first try while the steps before it can bear all of them.
 //! Invariant: `explain` runs the very code of `pick`; it only listens.
@@ -12,6 +13,7 @@ use landbridge_model::Moment;
 
 use crate::{
     endpoint::HealthRules,
+    evacuation::Evacuation,
     ladder::{Ladder, Rung, Stand, Step},
     service::{Endpoint, Service},
 };
@@ -23,6 +25,8 @@ pub struct PickRules {
     pub over_provision: f64,
     /// Below this healthy share of a rung, while all places are short, health marks are not believed; 0 always believes.
     pub panic_share: f64,
+    /// Below this healthy share another region is one failure: it gets first tries only when nobody else can.
+    pub region_share_min: f64,
     /// What the state of endpoints means.
     pub health: HealthRules,
 }
@@ -131,6 +135,27 @@ pub fn explain(
     told
 }
 
+/// The share of first tries each step of a ladder gets at a moment, by position; all 0 without any endpoint.
+pub fn spread(rules: &PickRules, service: &Service, ladder: &Ladder, now: Moment) -> Vec<f64> {
+    let mut told = Explanation { decision: Decision::Nobody, weighed: Vec::new(), compared: Vec::new() };
+    let calm = service.calm(now);
+    let mut asking = Asking { rules, service, ladder, now, dice: Dice(0), calm, listener: &mut told };
+    if let Walk::Short { total, .. } = asking.walk(1.0, true)
+        && total <= 0.0
+    {
+        asking.walk(1.0, false);
+    }
+    let mut shares = vec![0.0; ladder.steps.len()];
+    for weighed in &told.weighed {
+        shares[weighed.step] += weighed.capacity;
+    }
+    let total: f64 = shares.iter().sum();
+    if total > 0.0 {
+        shares.iter_mut().for_each(|share| *share /= total);
+    }
+    shares
+}
+
 /// Random numbers from one throw (splitmix64).
 #[derive(Clone, Copy)]
 struct Dice(u64);
@@ -234,22 +259,64 @@ impl<L: Listener> Asking<'_, L> {
             .or_else(|| self.nearest(fit(false)))
     }
 
-    /// Looks for the step that holds the point `lot` of all calls.
+    /// Looks for the step that holds the point `lot` of all calls. What is evacuated, and regions that failed as a
+    /// whole, are looked at once more at the end for what nobody else can bear.
     fn walk(&mut self, lot: f64, believe: bool) -> Walk {
         let mut total = 0.0;
         let mut last = None;
-        for (position, step) in self.ladder.steps.iter().enumerate() {
-            let available = if believe { self.available(step) } else { step.weight() };
-            let bears = available * self.rules.over_provision / step.rung_weight;
-            let capacity = bears.min(1.0 - total).max(0.0);
-            self.listener.weighed(Weighed { step: position, available, capacity });
-            total += capacity;
-            if lot < total {
-                return Walk::Reached(position);
+        let mut reserve = false;
+        for last_resort in [false, true] {
+            if last_resort && !reserve {
+                break;
             }
-            last = if capacity > 0.0 { Some(position) } else { last };
+            // What the drill that was met last has kept so far.
+            let mut kept: Option<(&Evacuation, f64)> = None;
+            for (position, step) in self.ladder.steps.iter().enumerate() {
+                let available = if believe { self.available(step) } else { step.weight() };
+                let bears = available * self.rules.over_provision / self.asked_of(step);
+                let mut given = bears;
+                if let Some(drill) = &step.leaving {
+                    let before = kept.filter(|(met, _)| *met == &**drill).map_or(0.0, |(_, kept)| kept);
+                    given = bears.min(drill.keeps(self.now) - before).max(0.0);
+                    kept = Some((drill, before + given));
+                }
+                if believe && self.failed_as_a_whole(position) {
+                    given = 0.0;
+                }
+                reserve |= given < bears;
+                let capacity = if last_resort { bears - given } else { given };
+                let capacity = capacity.min(1.0 - total).max(0.0);
+                if !last_resort || capacity > 0.0 {
+                    self.listener.weighed(Weighed { step: position, available, capacity });
+                }
+                total += capacity;
+                if lot < total {
+                    return Walk::Reached(position);
+                }
+                last = if capacity > 0.0 { Some(position) } else { last };
+            }
         }
         Walk::Short { total, last }
+    }
+
+    /// The weight against which a step's health is measured: its rung's, of which an evacuation leaves less and less.
+    fn asked_of(&self, step: &Step) -> f64 {
+        let leaves = step.rung_weight - step.staying_weight;
+        if step.staying_weight == 0.0 || leaves == 0.0 {
+            return step.rung_weight;
+        }
+        let same = |other: &&Step| other.rung == step.rung && other.region == step.region;
+        let drills = self.ladder.steps.iter().filter(same).filter_map(|other| other.leaving.as_ref());
+        let keeps = drills.map(|drill| drill.keeps(self.now)).fold(0.0, f64::max);
+        step.staying_weight + leaves * keeps
+    }
+
+    /// True for another region of which too little is left.
+    fn failed_as_a_whole(&self, position: usize) -> bool {
+        match self.ladder.steps[position].rung {
+            Rung::SameZone | Rung::SameRegion => false,
+            Rung::OtherRegion | Rung::StaleRegion => self.rung_share(position) < self.rules.region_share_min,
+        }
     }
 
     /// The weight of a step that is healthy and in rotation.
@@ -259,7 +326,7 @@ impl<L: Listener> Asking<'_, L> {
         }
         let healthy = &step.stands[..step.healthy];
         let weight =
-            |endpoint: &Endpoint| if endpoint.state.ejected(self.now) { 0.0 } else { endpoint.weight };
+            |endpoint: &Endpoint| if endpoint.state.admits(self.now) { endpoint.weight } else { 0.0 };
         healthy.iter().map(|stand| weight(self.service.endpoint(stand.endpoint))).sum()
     }
 
@@ -290,8 +357,14 @@ impl<L: Listener> Asking<'_, L> {
         fits[skip..].iter().find_map(|fit| self.nearest(*fit))
     }
 
+    /// The nearest that fits; what is evacuated only after everything else.
     fn nearest(&mut self, fit: Fit<'_>) -> Option<Choice> {
-        (0..self.ladder.steps.len()).find_map(|position| self.choose(position, fit))
+        let ladder = self.ladder;
+        [false, true].into_iter().find_map(|leaving| {
+            let steps = ladder.steps.iter().enumerate();
+            let mut wanted = steps.filter(|(_, step)| step.leaving.is_some() == leaving);
+            wanted.find_map(|(position, _)| self.choose(position, fit))
+        })
     }
 
     /// Draws two different endpoints of a step by weight and takes the better one.
@@ -326,7 +399,7 @@ impl<L: Listener> Asking<'_, L> {
                 stands.partition_point(|stand| stand.upto <= lot).min(count - 1)
             };
             let endpoint = stands[at].endpoint;
-            if Some(endpoint) != other && self.fits(endpoint, fit) {
+            if Some(endpoint) != other && self.fits(endpoint, fit) && self.grown(endpoint) {
                 return Some(endpoint);
             }
         }
@@ -339,7 +412,10 @@ impl<L: Listener> Asking<'_, L> {
             let positions = stands.iter().map(|stand| stand.endpoint);
             positions.filter(|endpoint| Some(*endpoint) != other && self.fits(*endpoint, fit))
         };
-        let weight = |endpoint: u32| self.service.endpoint(endpoint).weight;
+        let weight = |position: u32| {
+            let endpoint = self.service.endpoint(position);
+            endpoint.weight * f64::from(endpoint.state.grown(&self.rules.health, self.now))
+        };
         let total: f64 = fitting().map(weight).sum();
         let mut lot = { self.dice }.share() * total;
         let passes = |endpoint: &u32| {
@@ -351,9 +427,18 @@ impl<L: Listener> Asking<'_, L> {
         found
     }
 
+    /// Lets an endpoint in its slow start be drawn as often as it has grown.
+    fn grown(&mut self, position: u32) -> bool {
+        if self.calm {
+            return true;
+        }
+        let grown = self.service.endpoint(position).state.grown(&self.rules.health, self.now);
+        grown >= 1.0 || self.dice.share() < f64::from(grown)
+    }
+
     fn fits(&self, position: u32, fit: Fit<'_>) -> bool {
         let endpoint = self.service.endpoint(position);
-        if fit.believe && !self.calm && endpoint.state.ejected(self.now) {
+        if fit.believe && !self.calm && !endpoint.state.admits(self.now) {
             return false;
         }
         let of = |tried: &u32| self.service.endpoint(*tried);

@@ -1,6 +1,6 @@
 //! Tests of the choice: rules one by one, then properties over random services.
 
-use std::collections::BTreeMap;
+use std::{collections::BTreeMap, sync::Arc};
 
 use proptest::prelude::*;
 
@@ -9,11 +9,12 @@ use crate::{
     endpoint::Outcome,
     service::{
         EndpointSpec,
-        testing::{RULES as HEALTH, eject, service, spec},
+        testing::{RULES as HEALTH, eject, leaving, region, service, spec},
     },
 };
 
-const RULES: PickRules = PickRules { over_provision: 1.4, panic_share: 0.2, health: HEALTH };
+const RULES: PickRules =
+    PickRules { over_provision: 1.4, panic_share: 0.2, region_share_min: 0.25, health: HEALTH };
 
 const THROWS: u64 = 4_000;
 
@@ -164,8 +165,8 @@ fn a_fast_failing_endpoint_loses_its_calls() {
 #[test]
 fn a_busy_endpoint_loses_its_calls_by_its_weight() {
     let service = service([spec("home", "a").weighing(4.0), spec("home", "a")]);
-    (0..4).for_each(|_| service.endpoint(0).state.begin());
-    (0..4).for_each(|_| service.endpoint(1).state.begin());
+    (0..4).for_each(|_| service.endpoint(0).state.begin(Moment(0)));
+    (0..4).for_each(|_| service.endpoint(1).state.begin(Moment(0)));
 
     assert_eq!(shares(&service, 0), BTreeMap::from([(0, 100)]));
 }
@@ -201,6 +202,104 @@ fn a_service_without_endpoints_is_answered_by_nobody() {
     assert_eq!(pick(&RULES, &empty, empty.home(), Moment(0), 1, &[0]), Decision::Nobody);
 }
 
+fn drill(place: &str, zone: Option<&str>) -> Arc<Evacuation> {
+    Arc::new(Evacuation {
+        region: region(place),
+        zone: zone.map(|zone| landbridge_model::Zone::parse(zone).unwrap()),
+        services: None,
+        begun: Moment(0),
+        ramp_ms: 1_000,
+        until: Moment(10_000),
+    })
+}
+
+fn evacuated(specs: Vec<EndpointSpec>, place: &str, zone: Option<&str>) -> Service {
+    leaving(specs, &[drill(place, zone)])
+}
+
+fn share_of(shares: &BTreeMap<u32, u64>, endpoints: std::ops::Range<u32>) -> u64 {
+    shares.iter().filter(|(at, _)| endpoints.contains(at)).map(|(_, share)| share).sum()
+}
+
+#[test]
+fn an_evacuated_region_loses_its_calls_along_the_ramp_and_gets_them_back() {
+    let places = [many(2, "home", "a"), many(2, "home", "b"), many(2, "far", "a")].concat();
+    let service = evacuated(places, "home", None);
+
+    let abroad = [0, 250, 500, 1_000, 9_999, 10_000].map(|ms| share_of(&shares(&service, ms), 4..6));
+
+    for (have, want) in abroad.into_iter().zip([0, 25, 50, 100, 100, 0]) {
+        assert!(have.abs_diff(want) <= 4, "{abroad:?}");
+    }
+}
+
+#[test]
+fn an_evacuated_zone_is_replaced_inside_the_region() {
+    let places = [many(2, "home", "b"), many(2, "home", "c"), many(2, "far", "a")].concat();
+    let service = evacuated(places, "home", Some("b"));
+
+    let shares = shares(&service, 1_000);
+
+    assert_eq!(share_of(&shares, 2..4), 100, "{shares:?}");
+}
+
+#[test]
+fn an_evacuated_place_answers_when_nobody_else_can() {
+    let alone = evacuated(many(2, "home", "a"), "home", None);
+    assert_eq!(share_of(&shares(&alone, 5_000), 0..2), 100);
+
+    let far_is_short = evacuated([many(2, "home", "a"), many(2, "far", "a")].concat(), "home", None);
+    eject(&far_is_short, 2, 4_900);
+    let shares = shares(&far_is_short, 5_000);
+
+    assert!(near(Some(&share_of(&shares, 0..2)), 30), "{shares:?}");
+}
+
+#[test]
+fn a_retry_goes_back_to_an_evacuated_place_last() {
+    let service = evacuated([many(2, "home", "a"), many(2, "far", "a")].concat(), "home", None);
+
+    assert_eq!(retried(&service, &[2]), [3]);
+}
+
+#[test]
+fn a_region_with_too_little_left_is_passed_over_as_a_whole() {
+    let places = [many(1, "home", "a"), many(10, "far", "a"), many(10, "nigh", "a")].concat();
+    let service = service(places);
+    (0..9).for_each(|endpoint| eject(&service, endpoint, 0));
+
+    let shares = shares(&service, 1);
+
+    assert_eq!(share_of(&shares, 11..21), 100, "{shares:?}");
+}
+
+#[test]
+fn an_endpoint_that_returned_grows_into_its_share() {
+    let rules = HealthRules { failure_penalty_us: 0, ..HEALTH };
+    let service = service(many(2, "home", "a"));
+    for _ in 0..3 {
+        service.report(1, &rules, Moment(0), Outcome::Failed { latency_us: 1 });
+    }
+    service.endpoint(1).state.begin(Moment(1_000));
+    service.endpoint(1).state.end();
+    service.report(1, &rules, Moment(1_000), Outcome::Answered { latency_us: 1 });
+
+    let grown = [1_000, 3_500, 6_000].map(|ms| share_of(&shares(&service, ms), 1..2));
+
+    assert!(grown[0] < 20 && grown[0] < grown[1] && grown[1] < grown[2], "{grown:?}");
+    assert!(grown[2].abs_diff(50) <= 4, "{grown:?}");
+}
+
+#[test]
+fn spread_tells_the_shares_that_picks_have() {
+    let service = service([many(4, "home", "a"), many(4, "home", "b")].concat());
+    (0..2).for_each(|endpoint| eject(&service, endpoint, 0));
+
+    let told = spread(&RULES, &service, service.home(), Moment(1));
+
+    assert!((told[0] - 0.7).abs() < 1e-9 && (told[1] - 0.3).abs() < 1e-9, "{told:?}");
+}
+
 /// One endpoint of a random service: where it is, what is said of it, and what has happened to it.
 #[derive(Clone, Debug)]
 struct Lot {
@@ -226,7 +325,7 @@ fn built(lots: &[Lot]) -> Service {
     let service = service(lots.iter().map(|lot| lot.spec.clone()));
     for (position, lot) in (0..).zip(lots) {
         service.report(position, &HEALTH, Moment(0), Outcome::Answered { latency_us: lot.latency_us });
-        (0..lot.in_flight).for_each(|_| service.endpoint(position).state.begin());
+        (0..lot.in_flight).for_each(|_| service.endpoint(position).state.begin(Moment(0)));
         if lot.ejected {
             eject(&service, position, 0);
         }
@@ -316,5 +415,42 @@ proptest! {
 
         let Decision::Use(choice) = decision else { panic!("{decision:?} though there are endpoints") };
         prop_assert_ne!(choice.endpoint, first);
+    }
+
+    #[test]
+    fn an_evacuated_place_gets_nothing_while_the_others_have_enough(
+        lots in prop::collection::vec(lot(), 1..24), dice: u64, zone in prop::option::of(0..3_usize),
+    ) {
+        let zone = zone.map(|zone| ["a", "b", "c"][zone]);
+        let leaves = |spec: &EndpointSpec| {
+            spec.region.as_str() == "home" && zone.is_none_or(|zone| spec.zone.as_str() == zone)
+        };
+        let stays: Vec<_> = lots.iter().filter(|lot| !leaves(&lot.spec)).cloned().collect();
+        let service = leaving(lots.iter().map(|lot| lot.spec.clone()), &[drill("home", zone)]);
+        let staying = built(&stays);
+        let enough = rung_weights(&staying, &stays)
+            .iter()
+            .any(|(all, available)| available * RULES.over_provision >= all * 1.000_001);
+        for (position, lot) in (0..).zip(&lots) {
+            if lot.ejected {
+                eject(&service, position, 1_500);
+            }
+        }
+
+        let decision = pick(&RULES, &service, service.home(), Moment(2_000), dice, &[]);
+
+        let Decision::Use(choice) = decision else { panic!("{decision:?} though there are endpoints") };
+        prop_assert!(!enough || !leaves(&lots[choice.endpoint as usize].spec));
+    }
+
+    #[test]
+    fn the_shares_of_all_steps_are_one(lots in prop::collection::vec(lot(), 1..24), drilled: bool) {
+        let drills = if drilled { vec![drill("home", Some("a"))] } else { Vec::new() };
+        let service = leaving(lots.iter().map(|lot| lot.spec.clone()), &drills);
+        (0..).zip(&lots).filter(|(_, lot)| lot.ejected).for_each(|(at, _)| eject(&service, at, 0));
+
+        let told = spread(&RULES, &service, service.home(), Moment(500));
+
+        prop_assert!((told.iter().sum::<f64>() - 1.0).abs() < 1e-6, "{told:?}");
     }
 }

@@ -12,8 +12,8 @@ use ecow::EcoString;
 use landbridge_model::{Address, Cluster, Moment, Region, ServiceKey, Zone};
 
 use crate::{
-    endpoint::{EndpointState, HealthRules, Outcome},
-    ladder::{Caller, Costs, Ladder},
+    endpoint::{EndpointState, HealthRules, Outcome, PROBATION_MS, Turn},
+    ladder::{Ladder, Terms},
 };
 
 /// What a route leads to.
@@ -77,7 +77,8 @@ impl std::ops::Deref for Endpoint {
 /// What all cores know of one service besides its endpoints; it survives snapshots.
 #[derive(Debug, Default)]
 pub(crate) struct ServiceState {
-    /// The moment by which every ejection so far is over: before it, endpoints are looked at one by one.
+    /// The moment by which every ejection, probation and slow start so far is over: before it, endpoints are looked
+    /// at one by one.
     horizon: AtomicU64,
 }
 
@@ -97,10 +98,10 @@ impl Service {
         name: Name,
         serial: u64,
         endpoints: Vec<Endpoint>,
-        home: (&Caller, &Costs),
+        home: &Terms<'_>,
         state: Arc<ServiceState>,
     ) -> Self {
-        let home = Ladder::new(home.0, home.1, &endpoints);
+        let home = Ladder::new(home, &endpoints);
         Self { name, serial, endpoints: endpoints.into(), home, state }
     }
 
@@ -124,33 +125,58 @@ impl Service {
         &self.home
     }
 
-    /// True when no endpoint is ejected: what the snapshot counted beforehand holds.
+    /// True when all endpoints are in rotation and grown: what the snapshot counted beforehand holds.
     pub(crate) fn calm(&self, now: Moment) -> bool {
         self.state.horizon.load(Relaxed) <= now.0
     }
 
-    /// Learns from a call that ended. True when this very call took the endpoint out of rotation.
-    pub fn report(&self, position: u32, rules: &HealthRules, now: Moment, outcome: Outcome) -> bool {
-        match self.endpoint(position).state.report(rules, now, outcome) {
-            Some(until) => {
-                self.state.horizon.fetch_max(until.0, Relaxed);
-                true
-            }
-            None => false,
+    /// Looks at endpoints one by one until then.
+    pub(crate) fn watch_until(&self, moment: Moment) {
+        self.state.horizon.fetch_max(moment.0, Relaxed);
+    }
+
+    /// Learns from a call that ended, and tells what that changed.
+    pub fn report(&self, position: u32, rules: &HealthRules, now: Moment, outcome: Outcome) -> Turn {
+        self.turned(self.endpoint(position).state.report(rules, now, outcome))
+    }
+
+    /// Learns from a probe, and tells what that changed; see [`EndpointState::report_probe`].
+    pub fn report_probe(
+        &self,
+        position: u32,
+        rules: &HealthRules,
+        now: Moment,
+        passed: bool,
+        proves: bool,
+    ) -> Turn {
+        self.turned(self.endpoint(position).state.report_probe(rules, now, passed, proves))
+    }
+
+    fn turned(&self, turn: Turn) -> Turn {
+        match turn {
+            Turn::Stays => {}
+            Turn::Ejected { until } => self.watch_until(until.after(PROBATION_MS)),
+            Turn::Returned { grown } => self.watch_until(grown),
         }
+        turn
     }
 }
 
 #[cfg(test)]
 pub(crate) mod testing {
     use super::*;
+    use crate::ladder::{Caller, Costs};
 
     pub(crate) const RULES: HealthRules = HealthRules {
         failures_max: 3,
+        failure_share_max: 0.5,
+        share_calls_min: 20,
+        probe_failures_max: 2,
         eject_ms: 1_000,
         eject_max_ms: 30_000,
         failure_penalty_us: 1_000_000,
         latency_decay_ms: 3_000,
+        slow_start_ms: 5_000,
     };
 
     pub(crate) fn region(name: &str) -> Region {
@@ -203,8 +229,17 @@ pub(crate) mod testing {
 
     /// A service as callers of `home`/`a` see it.
     pub(crate) fn service(specs: impl IntoIterator<Item = EndpointSpec>) -> Service {
-        let home = (&caller("home", "a"), &Costs::default());
-        Service::new(Name::Static("s".into()), 0, endpoints(specs), home, Arc::default())
+        leaving(specs, &[])
+    }
+
+    /// The same while drills run.
+    pub(crate) fn leaving(
+        specs: impl IntoIterator<Item = EndpointSpec>,
+        leaving: &[Arc<crate::evacuation::Evacuation>],
+    ) -> Service {
+        let (home, costs) = (caller("home", "a"), Costs::default());
+        let terms = Terms { caller: &home, costs: &costs, order: &[], leaving };
+        Service::new(Name::Static("s".into()), 0, endpoints(specs), &terms, Arc::default())
     }
 
     /// Takes one endpoint out of rotation until a second after `ms`.

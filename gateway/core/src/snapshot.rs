@@ -11,7 +11,8 @@ use landbridge_model::{Address, Moment};
 
 use crate::{
     endpoint::{EndpointState, HealthRules},
-    ladder::{Caller, Costs},
+    evacuation::Evacuation,
+    ladder::{Caller, Costs, Ladder, Orders, Terms},
     route::{Asked, Index, Matched, Policy, Route, RouteTable},
     service::{Endpoint, EndpointSpec, Name, Service, ServiceState},
 };
@@ -25,6 +26,10 @@ pub struct Snapshot {
     pub home: Caller,
     /// What leaving for other regions costs.
     pub costs: Costs,
+    /// Services with an order of regions of their own.
+    pub orders: Orders,
+    /// The drills that run.
+    pub evacuations: Arc<[Arc<Evacuation>]>,
     services: Box<[Arc<Service>]>,
     index: Arc<Index>,
     listeners: Arc<[RouteTable]>,
@@ -56,6 +61,16 @@ impl Snapshot {
         position.map(|position| self.service(position))
     }
 
+    /// The ladder of a service for callers of any place, by the same rules as its own for callers of `home`.
+    pub fn ladder(&self, caller: &Caller, service: &Service) -> Ladder {
+        ladder_of(service, caller, &self.costs, &self.orders, &self.evacuations)
+    }
+
+    /// The same while other drills run: for looking ahead.
+    pub fn ladder_with(&self, service: &Service, evacuations: &[Arc<Evacuation>]) -> Ladder {
+        ladder_of(service, &self.home, &self.costs, &self.orders, evacuations)
+    }
+
     /// The listeners' routes.
     pub fn listeners(&self) -> &[RouteTable] {
         &self.listeners
@@ -72,11 +87,26 @@ impl Snapshot {
     }
 }
 
+fn ladder_of(
+    service: &Service,
+    caller: &Caller,
+    costs: &Costs,
+    orders: &Orders,
+    evacuations: &[Arc<Evacuation>],
+) -> Ladder {
+    let concerned: Vec<_> =
+        evacuations.iter().filter(|drill| drill.concerns(&service.name)).cloned().collect();
+    let order = orders.of(&service.name);
+    Ladder::new(&Terms { caller, costs, order, leaving: &concerned }, &service.endpoints)
+}
+
 /// Where the writer of snapshots keeps what the next one is made of.
 #[derive(Debug)]
 pub struct Book {
     home: Caller,
     costs: Costs,
+    orders: Orders,
+    evacuations: Arc<[Arc<Evacuation>]>,
     services: BTreeMap<Name, Arc<Service>>,
     index: Arc<Index>,
     listeners: Arc<[RouteTable]>,
@@ -92,6 +122,8 @@ impl Book {
         Self {
             home,
             costs,
+            orders: Orders::default(),
+            evacuations: Arc::default(),
             services: BTreeMap::new(),
             index: Arc::default(),
             listeners: listeners.into(),
@@ -112,12 +144,40 @@ impl Book {
             return;
         }
         self.costs = costs;
-        for service in self.services.values_mut() {
-            let endpoints = service.endpoints.to_vec();
-            let home = (&self.home, &self.costs);
-            let state = service.state.clone();
-            *service = Arc::new(Service::new(service.name.clone(), service.serial(), endpoints, home, state));
+        self.rebuild(|_| true);
+    }
+
+    /// Replaces the services' own orders of regions.
+    pub fn set_orders(&mut self, orders: Orders) {
+        let before = std::mem::replace(&mut self.orders, orders);
+        let after = self.orders.clone();
+        self.rebuild(|name| before.of(name) != after.of(name));
+    }
+
+    /// Replaces the drills that run.
+    pub fn set_evacuations(&mut self, evacuations: Vec<Arc<Evacuation>>) {
+        let before = std::mem::replace(&mut self.evacuations, evacuations.into());
+        let after = self.evacuations.clone();
+        self.rebuild(|name| before.iter().chain(after.iter()).any(|drill| drill.concerns(name)));
+    }
+
+    /// Makes the ladders of some services anew; what was learned of their endpoints stays.
+    fn rebuild(&mut self, concerned: impl Fn(&Name) -> bool) {
+        let names: Vec<Name> = self.services.keys().filter(|name| concerned(name)).cloned().collect();
+        for name in names {
+            if let Some(old) = self.services.get(&name).cloned() {
+                let fresh = self.made(name.clone(), old.serial(), old.endpoints.to_vec(), old.state.clone());
+                self.services.insert(name, Arc::new(fresh));
+            }
         }
+    }
+
+    fn made(&self, name: Name, serial: u64, endpoints: Vec<Endpoint>, state: Arc<ServiceState>) -> Service {
+        let concerned: Vec<_> =
+            self.evacuations.iter().filter(|drill| drill.concerns(&name)).cloned().collect();
+        let order = self.orders.of(&name);
+        let terms = Terms { caller: &self.home, costs: &self.costs, order, leaving: &concerned };
+        Service::new(name.clone(), serial, endpoints, &terms, state)
     }
 
     /// The names it holds.
@@ -140,16 +200,25 @@ impl Book {
                 (self.next_serial(), Arc::<ServiceState>::default(), 0.0)
             }
         };
+        let joins = old.as_ref().is_some_and(|old| !old.endpoints.is_empty());
+        let mut newborn = false;
         let known = old.iter().flat_map(|old| old.endpoints.iter());
         let mut known: BTreeMap<_, _> =
             known.map(|endpoint| (place(&endpoint.spec), endpoint.state.clone())).collect();
         let state_of = |spec: &EndpointSpec| {
-            let fresh = || Arc::new(EndpointState::new(self.next_serial(), guess_us, now));
+            let fresh = || {
+                newborn |= joins;
+                let state = if joins { EndpointState::newborn } else { EndpointState::new };
+                Arc::new(state(self.next_serial(), guess_us, now))
+            };
             known.remove(&place(spec)).unwrap_or_else(fresh)
         };
         let endpoints: Vec<_> =
             specs.into_iter().scan(state_of, |of, spec| Some(Endpoint { state: of(&spec), spec })).collect();
-        let service = Service::new(name.clone(), serial, endpoints, (&self.home, &self.costs), state);
+        let service = self.made(name.clone(), serial, endpoints, state);
+        if newborn {
+            service.watch_until(now.after(rules.slow_start_ms));
+        }
         self.services.insert(name, Arc::new(service));
     }
 
@@ -175,6 +244,8 @@ impl Book {
             version: self.version,
             home: self.home.clone(),
             costs: self.costs.clone(),
+            orders: self.orders.clone(),
+            evacuations: self.evacuations.clone(),
             services: self.services.values().cloned().collect(),
             index: self.index.clone(),
             targets: self.listeners.iter().map(targets).collect(),

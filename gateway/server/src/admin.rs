@@ -1,5 +1,7 @@
 //! What operators ask: routes, endpoints, and why a call goes where it goes.
 
+mod evacuate;
+
 use std::{collections::BTreeMap, sync::Arc};
 
 use axum::{
@@ -8,10 +10,10 @@ use axum::{
     http::{StatusCode, header},
     middleware::{self, Next},
     response::{IntoResponse, Response},
-    routing::{get, post},
+    routing::{delete, get, post},
 };
 use landbridge_gateway_core::{
-    Caller, Decision, Endpoint, HostMatch, Ladder, Route, RouteTable, Service, Step, explain,
+    Caller, Decision, Endpoint, HostMatch, Route, RouteTable, Service, Step, explain,
 };
 use landbridge_model::{Moment, Region, Zone};
 use landbridge_runtime::{
@@ -55,6 +57,8 @@ pub(crate) async fn serve(
         .route("/landbridge/v1/endpoints", get(endpoints))
         .route("/landbridge/v1/explain", get(explained))
         .route("/landbridge/v1/table/release", post(release))
+        .route("/landbridge/v1/evacuations", get(evacuate::list).post(evacuate::begin))
+        .route("/landbridge/v1/evacuations/{id}", delete(evacuate::end))
         .route_layer(middleware::from_fn_with_state(office.clone(), admitted))
         .with_state(office);
     let router = own.merge(pages::routes(health, metrics));
@@ -143,6 +147,8 @@ fn endpoint_json(view: &View, now: Moment, endpoint: &Endpoint) -> Value {
         "in_flight": state.in_flight(),
         "latency_ms": f64::from(state.latency_us(rules, now)) / 1_000.0,
         "failures": state.failures(),
+        "breaker": state.breaker(now).as_str(),
+        "grown": state.grown(rules, now),
         "ejected_for_ms": state.ejected_until().since(now),
     })
 }
@@ -192,7 +198,7 @@ async fn explained(State(office): State<Office>, Query(asking): Query<Asking>) -
     let Some(tried) = tried.ok().filter(|tried| tried.iter().all(|at| (*at as usize) < count)) else {
         return refusal(StatusCode::BAD_REQUEST, format!("tried names positions below {count}"));
     };
-    let ladder = Ladder::new(&caller, &view.snapshot.costs, service.endpoints());
+    let ladder = view.snapshot.ladder(&caller, service);
     let dice = asking.dice.unwrap_or_else(dice::seed);
     let told = explain(&view.settings.pick, service, &ladder, now, dice, &tried);
     let address = |at: u32| {
@@ -210,6 +216,7 @@ async fn explained(State(office): State<Office>, Query(asking): Query<Asking>) -
         let weighed = told.weighed.iter().rev().find(|weighed| weighed.step == at);
         json!({
             "rung": step.rung.as_str(), "region": step.region.as_str(), "verified": step.verified,
+            "evacuated": step.leaving.is_some(),
             "weight": step.weight(), "available": weighed.map(|weighed| weighed.available),
             "share": weighed.map(|weighed| weighed.capacity),
             "endpoints": step.endpoints().map(address).collect::<Vec<_>>(),

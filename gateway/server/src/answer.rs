@@ -10,7 +10,7 @@ use bytes::Bytes;
 use http::Response;
 use http_body::{Body, Frame, SizeHint};
 use hyper::body::Incoming;
-use landbridge_gateway_core::{Endpoint, Outcome, Rung};
+use landbridge_gateway_core::{Endpoint, Outcome, Rung, Turn};
 use tokio::time::Instant;
 
 use crate::{local::Local, pool::OneCall, refusal::Refusal, seat::OpenCall, view::Seen};
@@ -116,7 +116,7 @@ impl Held {
         endpoint: u32,
         begun: Instant,
     ) -> Self {
-        view.snapshot.service(service).endpoint(endpoint).state.begin();
+        view.snapshot.service(service).endpoint(endpoint).state.begin(local.moment(begun));
         Self { local, view, service, endpoint, begun, reported: false }
     }
 
@@ -146,8 +146,10 @@ impl Held {
         let outcome = outcome(u32::try_from(passed).unwrap_or(u32::MAX));
         let service = self.view.snapshot.service(self.service);
         let rules = &self.view.settings.pick.health;
-        if service.report(self.endpoint, rules, self.local.moment(now), outcome) {
-            self.local.tally.borrow_mut().ejected(service);
+        match service.report(self.endpoint, rules, self.local.moment(now), outcome) {
+            Turn::Stays => {}
+            Turn::Ejected { .. } => self.local.tally.borrow_mut().ejected(service),
+            Turn::Returned { .. } => self.local.tally.borrow_mut().returned(service),
         }
     }
 }

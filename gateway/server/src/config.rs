@@ -16,12 +16,13 @@ use std::{
 use ecow::EcoString;
 use http::{Method, StatusCode};
 use landbridge_gateway_core::{
-    BudgetRules, Caller, Costs, EndpointSpec, GuardRules, Name, PickRules, RouteTable,
+    BudgetRules, Caller, Costs, EndpointSpec, GuardRules, Name, Orders, PickRules, RouteTable,
 };
 use landbridge_runtime::log::LogConfig;
 
 pub use cidr::Cidr;
 pub use page::{Admin, Connections, LimitBy, ListenerTls, Registry, Upstream};
+pub(crate) use read::any_name;
 
 /// The page under every page: all defaults, with their reasons.
 pub const DEFAULTS: &str = include_str!("../../../configs/gateway.toml");
@@ -79,6 +80,8 @@ pub struct Live {
     pub statics: Vec<(Name, Vec<EndpointSpec>)>,
     /// The price of regions.
     pub costs: Costs,
+    /// Services with an order of regions of their own.
+    pub orders: Orders,
     /// What a shrinking table does.
     pub guard: GuardRules,
     /// What each call is treated by.

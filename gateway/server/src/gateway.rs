@@ -3,6 +3,7 @@
 use std::{net::SocketAddr, sync::Arc, time::Duration};
 
 use landbridge_client::Table;
+use landbridge_gateway_core::Evacuation;
 use landbridge_model::Moment;
 use landbridge_runtime::{clock::Clock, pages::Health, shutdown::Shutdown, telemetry::MetricsPage};
 use tokio::sync::{mpsc, oneshot, watch};
@@ -28,6 +29,12 @@ pub(crate) enum Order {
     Reload(Box<Live>, oneshot::Sender<()>),
     /// Give up what is held; tells how many endpoints that was.
     Release(oneshot::Sender<usize>),
+    /// Let calls leave a place; tells the number of the drill, or nothing when too many run.
+    Evacuate(Box<Evacuation>, oneshot::Sender<Option<u64>>),
+    /// End a drill; tells whether there was one.
+    Recall(u64, oneshot::Sender<bool>),
+    /// Tell which drills run.
+    Drills(oneshot::Sender<Vec<(u64, Arc<Evacuation>)>>),
 }
 
 /// A gateway that runs.
@@ -184,6 +191,19 @@ fn obey(writer: &mut Writer, shared: &Shared, order: Order) {
             let held = writer.release(now);
             writer.publish(shared);
             let _ = done.send(held);
+        }
+        Order::Evacuate(drill, done) => {
+            let id = writer.evacuate(*drill);
+            writer.publish(shared);
+            let _ = done.send(id);
+        }
+        Order::Recall(id, done) => {
+            let known = writer.recall(id);
+            writer.publish(shared);
+            let _ = done.send(known);
+        }
+        Order::Drills(done) => {
+            let _ = done.send(writer.drills());
         }
     }
 }

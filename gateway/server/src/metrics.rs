@@ -18,6 +18,10 @@ pub(crate) const RETRIES_DENIED: &str = "landbridge_gateway_retries_denied_total
 pub(crate) const TRIES_FAILED: &str = "landbridge_gateway_tries_failed_total";
 /// Endpoints taken out of rotation, by service.
 pub(crate) const EJECTIONS: &str = "landbridge_gateway_ejections_total";
+/// Endpoints that answered on probation and are in rotation again, by service.
+pub(crate) const RETURNS: &str = "landbridge_gateway_returns_total";
+/// Evacuations that run.
+pub(crate) const EVACUATIONS: &str = "landbridge_gateway_evacuations";
 /// Connections to endpoints that were opened.
 pub(crate) const UPSTREAM_OPENED: &str = "landbridge_gateway_upstream_connections_opened_total";
 /// Client connections that are open.
@@ -46,6 +50,8 @@ pub(crate) fn describe() {
     describe_counter!(RETRIES_DENIED, "Repeats not made because the budget was spent.");
     describe_counter!(TRIES_FAILED, "Tries that failed.");
     describe_counter!(EJECTIONS, "Endpoints taken out of rotation.");
+    describe_counter!(RETURNS, "Endpoints back in rotation after a probation.");
+    describe_gauge!(EVACUATIONS, "Evacuations that run.");
     describe_counter!(UPSTREAM_OPENED, "Connections opened to endpoints.");
     describe_gauge!(CONNECTIONS, "Open client connections.");
     describe_counter!(CONNECTIONS_ACCEPTED, "Client connections taken in.");

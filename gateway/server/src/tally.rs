@@ -11,7 +11,7 @@ use rustc_hash::FxHashMap;
 use crate::{
     metrics::{
         CALL_SECONDS, CALLS, CONNECTIONS_ACCEPTED, CONNECTIONS_CUT, EJECTIONS, REFUSALS, RETRIES,
-        RETRIES_DENIED, TRIES_FAILED, UPSTREAM_OPENED,
+        RETRIES_DENIED, RETURNS, TRIES_FAILED, UPSTREAM_OPENED,
     },
     refusal::Refusal,
     seat::Overrun,
@@ -59,11 +59,12 @@ struct PerService {
     retries: u64,
     denied: u64,
     ejections: u64,
+    returns: u64,
 }
 
 impl PerService {
     fn new(label: String) -> Self {
-        Self { label, calls: Default::default(), retries: 0, denied: 0, ejections: 0 }
+        Self { label, calls: Default::default(), retries: 0, denied: 0, ejections: 0, returns: 0 }
     }
 }
 
@@ -158,6 +159,10 @@ impl Tally {
         self.of(Some(service)).ejections += 1;
     }
 
+    pub(crate) fn returned(&mut self, service: &Service) {
+        self.of(Some(service)).returns += 1;
+    }
+
     pub(crate) fn missed(&mut self, rung: Rung, miss: Miss) {
         *self.misses.entry((rung, miss)).or_default() += 1;
     }
@@ -211,9 +216,12 @@ impl PerService {
                     .increment(*count);
             }
         }
-        for (name, count) in
-            [(RETRIES, self.retries), (RETRIES_DENIED, self.denied), (EJECTIONS, self.ejections)]
-        {
+        for (name, count) in [
+            (RETRIES, self.retries),
+            (RETRIES_DENIED, self.denied),
+            (EJECTIONS, self.ejections),
+            (RETURNS, self.returns),
+        ] {
             if count > 0 {
                 metrics::counter!(name, "service" => self.label.clone()).increment(count);
             }

@@ -2,16 +2,19 @@
 //!
 //! Invariant: a view is replaced as a whole, never changed; services nothing was said about are carried over as they are.
 
-use std::{collections::BTreeSet, sync::Arc};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
 
 use landbridge_client::{Endpoint, Table};
-use landbridge_gateway_core::{Book, EndpointSpec, Guard, Name};
+use landbridge_gateway_core::{Book, EndpointSpec, Evacuation, Guard, Name};
 use landbridge_model::Moment;
 
 use crate::{
     config::{Config, Live},
     limiter::Rule,
-    metrics::{TABLE_CHANGES, TABLE_ENDPOINTS, TABLE_HELD, TABLE_SERVICES},
+    metrics::{EVACUATIONS, TABLE_CHANGES, TABLE_ENDPOINTS, TABLE_HELD, TABLE_SERVICES},
     view::{Shared, View},
 };
 
@@ -22,7 +25,13 @@ pub(crate) struct Writer {
     live: Live,
     rules: Arc<[Arc<Rule>]>,
     table: Arc<Table>,
+    /// Drills by the number operators call them by.
+    drills: BTreeMap<u64, Arc<Evacuation>>,
+    drills_begun: u64,
 }
+
+/// Drills that may run at once.
+pub(crate) const EVACUATIONS_MAX: usize = 16;
 
 fn rules_of(live: &Live) -> Arc<[Arc<Rule>]> {
     live.settings.limits.iter().map(|limit| Rule::new(limit, live.settings.limiter_keys_max)).collect()
@@ -36,8 +45,17 @@ impl Writer {
         for (name, specs) in &live.statics {
             book.put(name.clone(), specs.clone(), &live.settings.pick.health, now);
         }
+        book.set_orders(live.orders.clone());
         let rules = rules_of(&live);
-        Self { book, guard: Guard::default(), rules, live, table: Arc::default() }
+        Self {
+            book,
+            guard: Guard::default(),
+            rules,
+            live,
+            table: Arc::default(),
+            drills: BTreeMap::new(),
+            drills_begun: 0,
+        }
     }
 
     /// The next view.
@@ -86,12 +104,54 @@ impl Writer {
             (true, false) => tracing::warn!(event = "table_released", "the table follows the registry again"),
             (false, false) | (true, true) => {}
         }
-        !touched.is_empty()
+        self.end_drills(now) || !touched.is_empty()
+    }
+
+    /// Ends drills whose time is over. True if there were any.
+    fn end_drills(&mut self, now: Moment) -> bool {
+        let over: Vec<u64> =
+            self.drills.iter().filter(|(_, drill)| now >= drill.until).map(|(id, _)| *id).collect();
+        for id in &over {
+            self.recall(*id);
+        }
+        !over.is_empty()
+    }
+
+    /// Begins a drill and returns its number, unless too many run.
+    pub(crate) fn evacuate(&mut self, drill: Evacuation) -> Option<u64> {
+        if self.drills.len() >= EVACUATIONS_MAX {
+            return None;
+        }
+        self.drills_begun += 1;
+        tracing::warn!(event = "evacuation_begun", id = self.drills_begun, ?drill, "calls leave a place");
+        self.drills.insert(self.drills_begun, Arc::new(drill));
+        self.set_drills();
+        Some(self.drills_begun)
+    }
+
+    /// Ends a drill. False if none has this number.
+    pub(crate) fn recall(&mut self, id: u64) -> bool {
+        let known = self.drills.remove(&id).is_some();
+        if known {
+            tracing::warn!(event = "evacuation_ended", id, "calls come back");
+            self.set_drills();
+        }
+        known
+    }
+
+    fn set_drills(&mut self) {
+        self.book.set_evacuations(self.drills.values().cloned().collect());
+    }
+
+    /// The drills that run.
+    pub(crate) fn drills(&self) -> Vec<(u64, Arc<Evacuation>)> {
+        self.drills.iter().map(|(id, drill)| (*id, drill.clone())).collect()
     }
 
     /// The moment at which something is due without news.
     pub(crate) fn next_deadline(&self) -> Option<Moment> {
-        self.guard.next_deadline(&self.live.guard)
+        let drills = self.drills.values().map(|drill| drill.until).min();
+        self.guard.next_deadline(&self.live.guard).into_iter().chain(drills).min()
     }
 
     /// Gives up what is held. Returns how many endpoints that was.
@@ -124,6 +184,7 @@ impl Writer {
             self.book.put(name.clone(), specs.clone(), &live.settings.pick.health, now);
         }
         self.book.set_costs(live.costs.clone());
+        self.book.set_orders(live.orders.clone());
         self.book.set_listeners(live.routes.clone());
         self.live = live;
     }
@@ -135,6 +196,7 @@ impl Writer {
         metrics::gauge!(TABLE_SERVICES).set(view.snapshot.services().len() as f64);
         metrics::gauge!(TABLE_ENDPOINTS).set(endpoints as f64);
         metrics::gauge!(TABLE_HELD).set(self.guard.held() as f64);
+        metrics::gauge!(EVACUATIONS).set(self.drills.len() as f64);
         metrics::counter!(TABLE_CHANGES).increment(1);
         shared.view.store(Arc::new(view));
     }

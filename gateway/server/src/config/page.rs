@@ -177,6 +177,9 @@ pub(super) struct Retries {
 #[serde(deny_unknown_fields)]
 pub(super) struct Health {
     pub(super) failures_max: u32,
+    pub(super) failure_share_max: f64,
+    pub(super) share_calls_min: u32,
+    pub(super) slow_start_ms: u64,
     pub(super) eject_ms: u64,
     pub(super) eject_max_ms: u64,
     pub(super) failure_penalty_ms: u32,
@@ -188,7 +191,17 @@ pub(super) struct Health {
 pub(super) struct Ladder {
     pub(super) over_provision: f64,
     pub(super) panic_share: f64,
+    pub(super) region_share_min: f64,
     pub(super) costs: BTreeMap<String, u32>,
+    #[serde(default)]
+    pub(super) orders: Vec<Order>,
+}
+
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Order {
+    pub(super) services: Vec<String>,
+    pub(super) regions: Vec<String>,
 }
 
 #[derive(Clone, Debug, Deserialize)]

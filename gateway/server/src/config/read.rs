@@ -5,8 +5,8 @@ use std::{collections::BTreeSet, fmt::Display, num::NonZero, path::Path, thread}
 use ecow::EcoString;
 use http::{HeaderName, HeaderValue, Method, StatusCode, uri::PathAndQuery};
 use landbridge_gateway_core::{
-    BudgetRules, Caller, Costs, EndpointSpec, GuardRules, HealthRules, HostMatch, Name, PickRules, Policy,
-    Route, RouteTable,
+    BudgetRules, Caller, Costs, EndpointSpec, GuardRules, HealthRules, HostMatch, Name, Orders, PickRules,
+    Policy, Route, RouteTable,
 };
 use landbridge_model::{Address, Cluster, Region, ServiceKey, Zone};
 use landbridge_runtime::config::{Layers, load};
@@ -144,7 +144,32 @@ fn live(wrong: &mut Mistakes, page: &page::Page) -> Option<Live> {
         hold_max_ms: page.protection.hold_max_ms,
     };
     let settings = settings(wrong, page)?;
-    Some(Live { routes, statics, costs: Costs::new(costs), guard, settings })
+    let orders = orders(wrong, &page.ladder.orders);
+    Some(Live { routes, statics, costs: Costs::new(costs), orders, guard, settings })
+}
+
+/// Services by the order in which their regions are tried.
+fn orders(wrong: &mut Mistakes, page: &[page::Order]) -> Orders {
+    let mut all = Vec::new();
+    for order in page {
+        let parsed =
+            order.regions.iter().filter_map(|text| wrong.taken("ladder.orders", Region::parse(text)));
+        let regions: Vec<_> = parsed.collect();
+        wrong.require(!regions.is_empty(), "ladder.orders: regions must name at least one");
+        for text in &order.services {
+            let name = wrong.taken("ladder.orders.services", any_name(text));
+            all.extend(name.map(|name| (name, regions.clone())));
+        }
+    }
+    Orders::new(all)
+}
+
+/// Reads `static:name` or `[[namespace@@]group@@]service`.
+pub(crate) fn any_name(text: &str) -> Result<Name, String> {
+    match text.strip_prefix("static:") {
+        Some(name) => Ok(Name::Static(name.into())),
+        None => service_name(text),
+    }
 }
 
 fn static_endpoint(wrong: &mut Mistakes, place: &str, page: &page::StaticEndpoint) -> Option<EndpointSpec> {
@@ -248,8 +273,18 @@ fn settings(wrong: &mut Mistakes, page: &page::Page) -> Option<Settings> {
     wrong.require(page.ladder.over_provision >= 1.0, "ladder.over_provision: at least 1");
     wrong.require((0.0..=1.0).contains(&page.ladder.panic_share), "ladder.panic_share: from 0 to 1");
     wrong.require(page.timeouts.overall_ms > 0 && page.timeouts.try_ms > 0, "timeouts: at least 1 ms each");
+    wrong
+        .require((0.0..=1.0).contains(&page.ladder.region_share_min), "ladder.region_share_min: from 0 to 1");
+    wrong.require(
+        (0.0..=1.0).contains(&page.health.failure_share_max),
+        "health.failure_share_max: from 0 to 1",
+    );
     let health = HealthRules {
         failures_max: page.health.failures_max,
+        failure_share_max: page.health.failure_share_max,
+        share_calls_min: page.health.share_calls_min,
+        probe_failures_max: 0,
+        slow_start_ms: page.health.slow_start_ms,
         eject_ms: page.health.eject_ms,
         eject_max_ms: page.health.eject_max_ms,
         failure_penalty_us: page.health.failure_penalty_ms.saturating_mul(1_000),
@@ -263,7 +298,12 @@ fn settings(wrong: &mut Mistakes, page: &page::Page) -> Option<Settings> {
     let trusted = trusted.collect();
     let limits = page.limits.iter().filter_map(|limit| limit_of(wrong, limit)).collect();
     Some(Settings {
-        pick: PickRules { over_provision, panic_share: page.ladder.panic_share, health },
+        pick: PickRules {
+            over_provision,
+            panic_share: page.ladder.panic_share,
+            region_share_min: page.ladder.region_share_min,
+            health,
+        },
         upstream: page.upstream,
         overall_ms: page.timeouts.overall_ms,
         try_ms: page.timeouts.try_ms,

@@ -274,6 +274,14 @@ impl House {
         }
     }
 
+    /// Tells the admin page something in JSON.
+    pub(crate) async fn tell(&self, method: &str, path: &str, body: &'static str) -> String {
+        let uri = format!("http://{}{path}", self.admin);
+        let request = Request::builder().method(method).uri(uri).header("content-type", "application/json");
+        let answer = self.send(request.body(full(body)).unwrap()).await;
+        String::from_utf8(answer.into_body().collect().await.unwrap().to_bytes().into()).unwrap()
+    }
+
     /// Asks the admin page.
     pub(crate) async fn ask(&self, path: &str) -> String {
         let uri = format!("http://{}{path}", self.admin);

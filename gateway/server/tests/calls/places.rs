@@ -157,3 +157,56 @@ async fn operators_see_routes_endpoints_metrics_and_health() {
     })
     .await;
 }
+
+#[tokio::test]
+async fn an_evacuated_zone_is_previewed_left_listed_and_refilled() {
+    let (zone, region) = (Endpoint::named("zone").await, Endpoint::named("region").await);
+    let house =
+        House::open(&page(&[at(zone.address, "east", "a"), at(region.address, "east", "b")], "")).await;
+    let drill = r#"{"region":"east","zone":"a","ramp_ms":0,"for_ms":600000}"#;
+
+    let ahead = house.tell("POST", "/landbridge/v1/evacuations?preview=true", drill).await;
+    assert!(ahead.contains("\"then\":{\"east same_region\":1.0}"), "{ahead}");
+    assert_eq!(house.get("/").await.1, "zone", "looking ahead changes nothing");
+
+    let begun = house.tell("POST", "/landbridge/v1/evacuations", drill).await;
+    assert!(begun.contains("\"id\":1"), "{begun}");
+    for _ in 0..20 {
+        assert_eq!(house.get("/").await.1, "region");
+    }
+    assert!(house.ask("/landbridge/v1/evacuations").await.contains("\"keeps\":0.0"));
+
+    house.tell("DELETE", "/landbridge/v1/evacuations/1", "").await;
+    for _ in 0..20 {
+        assert_eq!(house.get("/").await.1, "zone");
+    }
+}
+
+#[tokio::test]
+async fn an_evacuation_ends_by_itself_and_a_wrong_one_is_refused() {
+    let (zone, region) = (Endpoint::named("zone").await, Endpoint::named("region").await);
+    let house =
+        House::open(&page(&[at(zone.address, "east", "a"), at(region.address, "east", "b")], "")).await;
+
+    let nowhere = house.tell("POST", "/landbridge/v1/evacuations", r#"{"region":"mars"}"#).await;
+    assert!(nowhere.contains("no endpoint"), "{nowhere}");
+    let backwards = r#"{"region":"east","ramp_ms":5,"for_ms":4}"#;
+    assert!(house.tell("POST", "/landbridge/v1/evacuations", backwards).await.contains("ramp_ms"));
+
+    let short = r#"{"region":"east","zone":"a","ramp_ms":0,"for_ms":300}"#;
+    house.tell("POST", "/landbridge/v1/evacuations", short).await;
+    until("the zone is back", async || house.get("/").await.1 == "zone").await;
+    assert!(house.ask("/landbridge/v1/evacuations").await.contains("[]"));
+}
+
+#[tokio::test]
+async fn a_service_may_have_an_order_of_regions_of_its_own() {
+    let (cheap, dear) = (Endpoint::named("cheap").await, Endpoint::named("dear").await);
+    let list = [at(cheap.address, "cheap", "a"), at(dear.address, "dear", "a")];
+    let order = "[[ladder.orders]]\nservices = [\"static:web\"]\nregions = [\"dear\"]\n";
+    let house = House::open(&page(&list, &format!("[ladder.costs]\ncheap = 1\ndear = 2\n{order}"))).await;
+
+    for _ in 0..20 {
+        assert_eq!(house.get("/").await.1, "dear");
+    }
+}

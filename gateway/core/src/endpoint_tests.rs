@@ -1,0 +1,228 @@
+//! Tests of one endpoint: ejection, probation, return, and what is remembered of its latency.
+
+use super::*;
+
+const RULES: HealthRules = HealthRules {
+    failures_max: 3,
+    failure_share_max: 0.5,
+    share_calls_min: 20,
+    probe_failures_max: 2,
+    eject_ms: 1_000,
+    eject_max_ms: 4_000,
+    failure_penalty_us: 1_000_000,
+    latency_decay_ms: 3_000,
+    slow_start_ms: 5_000,
+};
+
+fn fresh() -> EndpointState {
+    EndpointState::new(1, 0.0, Moment(0))
+}
+
+fn fail(state: &EndpointState, ms: u64) -> Option<Moment> {
+    match state.report(&RULES, Moment(ms), Outcome::Failed { latency_us: 100 }) {
+        Turn::Ejected { until } => Some(until),
+        Turn::Stays | Turn::Returned { .. } => None,
+    }
+}
+
+fn fail_thrice(state: &EndpointState) {
+    for _ in 0..3 {
+        fail(state, 0);
+    }
+}
+
+fn answer(state: &EndpointState, ms: u64, latency_us: u32) {
+    state.report(&RULES, Moment(ms), Outcome::Answered { latency_us });
+}
+
+#[test]
+fn three_failures_in_a_row_eject_for_a_second() {
+    let state = fresh();
+
+    let told: Vec<_> = (0..3).map(|_| fail(&state, 10)).collect();
+
+    assert_eq!(told, [None, None, Some(Moment(1_010))]);
+    assert!(state.ejected(Moment(1_009)));
+    assert!(!state.ejected(Moment(1_010)));
+}
+
+#[test]
+fn an_answer_between_failures_starts_the_count_again() {
+    let state = fresh();
+
+    for _ in 0..6 {
+        fail(&state, 10);
+        fail(&state, 10);
+        answer(&state, 10, 500);
+    }
+
+    assert!(!state.ejected(Moment(11)));
+}
+
+#[test]
+fn one_failure_on_probation_ejects_for_twice_as_long_up_to_the_bound() {
+    let state = fresh();
+    fail_thrice(&state);
+
+    let second = fail(&state, 1_000);
+    let third = fail(&state, 3_000);
+    let fourth = fail(&state, 7_000);
+
+    assert_eq!([second, third, fourth], [3_000, 7_000, 11_000].map(|ms| Some(Moment(ms))));
+}
+
+#[test]
+fn failures_of_calls_already_in_flight_do_not_lengthen_an_ejection() {
+    let state = fresh();
+    fail_thrice(&state);
+
+    let later: Vec<_> = (0..50).map(|_| fail(&state, 5)).collect();
+
+    assert!(later.iter().all(Option::is_none));
+    assert_eq!(state.ejected_until(), Moment(1_000));
+}
+
+#[test]
+fn a_long_good_time_forgets_earlier_ejections() {
+    let state = fresh();
+    fail_thrice(&state);
+    answer(&state, 10_000, 500);
+
+    let told: Vec<_> = (0..3).map(|_| fail(&state, 20_000)).collect();
+
+    assert_eq!(told[2], Some(Moment(21_000)));
+}
+
+#[test]
+fn latency_rises_at_once_and_falls_slowly() {
+    let state = fresh();
+    answer(&state, 0, 1_000);
+    answer(&state, 1, 300_000);
+    assert_eq!(state.latency_us(&RULES, Moment(1)), 300_000.0);
+
+    answer(&state, 2, 1_000);
+    let soon = state.latency_us(&RULES, Moment(2));
+    let later = state.latency_us(&RULES, Moment(20_000));
+
+    assert!(soon > 290_000.0, "{soon}");
+    assert!(later < 1_000.0, "{later}");
+}
+
+#[test]
+fn a_call_that_was_given_up_can_only_make_an_endpoint_slower() {
+    let state = fresh();
+    answer(&state, 0, 5_000);
+
+    state.report(&RULES, Moment(0), Outcome::Abandoned { latency_us: 100 });
+    assert_eq!(state.latency_us(&RULES, Moment(0)), 5_000.0);
+    state.report(&RULES, Moment(0), Outcome::Abandoned { latency_us: 900_000 });
+
+    assert_eq!(state.latency_us(&RULES, Moment(0)), 900_000.0);
+    assert_eq!(state.failures(), 0);
+}
+
+#[test]
+fn a_fast_failure_counts_as_a_slow_answer() {
+    let state = fresh();
+
+    fail(&state, 5);
+
+    assert_eq!(state.latency_us(&RULES, Moment(5)), 1_000_000.0);
+}
+
+#[test]
+fn an_endpoint_on_probation_gets_one_call_a_second() {
+    let state = fresh();
+    fail_thrice(&state);
+    assert_eq!((state.breaker(Moment(999)), state.admits(Moment(999))), (Breaker::Open, false));
+    assert_eq!((state.breaker(Moment(1_000)), state.admits(Moment(1_000))), (Breaker::Probation, true));
+
+    state.begin(Moment(1_000));
+
+    assert!(!state.admits(Moment(1_001)) && !state.admits(Moment(1_999)) && state.admits(Moment(2_000)));
+}
+
+#[test]
+fn an_answer_on_probation_brings_it_back_with_a_slow_start() {
+    let state = fresh();
+    fail_thrice(&state);
+    state.begin(Moment(1_200));
+
+    let turn = state.report(&RULES, Moment(1_201), Outcome::Answered { latency_us: 900 });
+
+    assert_eq!(turn, Turn::Returned { grown: Moment(6_201) });
+    assert_eq!(state.breaker(Moment(1_201)), Breaker::Closed);
+    let grown = [1_201, 3_701, 6_201].map(|ms| state.grown(&RULES, Moment(ms)));
+    assert_eq!(grown, [0.1, 0.5, 1.0]);
+}
+
+#[test]
+fn an_answer_to_a_call_from_before_the_ejection_brings_nothing_back() {
+    let state = fresh();
+    fail_thrice(&state);
+
+    answer(&state, 10, 500);
+
+    assert_eq!(state.breaker(Moment(11)), Breaker::Open);
+    assert_eq!(state.breaker(Moment(1_000)), Breaker::Probation);
+    assert_eq!(fail(&state, 1_000), Some(Moment(3_000)), "one failure on probation is enough");
+}
+
+#[test]
+fn a_probation_that_nobody_uses_ends_by_itself() {
+    let state = fresh();
+    fail_thrice(&state);
+
+    assert_eq!(state.breaker(Moment(1_000 + PROBATION_MS)), Breaker::Closed);
+}
+
+#[test]
+fn half_of_the_calls_failing_ejects_though_never_three_in_a_row() {
+    let state = fresh();
+
+    let told: Vec<_> = (0..30)
+        .filter_map(|call| {
+            answer(&state, call * 10, 500);
+            fail(&state, call * 10)
+        })
+        .collect();
+
+    assert_eq!(told, [Moment(1_090)], "the tenth failure of twenty calls");
+}
+
+#[test]
+fn a_few_failures_in_many_calls_eject_nobody() {
+    let state = fresh();
+
+    for call in 0..1_000 {
+        answer(&state, call, 500);
+        assert!(call % 3 != 0 || fail(&state, call).is_none());
+    }
+}
+
+#[test]
+fn failures_from_before_an_ejection_do_not_count_after_it() {
+    let state = fresh();
+    (0..30).for_each(|call| drop(fail(&state, call)));
+    state.begin(Moment(2_000));
+    answer(&state, 2_001, 500);
+
+    assert_eq!(fail(&state, 2_002), None);
+}
+
+#[test]
+fn failed_probes_eject_and_only_a_proof_ends_that_early() {
+    let state = fresh();
+    assert_eq!(state.report_probe(&RULES, Moment(0), false, false), Turn::Stays);
+    assert_eq!(state.report_probe(&RULES, Moment(500), true, false), Turn::Stays);
+    assert_eq!(state.report_probe(&RULES, Moment(1_000), false, false), Turn::Stays);
+    let turn = state.report_probe(&RULES, Moment(1_500), false, false);
+    assert_eq!(turn, Turn::Ejected { until: Moment(2_500) });
+
+    state.report_probe(&RULES, Moment(1_600), true, false);
+    assert_eq!(state.breaker(Moment(1_600)), Breaker::Open);
+    state.report_probe(&RULES, Moment(1_700), true, true);
+
+    assert_eq!(state.breaker(Moment(1_700)), Breaker::Probation);
+    assert!(state.admits(Moment(1_700)));
+}
