@@ -1,5 +1,6 @@
 //! One member as clients and strangers meet it: Nacos over gRPC and HTTP, garbage, floods and the end.
 
+mod catalogue;
 mod grpc;
 mod http;
 mod one;

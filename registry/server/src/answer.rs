@@ -57,21 +57,29 @@ pub(crate) fn encode(
     clusters: &ClusterFilter,
     healthy_only: bool,
 ) -> EncodedService {
+    let (hosts, protected) = hosts(view, clusters, healthy_only);
+    EncodedService::new(naming, &view.service, clusters, &hosts, protected)
+}
+
+/// The hosts that a client with this filter gets, each encoded.
+pub(crate) fn hosts(view: &ServiceView, clusters: &ClusterFilter, healthy_only: bool) -> (Vec<Bytes>, bool) {
     let filter = Filter { clusters: clusters.clusters().to_vec(), healthy_only };
     let selection = view.select(&filter);
-    let hosts: Vec<Bytes> = selection
-        .hosts
-        .iter()
-        .map(|host| {
-            if selection.protected && !host.instance.healthy {
-                let forged = landbridge_model::Instance { healthy: true, ..(*host.instance).clone() };
-                encode_host(&view.service, &host.key, &forged, !host.persistent)
-            } else {
-                encode_host(&view.service, &host.key, &host.instance, !host.persistent)
-            }
-        })
-        .collect();
-    EncodedService::new(naming, &view.service, clusters, &hosts, selection.protected)
+    let one = |host: &&landbridge_registry_core::Host| {
+        if selection.protected && !host.instance.healthy {
+            let forged = landbridge_model::Instance { healthy: true, ..(*host.instance).clone() };
+            encode_host(&view.service, &host.key, &forged, !host.persistent)
+        } else {
+            encode_host(&view.service, &host.key, &host.instance, !host.persistent)
+        }
+    };
+    (selection.hosts.iter().map(one).collect(), selection.protected)
+}
+
+/// Sends a client to another server, framed for its stream.
+pub(crate) fn reset(to: Option<std::net::SocketAddr>) -> Bytes {
+    let to = to.map(|address| (address.ip().to_string(), address.port()));
+    grpc::answer::connect_reset(DETECTION_ID, to.as_ref().map(|(ip, port)| (ip.as_str(), *port))).framed()
 }
 
 /// Asks a silent client whether it is there, framed for its stream.

@@ -8,6 +8,7 @@ pub mod metrics;
 mod member;
 
 mod answer;
+mod desk;
 mod driver;
 mod events;
 mod orders;
@@ -19,4 +20,5 @@ mod egress;
 mod ingress;
 
 pub use config::Config;
+pub use ingress::nacos_routes;
 pub use member::{Failure, run};

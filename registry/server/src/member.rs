@@ -32,6 +32,7 @@ use tracing::{error, info};
 
 use crate::{
     config::{Config, Limits, Naming},
+    desk::{Desk, Desks},
     driver::{Driver, Ends, Sources},
     egress::{push::Pusher, udp::UdpPush},
     events::Events,
@@ -88,12 +89,30 @@ pub(crate) struct Shared {
     pub(crate) events: Arc<Events>,
     pub(crate) udp: Arc<UdpPush>,
     pub(crate) store: Store,
+    pub(crate) desks: Arc<Desks>,
+    /// Where HTTP is served, as clients are told.
+    pub(crate) http: SocketAddr,
 }
 
 impl Shared {
+    /// What the region's notes say.
+    pub(crate) fn desk(&self) -> Arc<Desk> {
+        self.desks.newest()
+    }
+
+    /// Whether callers must say who they are.
+    pub(crate) fn auth_enabled(&self) -> bool {
+        false
+    }
+
     /// Refuses an instance whose metadata is beyond this member's own limit.
     pub(crate) fn bounded(&self, instance: &landbridge_model::Instance) -> Result<(), String> {
-        let (came, max) = (instance.metadata.bytes(), self.naming.metadata_bytes_max);
+        self.bounded_metadata(&instance.metadata)
+    }
+
+    /// The same of metadata alone.
+    pub(crate) fn bounded_metadata(&self, metadata: &landbridge_model::Metadata) -> Result<(), String> {
+        let (came, max) = (metadata.bytes(), self.naming.metadata_bytes_max);
         if came <= max {
             return Ok(());
         }
@@ -147,6 +166,7 @@ pub async fn run(config: Config, page: MetricsPage, shutdown: Shutdown) -> Resul
         Carrier::start(carry(&config, listener, identity), stream_events, &shutdown)
     });
     let udp = Arc::new(UdpPush::new(udp, clock));
+    let desks = Arc::new(Desks::new(store.clone()));
     let shared = Arc::new(Shared {
         clock,
         window: Arc::new(Window::new(clock)),
@@ -157,6 +177,8 @@ pub async fn run(config: Config, page: MetricsPage, shutdown: Shutdown) -> Resul
         events: Arc::new(Events::new()),
         udp: Arc::clone(&udp),
         store: store.clone(),
+        desks: Arc::clone(&desks),
+        http: config.http,
         region: config.region,
         deployment: config.deployment,
         member: config.member,
@@ -164,7 +186,7 @@ pub async fn run(config: Config, page: MetricsPage, shutdown: Shutdown) -> Resul
         naming: config.naming,
         limits: config.limits,
     });
-    let pusher = Arc::new(Pusher::new(shared.naming.push_merge_ms, clock, udp));
+    let pusher = Arc::new(Pusher::new(shared.naming.push_merge_ms, clock, udp, desks));
     let ends = Ends {
         window: Arc::clone(&shared.window),
         pusher: Arc::clone(&pusher),
@@ -264,7 +286,7 @@ fn open_doors(
 ) {
     page.keep_up(shutdown);
     let nacos_page = page.clone();
-    let app = ingress::http::routes(Arc::clone(shared))
+    let app = ingress::http::router(shared)
         .merge(ingress::admin::routes(Arc::clone(shared)))
         .merge(landbridge_runtime::pages::routes(health, page))
         .route(

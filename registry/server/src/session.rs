@@ -8,6 +8,7 @@
 //! Invariant: a session ends once, and its end is told to the core after everything it said.
 
 use std::{
+    collections::BTreeMap,
     net::SocketAddr,
     sync::{
         Arc, OnceLock,
@@ -15,8 +16,10 @@ use std::{
     },
 };
 
+use landbridge_model::{InstanceKey, ServiceKey};
 use landbridge_runtime::clock::Clock;
 use papaya::HashMap;
+use parking_lot::Mutex;
 use tokio_util::sync::CancellationToken;
 
 use crate::egress::outbox::Outbox;
@@ -27,6 +30,9 @@ pub(crate) const SILENCE_ASK_MS: u64 = 20_000;
 /// A connection that did not answer that question for so long is closed.
 pub(crate) const SILENCE_CLOSE_MS: u64 = 25_000;
 
+/// A client that was sent to another server has so long to go; then its connection is closed.
+const LEAVE_GRACE_MS: u64 = 3_000;
+
 /// What the client said of itself in its set-up.
 #[derive(Debug)]
 pub(crate) struct Introduction {
@@ -34,6 +40,9 @@ pub(crate) struct Introduction {
     pub(crate) client_version: String,
     /// The address the client claims; shown, never trusted.
     pub(crate) client_ip: String,
+    /// The application and the namespace it says it works for.
+    pub(crate) app: String,
+    pub(crate) tenant: String,
     /// Only a connection of the module `naming` may register (Nacos 2.5 `ConnectionBasedClientManager`).
     pub(crate) naming: bool,
 }
@@ -47,6 +56,9 @@ pub(crate) struct Session {
     spoke_ms: AtomicU64,
     asked: AtomicBool,
     outbox: Outbox,
+    published: Mutex<BTreeMap<ServiceKey, Vec<InstanceKey>>>,
+    /// When it is closed if it is still here, 0 for never: not every SDK goes when it is sent.
+    leave_by_ms: AtomicU64,
     clock: Clock,
     closing: CancellationToken,
 }
@@ -103,6 +115,33 @@ impl Session {
         self.introduction.get()
     }
 
+    /// What the connection published and did not take back, to be shown; the core's claims are what counts.
+    pub(crate) fn published(&self) -> BTreeMap<ServiceKey, Vec<InstanceKey>> {
+        self.published.lock().clone()
+    }
+
+    /// The connection published this for a service, or with nothing took it back.
+    pub(crate) fn publishes(&self, service: ServiceKey, keys: Vec<InstanceKey>) {
+        let mut published = self.published.lock();
+        if keys.is_empty() {
+            published.remove(&service);
+        } else {
+            published.insert(service, keys);
+        }
+    }
+
+    /// Sends the client to another server. Java and Go go by themselves; whoever stays is closed a little later.
+    pub(crate) fn send_away(&self, to: Option<SocketAddr>) {
+        self.outbox.control(crate::answer::reset(to));
+        self.leave_by_ms.store(self.clock.now() + LEAVE_GRACE_MS, Ordering::Relaxed);
+    }
+
+    /// Whether it was sent away and is still here.
+    pub(crate) fn overstays(&self) -> bool {
+        let leave_by_ms = self.leave_by_ms.load(Ordering::Relaxed);
+        leave_by_ms != 0 && self.clock.now() >= leave_by_ms
+    }
+
     /// Asks the connection's task to close it.
     pub(crate) fn close(&self) {
         self.closing.cancel();
@@ -116,6 +155,9 @@ impl Session {
 
 /// All connections of this member.
 pub(crate) struct Sessions {
+    /// Pushes acked, and pushes said again, since the start.
+    acked: AtomicU64,
+    retried: AtomicU64,
     next: AtomicU64,
     open: HashMap<u64, Arc<Session>>,
     clock: Clock,
@@ -124,7 +166,13 @@ pub(crate) struct Sessions {
 impl Sessions {
     /// None yet.
     pub(crate) fn new(clock: Clock) -> Self {
-        Self { next: AtomicU64::new(1), open: HashMap::new(), clock }
+        Self {
+            acked: AtomicU64::new(0),
+            retried: AtomicU64::new(0),
+            next: AtomicU64::new(1),
+            open: HashMap::new(),
+            clock,
+        }
     }
 
     /// A connection was accepted.
@@ -138,11 +186,25 @@ impl Sessions {
             spoke_ms: AtomicU64::new(self.clock.now()),
             asked: AtomicBool::new(false),
             outbox: Outbox::default(),
+            published: Mutex::default(),
+            leave_by_ms: AtomicU64::new(0),
             clock: self.clock,
             closing: CancellationToken::new(),
         });
         self.open.pin().insert(number, Arc::clone(&session));
         session
+    }
+
+    /// So many pushes were acked, and so many said again.
+    pub(crate) fn count_pushes(&self, acked: u64, retried: u64) {
+        self.acked.fetch_add(acked, Ordering::Relaxed);
+        self.retried.fetch_add(retried, Ordering::Relaxed);
+    }
+
+    /// Pushes said, and those of them that had to be said again.
+    pub(crate) fn pushes(&self) -> (u64, u64) {
+        let retried = self.retried.load(Ordering::Relaxed);
+        (self.acked.load(Ordering::Relaxed) + retried, retried)
     }
 
     /// A connection is gone.

@@ -143,6 +143,18 @@ impl Pane {
     }
 }
 
+/// Who is told of changes of a service.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Subscriber {
+    /// Nacos's id of the client.
+    pub(crate) client: String,
+    pub(crate) agent: String,
+    pub(crate) app: String,
+    pub(crate) ip: String,
+    pub(crate) port: u16,
+    pub(crate) clusters: String,
+}
+
 /// Names of one namespace and group, in order.
 type Names = BTreeMap<(Namespace, Group), BTreeSet<ServiceName>>;
 
@@ -261,12 +273,40 @@ impl Window {
         &self,
         service: &ServiceKey,
         address: SocketAddr,
+        agent: &str,
         clusters: &ClusterFilter,
         now_ms: u64,
     ) {
         let _frame = self.frame.lock();
         let pane = self.find(service).unwrap_or_else(|| self.insert(service, self.blank(service)));
-        pane.udp.asked(address, clusters, now_ms);
+        pane.udp.asked(address, agent, clusters, now_ms);
+    }
+
+    /// Who is told of changes of a service.
+    pub(crate) fn subscribers(&self, service: &ServiceKey) -> Vec<Subscriber> {
+        let Some(pane) = self.find(service) else { return Vec::new() };
+        let sessions: Vec<Arc<Session>> = pane.sessions.lock().values().cloned().collect();
+        let connected = sessions.iter().map(|session| {
+            let said = session.introduction();
+            let clusters = session.outbox().clusters(pane.number).unwrap_or_default();
+            Subscriber {
+                client: session.id().to_owned(),
+                agent: said.map(|said| said.client_version.clone()).unwrap_or_default(),
+                app: said.map(|said| said.app.clone()).unwrap_or_default(),
+                ip: session.remote().ip().to_string(),
+                port: session.remote().port(),
+                clusters: clusters.as_str().to_owned(),
+            }
+        });
+        let listening = pane.udp.all().into_iter().map(|(address, agent, clusters)| Subscriber {
+            client: format!("{address}#true"),
+            agent: agent.to_string(),
+            app: String::new(),
+            ip: address.ip().to_string(),
+            port: address.port(),
+            clusters: clusters.as_str().to_owned(),
+        });
+        connected.chain(listening).collect()
     }
 
     /// Names of the services of a namespace and group, in order.

@@ -73,7 +73,7 @@ fn main() {
     time("InstanceRequest: JSON to nouns", 20_000, || Request::parse(&payload));
     time("InstanceResponse: nouns to protobuf", 20_000, || answer::registered().framed());
     time("beat: parameters to nouns", 20_000, || Parameters::read(BEAT, b"").map(|all| all.beat()));
-    time("beat: answer", 20_000, || bodies::beat(landbridge_wire::nacos::Lease::PLAIN, true));
+    time("beat: answer", 20_000, || bodies::beat(landbridge_wire::nacos::Lease::PLAIN, true, true));
     time("one host to JSON", 20_000, || encode_host(&service, &key(1), &instance, true));
     time("ServiceInfo of 100 hosts from fragments", 2_000, || {
         EncodedService::new(Naming::Bare, &service, &filter, &hosts, false)

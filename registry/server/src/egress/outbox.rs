@@ -124,6 +124,17 @@ impl Outbox {
         late.len()
     }
 
+    /// What the client subscribes to, each with its cluster filter.
+    pub(crate) fn subscribed(&self) -> Vec<(Arc<Pane>, ClusterFilter)> {
+        let inner = self.0.lock();
+        inner.subscriptions.values().map(|held| (Arc::clone(&held.pane), held.clusters.clone())).collect()
+    }
+
+    /// The cluster filter under which the client subscribes to a service.
+    pub(crate) fn clusters(&self, pane: u64) -> Option<ClusterFilter> {
+        self.0.lock().subscriptions.get(&pane).map(|held| held.clusters.clone())
+    }
+
     /// Queues a control message; false if the client lets too many pile up.
     pub(crate) fn control(&self, frame: Bytes) -> bool {
         let mut inner = self.0.lock();

@@ -12,7 +12,7 @@ use landbridge_runtime::clock::Clock;
 use parking_lot::Mutex;
 use tokio::sync::Notify;
 
-use crate::{egress::udp::UdpPush, metrics, window::Pane};
+use crate::{desk::Desks, egress::udp::UdpPush, metrics, window::Pane};
 
 /// A service whose subscribers are to be told at a moment; ordered by it.
 struct Due {
@@ -47,12 +47,13 @@ pub(crate) struct Pusher {
     merge_ms: u64,
     clock: Clock,
     udp: Arc<UdpPush>,
+    desks: Arc<Desks>,
 }
 
 impl Pusher {
     /// A pusher that merges changes of one service for `merge_ms`.
-    pub(crate) fn new(merge_ms: u64, clock: Clock, udp: Arc<UdpPush>) -> Self {
-        Self { line: Mutex::default(), news: Notify::new(), merge_ms, clock, udp }
+    pub(crate) fn new(merge_ms: u64, clock: Clock, udp: Arc<UdpPush>, desks: Arc<Desks>) -> Self {
+        Self { line: Mutex::default(), news: Notify::new(), merge_ms, clock, udp, desks }
     }
 
     /// A newer state of the service was published.
@@ -103,6 +104,9 @@ impl Pusher {
     fn tell(&self, pane: &Arc<Pane>) {
         pane.pushed_ms.store(self.clock.now(), Ordering::Relaxed);
         pane.waits.store(false, Ordering::Release);
+        if !self.desks.newest().switches().push_enabled {
+            return;
+        }
         let told = pane.tell_sessions();
         let sent = self.udp.push(pane);
         metrics::fan_out(told + sent);

@@ -6,6 +6,7 @@ use std::{
     sync::atomic::{AtomicU64, Ordering},
 };
 
+use ecow::EcoString;
 use landbridge_runtime::clock::Clock;
 use landbridge_wire::nacos::{ClusterFilter, Naming, http::udp};
 use parking_lot::Mutex;
@@ -25,9 +26,14 @@ const RETRY_MS: u64 = 10_000;
 /// The most UDP subscribers of one service; further ones poll.
 pub(crate) const UDP_SUBSCRIBERS_MAX: usize = 1_024;
 
+/// How much of a client's name is kept, in characters.
+const AGENT_CHARS_MAX: usize = 128;
+
 /// One subscriber of one service.
 #[derive(Clone, Debug)]
 struct Subscriber {
+    /// As the client names itself, cut.
+    agent: EcoString,
     clusters: ClusterFilter,
     asked_ms: u64,
     waits_for: Option<Awaited>,
@@ -47,7 +53,13 @@ pub(crate) struct UdpSubscribers(Mutex<BTreeMap<SocketAddr, Subscriber>>);
 
 impl UdpSubscribers {
     /// A client asked for the service and named its port; false if the service has too many.
-    pub(crate) fn asked(&self, address: SocketAddr, clusters: &ClusterFilter, now_ms: u64) -> bool {
+    pub(crate) fn asked(
+        &self,
+        address: SocketAddr,
+        agent: &str,
+        clusters: &ClusterFilter,
+        now_ms: u64,
+    ) -> bool {
         let mut all = self.0.lock();
         if let Some(known) = all.get_mut(&address) {
             known.asked_ms = now_ms;
@@ -56,8 +68,16 @@ impl UdpSubscribers {
         if all.len() >= UDP_SUBSCRIBERS_MAX {
             return false;
         }
-        all.insert(address, Subscriber { clusters: clusters.clone(), asked_ms: now_ms, waits_for: None });
+        let agent = agent.chars().take(AGENT_CHARS_MAX).collect();
+        let subscriber = Subscriber { agent, clusters: clusters.clone(), asked_ms: now_ms, waits_for: None };
+        all.insert(address, subscriber);
         true
+    }
+
+    /// Where the subscribers listen, how they name themselves, and which clusters they want.
+    pub(crate) fn all(&self) -> Vec<(SocketAddr, EcoString, ClusterFilter)> {
+        let all = self.0.lock();
+        all.iter().map(|(at, known)| (*at, known.agent.clone(), known.clusters.clone())).collect()
     }
 
     /// Whether there is none.

@@ -45,21 +45,27 @@ pub(crate) fn routes(shared: Arc<Shared>) -> Router {
 
 /// Lets only who knows the token pass; without a token only this machine.
 async fn guard(State(shared): State<Arc<Shared>>, request: axum::extract::Request, next: Next) -> Response {
-    let allowed = match &shared.admin_token {
-        Some(token) => {
-            presented(request.headers()).is_some_and(|given| same(given.as_bytes(), token.as_bytes()))
-        }
-        None => crate::ingress::peer(&request).is_none_or(|peer| is_loopback(peer.ip())),
-    };
-    if allowed {
+    if allows(&shared, request.headers(), crate::ingress::peer(&request)) {
         return next.run(request).await;
     }
-    let mend = if shared.admin_token.is_some() {
+    refuse(StatusCode::UNAUTHORIZED, mend(&shared))
+}
+
+/// Whether the caller may run this region: it knows the token, or there is none and it is on this machine.
+pub(crate) fn allows(shared: &Shared, headers: &HeaderMap, peer: Option<std::net::SocketAddr>) -> bool {
+    match &shared.admin_token {
+        Some(token) => presented(headers).is_some_and(|given| same(given.as_bytes(), token.as_bytes())),
+        None => peer.is_none_or(|peer| is_loopback(peer.ip())),
+    }
+}
+
+/// What a caller without that right can do about it.
+pub(crate) fn mend(shared: &Shared) -> &'static str {
+    if shared.admin_token.is_some() {
         "send the token of admin.token_file as 'Authorization: Bearer <token>'"
     } else {
         "set admin.token_file: without a token only loopback callers are answered"
-    };
-    refuse(StatusCode::UNAUTHORIZED, mend)
+    }
 }
 
 fn presented(headers: &HeaderMap) -> Option<&str> {

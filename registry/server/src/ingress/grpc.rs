@@ -159,13 +159,19 @@ impl Unary {
         match publish {
             Publish::Register(Enrolment { key, instance, .. }) => {
                 self.bounded(Kind::Instance, [&instance])?;
+                let (shown, keys) = (service.clone(), vec![key.clone()]);
                 let published = Published::One(key, Arc::new(instance));
                 let order = |ticket| Input::Publish { ticket, connection, service, published };
-                self.written(Kind::Instance, order).await.map(|()| say::registered())
+                self.written(Kind::Instance, order).await?;
+                self.session.publishes(shown, keys);
+                Ok(say::registered())
             }
             Publish::Deregister => {
+                let shown = service.clone();
                 let order = |ticket| Input::Withdraw { ticket, connection, service };
-                self.written(Kind::Instance, order).await.map(|()| say::deregistered())
+                self.written(Kind::Instance, order).await?;
+                self.session.publishes(shown, Vec::new());
+                Ok(say::deregistered())
             }
         }
     }
@@ -174,10 +180,14 @@ impl Unary {
         self.publishes(Kind::BatchInstance)?;
         self.bounded(Kind::BatchInstance, instances.iter().map(|enrolment| &enrolment.instance))?;
         let connection = self.connection();
+        let shown = service.clone();
+        let keys = instances.iter().map(|enrolment| enrolment.key.clone()).collect();
         let set = instances.into_iter().map(|enrolment| (enrolment.key, Arc::new(enrolment.instance)));
         let published = Published::Batch(set.collect());
         let order = |ticket| Input::Publish { ticket, connection, service, published };
-        self.written(Kind::BatchInstance, order).await.map(|()| say::batch_registered())
+        self.written(Kind::BatchInstance, order).await?;
+        self.session.publishes(shown, keys);
+        Ok(say::batch_registered())
     }
 
     async fn persistent(&self, service: landbridge_model::ServiceKey, change: PersistentChange) -> Reply {
@@ -325,6 +335,8 @@ impl Unary {
         self.session.introduce(Introduction {
             client_version: setup.client_version.to_string(),
             client_ip: client_ip.to_owned(),
+            app: setup.labels.get("AppName").map(ToString::to_string).unwrap_or_default(),
+            tenant: setup.tenant.to_string(),
             naming,
         });
         // Only a client that told its abilities waits for ours; others log an unknown message.
@@ -338,6 +350,7 @@ impl Unary {
             && let Some(push) = ack.request_id
             && let Some(waited_ms) = self.session.outbox().acked(push, self.session.now_ms())
         {
+            self.shared.sessions.count_pushes(1, 0);
             metrics::acked(waited_ms);
         }
         if kind == Kind::DetectionAck {

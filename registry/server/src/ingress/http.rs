@@ -1,93 +1,123 @@
-//! Nacos over HTTP: the v1 naming calls of SDKs and people, and the pages SDKs ask at start.
+//! Nacos over HTTP, v1 to v3: one table of routes, one way from a request to its answer.
 //!
 //! Parameters come from the query and the form alike, whatever the method, as in Nacos.
 
+pub(crate) mod routes;
+
+mod ask;
+mod client;
+mod config;
+mod core;
 mod instance;
-mod pages;
+mod namespace;
+mod operator;
+mod page;
+mod reply;
+mod service;
+mod shown;
 
 use std::sync::Arc;
 
 use axum::{
     Router,
-    extract::{FromRequest, Request},
+    extract::Request,
     http::{Method, StatusCode, Uri, header},
     response::{IntoResponse, Response},
-    routing::{get, put},
+    routing::{MethodFilter, on},
 };
-use bytes::Bytes;
-use landbridge_wire::nacos::{codes, http::Parameters};
+use landbridge_wire::nacos::codes;
 
-use crate::{ingress::status, member::Shared, metrics};
+use self::{
+    ask::Ask,
+    reply::Answer,
+    routes::{Call, Route},
+};
+use crate::{ingress::status::Refused, member::Shared, metrics};
 
 /// Where Nacos clients expect everything.
 const CONTEXT: &str = "/nacos";
 
-/// The content type of forms; another body is no parameters.
-const FORM: &str = "application/x-www-form-urlencoded";
+/// Paths under which an unknown one is told as Nacos's `DistroFilter` does; clients fall back to older paths on it.
+const FILTERED: [&str; 2] = ["/v1/ns", "/v2/ns"];
 
-/// The routes.
-pub(crate) fn routes(shared: Arc<Shared>) -> Router {
-    let v1 = Router::new()
-        .route(
-            "/v1/ns/instance",
-            get(instance::look)
-                .post(instance::register)
-                .delete(instance::deregister)
-                .put(instance::replace)
-                .patch(instance::edit),
-        )
-        .route("/v1/ns/instance/beat", put(instance::beat))
-        .route("/v1/ns/instance/list", get(instance::list))
-        .route("/v1/ns/service/list", get(instance::services))
-        .route("/v1/ns/operator/metrics", get(pages::metrics))
-        .route("/v1/ns/ops/metrics", get(pages::metrics))
-        .route("/v1/console/health/liveness", get(pages::liveness))
-        .route("/v1/console/health/readiness", get(pages::readiness))
-        .route("/v1/console/server/state", get(pages::server_state))
-        .route("/v1/cs/health", get(pages::config_health))
-        .route("/v1/cs/configs", get(pages::config))
-        .fallback(unknown);
-    Router::new().nest(CONTEXT, v1).with_state(shared)
+/// The router that the table of routes makes.
+pub(crate) fn router(shared: &Arc<Shared>) -> Router {
+    let mut router = Router::new();
+    for route in routes::all() {
+        let shared = Arc::clone(shared);
+        let serve = move |request: Request| serve(Arc::clone(&shared), route, request);
+        router = router.route(route.path, on(filter(route.method), serve));
+    }
+    router = router.fallback(unknown).method_not_allowed_fallback(not_allowed);
+    Router::new().nest(CONTEXT, router)
 }
 
-/// Nacos answers paths it does not know with 501, and clients fall back to older ones on it.
-async fn unknown(method: Method, uri: Uri) -> Response {
-    let text = codes::no_such_api(method.as_str(), &format!("{CONTEXT}{}", uri.path()));
-    (StatusCode::NOT_IMPLEMENTED, text).into_response()
-}
-
-/// The parameters of a call, wherever they stand.
-pub(crate) struct Asked(pub(crate) Parameters);
-
-impl<S: Send + Sync> FromRequest<S> for Asked {
-    type Rejection = Response;
-
-    async fn from_request(request: Request, state: &S) -> Result<Self, Response> {
-        let query = request.uri().query().unwrap_or_default().to_owned();
-        let is_form = request
-            .headers()
-            .get(header::CONTENT_TYPE)
-            .and_then(|kind| kind.to_str().ok())
-            .is_some_and(|kind| kind.trim_start().to_ascii_lowercase().starts_with(FORM));
-        let form = if is_form {
-            Bytes::from_request(request, state).await.map_err(IntoResponse::into_response)?
-        } else {
-            Bytes::new()
-        };
-        Parameters::read(&query, &form).map(Self).map_err(|refusal| {
-            metrics::malformed("http");
-            status::http_unread(&refusal)
-        })
+fn filter(method: &str) -> MethodFilter {
+    match method {
+        "GET" => MethodFilter::GET,
+        "POST" => MethodFilter::POST,
+        "PUT" => MethodFilter::PUT,
+        "DELETE" => MethodFilter::DELETE,
+        "PATCH" => MethodFilter::PATCH,
+        _ => MethodFilter::GET
+            .or(MethodFilter::POST)
+            .or(MethodFilter::PUT)
+            .or(MethodFilter::DELETE)
+            .or(MethodFilter::PATCH),
     }
 }
 
-/// Counts an answer under its operation.
-fn counted(operation: &'static str, answer: Response) -> Response {
-    metrics::http(operation, answer.status().as_u16());
-    answer
+async fn serve(shared: Arc<Shared>, route: &'static Route, request: Request) -> Response {
+    let path = request.uri().path().to_owned();
+    let answer = match Ask::read(shared, route, request).await {
+        Ok(ask) => match ask.admitted() {
+            Ok(()) => said(&ask, route.call).await,
+            Err(refused) => Err(refused),
+        },
+        Err(refused) => {
+            metrics::malformed("http");
+            Err(refused)
+        }
+    };
+    let response = reply::write(route.shape, &path, answer);
+    metrics::http(route.call.operation(), response.status().as_u16());
+    response
+}
+
+async fn said(ask: &Ask, call: Call) -> Answer {
+    match call {
+        Call::Instance(call) => instance::answer(ask, call).await,
+        Call::Service(call) => Box::pin(service::answer(ask, call)).await,
+        Call::Client(call) => client::answer(ask, call),
+        Call::Operator(call) => Box::pin(operator::answer(ask, call)).await,
+        Call::Core(call) => Box::pin(core::answer(ask, call)).await,
+        Call::Namespace(call) => Box::pin(namespace::answer(ask, call)).await,
+        Call::Page(call) => Box::pin(page::answer(ask, call)).await,
+        Call::Config(call) => Box::pin(config::answer(ask, call)).await,
+        Call::User(_) => Err(Refused::unserved("this member has no users")),
+    }
+}
+
+/// Nacos answers unknown naming paths with 501 and others with its framework's 404; logins fall back on both.
+async fn unknown(method: Method, uri: Uri) -> Response {
+    let path = uri.path();
+    if FILTERED.iter().any(|prefix| path.starts_with(prefix)) {
+        let text = codes::no_such_api(method.as_str(), &format!("{CONTEXT}{path}"));
+        return (StatusCode::NOT_IMPLEMENTED, text).into_response();
+    }
+    reply::framework(StatusCode::NOT_FOUND, "Not Found", &format!("{CONTEXT}{path}"))
+}
+
+/// The path is there, the method is not.
+async fn not_allowed(method: Method, uri: Uri) -> Response {
+    let path = uri.path();
+    if FILTERED.iter().any(|prefix| path.starts_with(prefix)) {
+        return unknown(method, uri).await;
+    }
+    reply::framework(StatusCode::METHOD_NOT_ALLOWED, "Method Not Allowed", &format!("{CONTEXT}{path}"))
 }
 
 /// JSON that is encoded already.
-fn json(body: Bytes) -> Response {
-    ([(header::CONTENT_TYPE, "application/json;charset=UTF-8")], body).into_response()
+fn json(body: impl Into<axum::body::Body>) -> Response {
+    ([(header::CONTENT_TYPE, "application/json;charset=UTF-8")], body.into()).into_response()
 }

@@ -1,9 +1,6 @@
 //! Why a request failed, as gRPC and HTTP clients of Nacos are told; nowhere else are codes chosen.
 
-use axum::{
-    http::StatusCode,
-    response::{IntoResponse, Response},
-};
+use axum::http::StatusCode;
 use landbridge_registry_core::Refusal;
 use landbridge_wire::nacos::{
     self, codes,
@@ -44,35 +41,94 @@ pub(crate) fn grpc_unread(kind: Kind, refusal: &nacos::Refusal) -> Payload {
     }
 }
 
-/// A failure as HTTP v1 clients are told: the text, under the code as status.
-pub(crate) fn http(failed: &Failed) -> Response {
+/// Why an HTTP call failed: v1 is told the status and the text, v2 and v3 the code too.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) struct Refused {
+    pub(crate) status: StatusCode,
+    pub(crate) code: u32,
+    pub(crate) text: String,
+}
+
+impl Refused {
+    /// With a code of its own.
+    pub(crate) fn new(status: StatusCode, code: u32, text: impl Into<String>) -> Self {
+        Self { status, code, text: text.into() }
+    }
+
+    /// A parameter breaks its rule.
+    pub(crate) fn invalid(text: impl Into<String>) -> Self {
+        Self::new(StatusCode::BAD_REQUEST, codes::RESULT_PARAMETER_INVALID, text)
+    }
+
+    /// A parameter is not there.
+    pub(crate) fn unread_missing(name: &str) -> Self {
+        Self::new(StatusCode::BAD_REQUEST, codes::RESULT_PARAMETER_MISSING, codes::parameter_required(name))
+    }
+
+    /// There is no such thing.
+    pub(crate) fn missing(code: u32, text: impl Into<String>) -> Self {
+        Self::new(StatusCode::NOT_FOUND, code, text)
+    }
+
+    /// It cannot be done as things are.
+    pub(crate) fn conflict(code: u32, text: impl Into<String>) -> Self {
+        Self::new(StatusCode::BAD_REQUEST, code, text)
+    }
+
+    /// The caller has no right.
+    pub(crate) fn denied(text: impl Into<String>) -> Self {
+        Self::new(StatusCode::FORBIDDEN, codes::RESULT_ACCESS_DENIED, text)
+    }
+
+    /// Nobody does this here.
+    pub(crate) fn unserved(text: impl Into<String>) -> Self {
+        Self::new(StatusCode::NOT_IMPLEMENTED, codes::RESULT_API_DISABLED, text)
+    }
+
+    /// A request could not be read.
+    pub(crate) fn unread(refusal: &nacos::Refusal) -> Self {
+        let text = refusal.to_string();
+        let code = match text.as_str() {
+            required if required.ends_with("is required.") => codes::RESULT_PARAMETER_MISSING,
+            codes::WEIGHT_TEXT => codes::RESULT_WEIGHT,
+            codes::LEASE_TEXT => codes::RESULT_INSTANCE,
+            _ => codes::RESULT_PARAMETER_INVALID,
+        };
+        Self::new(StatusCode::BAD_REQUEST, code, text)
+    }
+
+    /// The short text that belongs to the code.
+    pub(crate) fn headline(&self) -> &'static str {
+        codes::headline(self.code)
+    }
+}
+
+/// A failure as HTTP clients are told.
+pub(crate) fn http(failed: &Failed) -> Refused {
     match failed {
         Failed::Refused(Refusal::Starting | Refusal::Draining) => unavailable(codes::STARTING_TEXT),
         Failed::Refused(refusal @ Refusal::TypeConflict { .. }) => {
-            (StatusCode::BAD_REQUEST, codes::thrown(codes::INVALID, &refusal.to_string())).into_response()
+            Refused::conflict(codes::RESULT_INSTANCE, codes::thrown(codes::INVALID, &refusal.to_string()))
         }
         Failed::Refused(
             refusal @ (Refusal::Malformed(_) | Refusal::Reserved | Refusal::UnknownConnection),
-        ) => (StatusCode::BAD_REQUEST, refusal.to_string()).into_response(),
+        ) => Refused::invalid(refusal.to_string()),
         Failed::Refused(refusal @ Refusal::Full { .. }) => unavailable(&refusal.to_string()),
         Failed::Overloaded => unavailable(OVERLOADED),
-        Failed::Undecided(why) => (StatusCode::INTERNAL_SERVER_ERROR, why.clone()).into_response(),
+        Failed::Undecided(why) => {
+            Refused::new(StatusCode::INTERNAL_SERVER_ERROR, codes::RESULT_SERVER_ERROR, why.clone())
+        }
         Failed::Stopping => unavailable(STOPPING),
     }
 }
 
-/// A request that could not be read, as HTTP v1 clients are told.
-pub(crate) fn http_unread(refusal: &nacos::Refusal) -> Response {
-    (StatusCode::BAD_REQUEST, refusal.to_string()).into_response()
-}
-
 /// The member does not answer yet, in Nacos's words.
-pub(crate) fn starting() -> Response {
+pub(crate) fn starting() -> Refused {
     unavailable("server is STARTING now, please try again later!")
 }
 
-fn unavailable(why: &str) -> Response {
-    (StatusCode::SERVICE_UNAVAILABLE, why.to_owned()).into_response()
+fn unavailable(why: &str) -> Refused {
+    Refused::new(StatusCode::SERVICE_UNAVAILABLE, codes::RESULT_SERVER_ERROR, why)
 }
 
 const OVERLOADED: &str = "too many writes wait for this member: try again";

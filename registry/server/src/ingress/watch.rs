@@ -48,10 +48,15 @@ fn look_once(shared: &Shared) {
             names::connection_closed("control_full");
             session.close();
         }
+        if session.overstays() {
+            names::connection_closed("sent_away");
+            session.close();
+        }
         retried += session.outbox().retry(session.now_ms());
         subscriptions += session.outbox().subscriptions();
     }
     names::retried(retried);
+    shared.sessions.count_pushes(0, retried as u64);
     names::connections(shared.sessions.count());
     gauge!(names::SUBSCRIPTIONS).set(subscriptions as f64);
     gauge!(names::RAFT_LEADER).set(f64::from(u8::from(shared.store.leading(LOOK_EVERY).is_some())));

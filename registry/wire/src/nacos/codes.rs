@@ -46,16 +46,69 @@ pub const RESULT_PARAMETER_INVALID: u32 = 20002;
 pub const RESULT_NOT_FOUND: u32 = 20004;
 /// It collides with something.
 pub const RESULT_CONFLICT: u32 = 20005;
+/// A weight is out of range.
+pub const RESULT_WEIGHT: u32 = 21001;
+/// An instance's metadata break their rule.
+pub const RESULT_METADATA: u32 = 21002;
 /// There is no such instance.
 pub const RESULT_INSTANCE_NOT_FOUND: u32 = 21003;
+/// An instance cannot be registered as it is.
+pub const RESULT_INSTANCE: u32 = 21004;
+/// A service's metadata break their rule.
+pub const RESULT_SERVICE_METADATA: u32 = 21005;
+/// A selector breaks its rule.
+pub const RESULT_SELECTOR: u32 = 21006;
 /// The service exists.
 pub const RESULT_SERVICE_EXISTS: u32 = 21007;
 /// There is no such service.
 pub const RESULT_SERVICE_NOT_FOUND: u32 = 21008;
 /// The service cannot be deleted.
 pub const RESULT_SERVICE_NOT_EMPTY: u32 = 21009;
+/// It was not said how the instance is.
+pub const RESULT_HEALTHY_MISSING: u32 = 21010;
+/// A checker says how the instance is, nobody else may.
+pub const RESULT_CHECK_RUNNING: u32 = 21011;
+/// A namespace's id, name or description breaks its rule.
+pub const RESULT_NAMESPACE: u32 = 22000;
+/// There is no such namespace.
+pub const RESULT_NAMESPACE_MISSING: u32 = 22001;
+/// The namespace exists.
+pub const RESULT_NAMESPACE_EXISTS: u32 = 22002;
+/// It cannot be done as things stand.
+pub const RESULT_ILLEGAL_STATE: u32 = 23000;
 /// The server failed.
 pub const RESULT_SERVER_ERROR: u32 = 30000;
+/// Nobody serves this here.
+pub const RESULT_API_DISABLED: u32 = 40001;
+
+/// The short text that goes with a `code`.
+pub fn headline(code: u32) -> &'static str {
+    match code {
+        RESULT_OK => "success",
+        RESULT_PARAMETER_MISSING => "parameter missing",
+        RESULT_ACCESS_DENIED => "access denied",
+        RESULT_PARAMETER_INVALID => "parameter validate error",
+        RESULT_NOT_FOUND => "resource not found",
+        RESULT_CONFLICT => "resource conflict",
+        RESULT_WEIGHT => "weight error",
+        RESULT_METADATA => "instance metadata error",
+        RESULT_INSTANCE_NOT_FOUND => "instance not found",
+        RESULT_INSTANCE => "instance error",
+        RESULT_SERVICE_METADATA => "service metadata error",
+        RESULT_SELECTOR => "selector error",
+        RESULT_SERVICE_EXISTS => "service already exist",
+        RESULT_SERVICE_NOT_FOUND => "service not exist",
+        RESULT_SERVICE_NOT_EMPTY => "service delete failure",
+        RESULT_HEALTHY_MISSING => "healthy param miss",
+        RESULT_CHECK_RUNNING => "health check still running",
+        RESULT_NAMESPACE => "illegal namespace",
+        RESULT_NAMESPACE_MISSING => "namespace not exist",
+        RESULT_NAMESPACE_EXISTS => "namespace already exist",
+        RESULT_ILLEGAL_STATE => "illegal state",
+        RESULT_API_DISABLED => "API disabled",
+        _ => "server error",
+    }
+}
 
 /// Said while the server is starting.
 pub const STARTING_TEXT: &str = "Server is starting,please try later.";

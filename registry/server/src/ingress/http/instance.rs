@@ -1,174 +1,180 @@
-//! The instance calls of v1: register, deregister, beat, edit, look and list.
+//! The instance calls: register, deregister, beat, edit, look and list.
 
-use std::sync::Arc;
+use std::{collections::BTreeMap, sync::Arc};
 
-use axum::{
-    extract::{FromRequestParts, State},
-    http::{HeaderMap, StatusCode, header, request::Parts},
-    response::{IntoResponse, Response},
-};
-use landbridge_model::{InstanceKey, ServiceName};
-use landbridge_registry_core::{Command, Host, Input, Outcome, ServiceView, Ticket};
-use landbridge_runtime::http::PeerAddress;
+use axum::http::{StatusCode, header};
+use bytes::Bytes;
+use landbridge_model::{InstanceKey, Metadata, Overlay, ServiceKey};
+use landbridge_registry_core::{Command, Host, Input, Outcome, ServiceView};
 use landbridge_wire::nacos::{
-    Enrolment, Lease, Naming, Refusal,
+    Enrolment, Lease, Naming, codes,
     http::{
         Beat, InstanceEdit, ListQuery,
         answer::{self, Version},
         udp,
     },
 };
+use serde_json::{Value, json};
 
-use super::{Asked, counted, json};
-use crate::{answer as views, ingress::status, member::Shared, orders::Answered};
+use super::{
+    ask::Ask,
+    reply::{Answer, Said},
+    routes::{InstanceCall, Shape},
+    shown,
+};
+use crate::{answer as views, ingress::status::Refused, orders::Answered};
 
-/// An answer, or a refusal, which is an answer too.
-type Answer = Result<Response, Refused>;
+/// The most instances that one call may give new metadata.
+const METADATA_BATCH_MAX: usize = 1_000;
 
-/// A refusal as it leaves; boxed because it is rare and an answer is large.
-struct Refused(Box<Response>);
-
-impl From<Response> for Refused {
-    fn from(response: Response) -> Self {
-        Self(Box::new(response))
+pub(super) async fn answer(ask: &Ask, call: InstanceCall) -> Answer {
+    match call {
+        InstanceCall::Register => register(ask).await,
+        InstanceCall::Deregister => deregister(ask).await,
+        InstanceCall::Replace => lay(ask, ask.asked.replace().map_err(|r| Refused::unread(&r))?).await,
+        InstanceCall::Edit => edit(ask).await,
+        InstanceCall::Beat => beat(ask).await,
+        InstanceCall::RegisterOrBeat => register_or_beat(ask).await,
+        InstanceCall::Look | InstanceCall::LookWhole => look(ask, call),
+        InstanceCall::List => list(ask),
+        InstanceCall::Hosts | InstanceCall::HostPage => hosts(ask, call),
+        InstanceCall::Statuses => statuses(ask),
+        InstanceCall::PutMetadata => Box::pin(batch(ask, true)).await,
+        InstanceCall::DeleteMetadata => Box::pin(batch(ask, false)).await,
     }
 }
 
-fn either(answer: Answer) -> Response {
-    answer.unwrap_or_else(|Refused(response)| *response)
-}
-
-fn unread(refusal: Refusal) -> Refused {
-    status::http_unread(&refusal).into()
-}
-
-fn refuse(status: StatusCode, text: String) -> Refused {
-    (status, text).into_response().into()
-}
-
-/// Nacos answers every v1 write with this text.
-fn ok() -> Response {
-    (StatusCode::OK, answer::OK).into_response()
-}
-
-pub(super) async fn register(State(shared): State<Arc<Shared>>, Asked(asked): Asked) -> Response {
-    let answer = async {
-        let (service, Enrolment { key, instance, ephemeral }) = asked.register().map_err(unread)?;
-        shared.bounded(&instance).map_err(|why| refuse(StatusCode::BAD_REQUEST, why))?;
-        let instance = Arc::new(instance);
-        written(&shared, |ticket| {
-            if ephemeral {
-                Input::Register { ticket, target: (service, key), instance }
-            } else {
-                Input::Submit { ticket, command: Command::PutPersistent { service, key, instance } }
-            }
-        })
-        .await
-    };
-    counted("register", either(answer.await))
-}
-
-pub(super) async fn deregister(State(shared): State<Arc<Shared>>, Asked(asked): Asked) -> Response {
-    let answer = async {
-        let named = asked.named().map_err(unread)?;
-        let (service, mut key) = (named.service, named.key);
-        if named.ephemeral
-            && let Some(pane) = shared.window.find(&service)
-            && let Some(host) = meant(&pane.face().view, &key, false)
-        {
-            // Python registers in a cluster "None" and deregisters without one; Nacos 2 looks at ip and port only.
-            key = host.key.clone();
+async fn register(ask: &Ask) -> Answer {
+    let ephemeral = ask.shared.desk().switches().default_instance_ephemeral;
+    let (service, enrolment) = ask.asked.register(ephemeral).map_err(|refusal| Refused::unread(&refusal))?;
+    let Enrolment { key, instance, ephemeral } = enrolment;
+    ask.shared.bounded(&instance).map_err(|why| Refused::conflict(codes::RESULT_METADATA, why))?;
+    let instance = Arc::new(instance);
+    ask.written(|ticket| {
+        if ephemeral {
+            Input::Register { ticket, target: (service, key), instance }
+        } else {
+            Input::Submit { ticket, command: Command::PutPersistent { service, key, instance } }
         }
-        written(&shared, |ticket| {
-            if named.ephemeral {
-                Input::Deregister { ticket, target: (service, key) }
-            } else {
-                Input::Submit { ticket, command: Command::DeletePersistent { service, key } }
-            }
-        })
-        .await
-    };
-    counted("deregister", either(answer.await))
+    })
+    .await
 }
 
-pub(super) async fn replace(State(shared): State<Arc<Shared>>, Asked(asked): Asked) -> Response {
-    let answer = match asked.replace() {
-        Ok(edit) => lay(&shared, edit).await,
-        Err(refusal) => Err(unread(refusal)),
-    };
-    counted("update", either(answer))
+async fn deregister(ask: &Ask) -> Answer {
+    let named = ask.asked.named().map_err(|refusal| Refused::unread(&refusal))?;
+    let (service, mut key) = (named.service, named.key);
+    if named.ephemeral
+        && let Some(pane) = ask.shared.window.find(&service)
+        && let Some(host) = meant(&pane.face().view, &key, false)
+    {
+        // Python registers in a cluster "None" and deregisters without one; Nacos 2 looks at ip and port only.
+        key = host.key.clone();
+    }
+    ask.written(|ticket| {
+        if named.ephemeral {
+            Input::Deregister { ticket, target: (service, key) }
+        } else {
+            Input::Submit { ticket, command: Command::DeletePersistent { service, key } }
+        }
+    })
+    .await
 }
 
-pub(super) async fn edit(State(shared): State<Arc<Shared>>, Asked(asked): Asked) -> Response {
-    let answer = match asked.edit() {
-        Ok(edit) => lay(&shared, edit).await,
-        Err(refusal) => Err(unread(refusal)),
-    };
-    counted("update", either(answer))
+/// Edits what is said of an instance that is there.
+async fn edit(ask: &Ask) -> Answer {
+    let edit = ask.asked.edit().map_err(|refusal| Refused::unread(&refusal))?;
+    let face = ask.face(&edit.service)?;
+    if face.view.host(&edit.key).is_none() {
+        let text = format!("instance not exist: {} of {}", edit.key, edit.service.grouped());
+        return Err(Refused::missing(codes::RESULT_INSTANCE_NOT_FOUND, text));
+    }
+    lay(ask, edit).await
 }
 
 /// Lays an operator's edit over an instance; one of a service nobody knows is refused, as in Nacos.
-async fn lay(shared: &Shared, edit: InstanceEdit) -> Answer {
+async fn lay(ask: &Ask, edit: InstanceEdit) -> Answer {
     let InstanceEdit { service, key, overlay } = edit;
-    if !shared.state.answers() {
-        return Err(status::starting().into());
-    }
-    let face = shared.window.face(&service);
+    let face = ask.face(&service)?;
     if face.view.kind.is_none() {
         let text = format!(
             "service not found, namespace: {}, serviceName: {}",
             service.namespace(),
             service.grouped()
         );
-        return Err(refuse(StatusCode::BAD_REQUEST, text));
+        return Err(Refused::conflict(codes::RESULT_SERVICE_NOT_FOUND, text));
     }
-    let overlay = Arc::new(overlay);
-    let command = Command::SetOverlay { service, key, overlay };
-    written(shared, |ticket| Input::Submit { ticket, command }).await
+    if let Some(metadata) = &overlay.metadata {
+        let within = ask.shared.bounded_metadata(metadata);
+        within.map_err(|why| Refused::conflict(codes::RESULT_METADATA, why))?;
+    }
+    let command = Command::SetOverlay { service, key, overlay: Arc::new(overlay) };
+    ask.written(|ticket| Input::Submit { ticket, command }).await
 }
 
-async fn written(shared: &Shared, order: impl FnOnce(Ticket) -> Input) -> Answer {
-    match shared.orders.ask(order).await {
-        Ok(Answered::Core(_) | Answered::Raft(..)) => Ok(ok()),
-        Err(failed) => Err(status::http(&failed).into()),
-    }
+/// What a beat came to.
+enum Beaten {
+    Known(Lease),
+    Unknown,
+}
+
+async fn beat(ask: &Ask) -> Answer {
+    let asked = ask.asked.beat().map_err(|refusal| Refused::unread(&refusal))?;
+    let (lease, known) = match beaten(ask, asked).await? {
+        Beaten::Known(lease) => (lease, true),
+        Beaten::Unknown => (Lease::PLAIN, false),
+    };
+    let switches = ask.shared.desk();
+    let switches = switches.switches();
+    let interval_ms =
+        if lease == Lease::PLAIN { switches.client_beat_interval_ms } else { lease.interval_ms };
+    let lease = Lease { interval_ms, ..lease };
+    Ok(Said::Encoded(answer::beat(lease, known, switches.light_beat_enabled)))
 }
 
 /// A beat on a lease that this member keeps is noted on the board; any other goes to the core.
-pub(super) async fn beat(State(shared): State<Arc<Shared>>, Asked(asked): Asked) -> Response {
-    let answer = match asked.beat() {
-        Ok(beat) => beaten(&shared, beat).await,
-        Err(refusal) => Err(unread(refusal)),
-    };
-    counted("beat", either(answer))
-}
-
-async fn beaten(shared: &Shared, beat: Beat) -> Answer {
+async fn beaten(ask: &Ask, beat: Beat) -> Result<Beaten, Refused> {
     let Beat { service, mut key, cluster_said, full } = beat;
-    if let Some(pane) = shared.window.find(&service) {
+    if let Some(pane) = ask.shared.window.find(&service) {
         let face = pane.face();
         if let Some(host) = meant(&face.view, &key, cluster_said) {
             if let Some(slot) = host.slot
                 && host.instance.healthy
             {
-                shared.beats.renew(slot);
-                return Ok(json(answer::beat(Lease::of(&host.instance.metadata), true)));
+                ask.shared.beats.renew(slot);
+                return Ok(Beaten::Known(Lease::of(&host.instance.metadata)));
             }
             key = host.key.clone();
         }
     }
+    if let Some(instance) = &full {
+        ask.shared.bounded(instance).map_err(|why| Refused::conflict(codes::RESULT_METADATA, why))?;
+    }
     let full = full.map(Arc::new);
-    let ask = |ticket| Input::Beat { ticket, target: (service, key), full };
-    match shared.orders.ask(ask).await {
-        Ok(Answered::Core(Outcome::Unknown)) => Ok(json(answer::beat(Lease::PLAIN, false))),
-        Ok(Answered::Core(Outcome::Renewed { interval_ms })) => {
-            let lease = Lease { interval_ms: interval_ms.into(), ..Lease::PLAIN };
-            Ok(json(answer::beat(lease, true)))
+    match ask.write(|ticket| Input::Beat { ticket, target: (service, key), full }).await? {
+        Answered::Core(Outcome::Unknown) => Ok(Beaten::Unknown),
+        Answered::Core(Outcome::Renewed { interval_ms }) => {
+            Ok(Beaten::Known(Lease { interval_ms: interval_ms.into(), ..Lease::PLAIN }))
         }
-        Ok(Answered::Core(Outcome::Written(_) | Outcome::Verdicts(_)) | Answered::Raft(..)) => {
-            Ok(json(answer::beat(Lease::PLAIN, true)))
+        Answered::Core(Outcome::Written(_) | Outcome::Verdicts(_)) | Answered::Raft(..) => {
+            Ok(Beaten::Known(Lease::PLAIN))
         }
-        Err(failed) => Err(status::http(&failed).into()),
+    }
+}
+
+/// 3.x beats by the call that registers; an unknown instance is told by a code under status 200.
+async fn register_or_beat(ask: &Ask) -> Answer {
+    if !ask.asked.is_heart_beat().map_err(|refusal| Refused::unread(&refusal))? {
+        return register(ask).await;
+    }
+    let named = ask.asked.named().map_err(|refusal| Refused::unread(&refusal))?;
+    let cluster_said = ask.asked.value(&["clusterName", "cluster"]).is_some();
+    let beat = Beat { service: named.service, key: named.key, cluster_said, full: None };
+    match beaten(ask, beat).await? {
+        Beaten::Known(_) => Ok(Said::Ok),
+        Beaten::Unknown => {
+            let text = "instance is not registered, register it again";
+            Err(Refused::new(StatusCode::OK, codes::RESULT_INSTANCE_NOT_FOUND, text))
+        }
     }
 }
 
@@ -182,76 +188,117 @@ fn meant<'a>(view: &'a ServiceView, key: &InstanceKey, cluster_said: bool) -> Op
     own.find(|host| host.key.ip == key.ip && host.key.port == key.port)
 }
 
-pub(super) async fn look(State(shared): State<Arc<Shared>>, Asked(asked): Asked) -> Response {
-    let answer = || {
-        let named = asked.named().map_err(unread)?;
-        ready(&shared)?;
-        let face = shared.window.face(&named.service);
-        let missing = |text: String| refuse(StatusCode::NOT_FOUND, text);
-        if face.view.hosts.is_empty() {
-            return Err(missing(format!(
-                "no ips found for cluster {} in service {}",
-                named.key.cluster,
-                named.service.grouped()
-            )));
-        }
-        let host = face.view.host(&named.key).ok_or_else(|| missing("no matched ip found!".to_owned()))?;
-        Ok(json(answer::instance(Version::V1, &named.service, &host.key, &host.instance)))
-    };
-    counted("look", either(answer()))
-}
-
-/// The caller's address, if it speaks over a socket.
-pub(super) struct Caller(Option<PeerAddress>);
-
-impl<S: Send + Sync> FromRequestParts<S> for Caller {
-    type Rejection = std::convert::Infallible;
-
-    async fn from_request_parts(parts: &mut Parts, _: &S) -> Result<Self, Self::Rejection> {
-        Ok(Self(parts.extensions.get::<PeerAddress>().copied()))
+fn look(ask: &Ask, call: InstanceCall) -> Answer {
+    let named = ask.asked.named().map_err(|refusal| Refused::unread(&refusal))?;
+    let face = ask.face(&named.service)?;
+    let missing = |text: String| Refused::missing(codes::RESULT_INSTANCE_NOT_FOUND, text);
+    if face.view.hosts.is_empty() {
+        return Err(missing(format!(
+            "no ips found for cluster {} in service {}",
+            named.key.cluster,
+            named.service.grouped()
+        )));
     }
+    let host = face.view.host(&named.key).ok_or_else(|| missing("no matched ip found!".to_owned()))?;
+    if call == InstanceCall::LookWhole {
+        return Ok(Said::Value(shown::host(&named.service, host)));
+    }
+    let version = if ask.route.shape == Shape::Plain { Version::V1 } else { Version::V2 };
+    Ok(Said::Encoded(answer::instance(version, &named.service, &host.key, &host.instance)))
 }
 
-pub(super) async fn list(
-    State(shared): State<Arc<Shared>>,
-    Caller(caller): Caller,
-    headers: HeaderMap,
-    Asked(asked): Asked,
-) -> Response {
-    let answer = || {
-        let ListQuery { query, udp } = asked.list().map_err(unread)?;
-        ready(&shared)?;
-        let agent = headers.get(header::USER_AGENT).and_then(|agent| agent.to_str().ok()).unwrap_or_default();
-        if let (Some(listener), Some(PeerAddress(caller)), true) = (udp, caller, udp::understands(agent)) {
-            // Never to an address that the caller only claims: that would let anyone aim pushes at anyone.
-            let mut address = caller;
-            address.set_port(listener.port);
-            shared.window.listen(&query.service, address, &query.clusters, shared.clock.now());
-        }
-        let face = shared.window.face(&query.service);
-        if query.healthy_only {
-            let encoded = views::encode(&face.view, Naming::Grouped, &query.clusters, true);
-            return Ok(json(encoded.answer(face.view.last_ref_ms)));
-        }
-        Ok(json(face.grouped(&query.clusters)))
+fn list(ask: &Ask) -> Answer {
+    let ListQuery { query, udp } = ask.asked.list().map_err(|refusal| Refused::unread(&refusal))?;
+    ask.ready()?;
+    let agent = ask.headers.get(header::USER_AGENT).and_then(|agent| agent.to_str().ok()).unwrap_or_default();
+    if let (Some(listener), Some(mut address), true) = (udp, ask.caller, udp::understands(agent)) {
+        // Never to an address that the caller only claims: that would let anyone aim pushes at anyone.
+        address.set_port(listener.port);
+        ask.shared.window.listen(&query.service, address, agent, &query.clusters, ask.shared.clock.now());
+    }
+    let face = ask.shared.window.face(&query.service);
+    if query.healthy_only {
+        let encoded = views::encode(&face.view, Naming::Grouped, &query.clusters, true);
+        return Ok(Said::Encoded(encoded.answer(face.view.last_ref_ms)));
+    }
+    Ok(Said::Encoded(face.grouped(&query.clusters)))
+}
+
+fn hosts(ask: &Ask, call: InstanceCall) -> Answer {
+    let ListQuery { query, udp: _ } = ask.asked.list().map_err(|refusal| Refused::unread(&refusal))?;
+    let face = ask.face(&query.service)?;
+    if call == InstanceCall::HostPage {
+        let page = ask.page(100)?;
+        // The console shows disabled instances too, to enable them again.
+        let wanted = face.view.hosts.iter().filter(|host| query.clusters.takes(&host.key.cluster));
+        let rows = wanted.map(|host| shown::host(&query.service, host)).collect();
+        return Ok(Said::page(page, rows));
+    }
+    let (hosts, _) = views::hosts(&face.view, &query.clusters, query.healthy_only);
+    Ok(Said::Encoded(json_list(&hosts).into()))
+}
+
+fn json_list(hosts: &[Bytes]) -> Vec<u8> {
+    [&b"["[..], &hosts.join(&b','), &b"]"[..]].concat()
+}
+
+/// `ns##group@@service` names a service as Nacos 1.x keyed it.
+fn statuses(ask: &Ask) -> Answer {
+    let key = ask.required("key")?;
+    let (namespace, grouped) = key.split_once("##").unwrap_or(("", key));
+    let service =
+        ServiceKey::parse(namespace, "", grouped).map_err(|invalid| Refused::invalid(invalid.to_string()))?;
+    let face = ask.face(&service)?;
+    let status = |host: &Host| format!("{}:{}_{}", host.key.ip, host.key.port, host.instance.healthy);
+    let ips: Vec<String> = face.view.hosts.iter().map(status).collect();
+    Ok(Said::Value(json!({ "ips": ips })))
+}
+
+/// Gives metadata to some or all instances of a service, or takes it away.
+async fn batch(ask: &Ask, put: bool) -> Answer {
+    let service = ask.service()?;
+    let given = ask.asked.metadata().map_err(|refusal| Refused::unread(&refusal))?;
+    let given = given.ok_or_else(|| Refused::unread_missing("metadata"))?;
+    let wanted = ask.asked.instance_list().map_err(|refusal| Refused::unread(&refusal))?;
+    let persistent = match ask.text("consistencyType") {
+        "persist" => Some(true),
+        "ephemeral" => Some(false),
+        _ => None,
     };
-    counted("list", either(answer()))
+    let face = ask.face(&service)?;
+    let chosen = face.view.hosts.iter().filter(|host| {
+        host.origin.is_none()
+            && persistent.is_none_or(|persistent| host.persistent == persistent)
+            && (wanted.is_empty() || wanted.contains(&host.key))
+    });
+    let mut updated = Vec::new();
+    for host in chosen.take(METADATA_BATCH_MAX) {
+        let metadata = merged(&host.instance.metadata, &given, put)
+            .map_err(|why| Refused::conflict(codes::RESULT_METADATA, why.to_string()))?;
+        let within = ask.shared.bounded_metadata(&metadata);
+        within.map_err(|why| Refused::conflict(codes::RESULT_METADATA, why))?;
+        let overlay = Arc::new(Overlay { metadata: Some(metadata), ..Overlay::default() });
+        let command = Command::SetOverlay { service: service.clone(), key: host.key.clone(), overlay };
+        ask.write(|ticket| Input::Submit { ticket, command }).await?;
+        let kind = if host.persistent { "persist" } else { "ephemeral" };
+        let InstanceKey { ip, port, cluster } = &host.key;
+        updated.push(Value::from(format!("{ip}:{port}:unknown:{cluster}:{kind}")));
+    }
+    Ok(Said::Value(json!({ "updated": updated })))
 }
 
-pub(super) async fn services(State(shared): State<Arc<Shared>>, Asked(asked): Asked) -> Response {
-    let answer = || {
-        let query = asked.service_list().map_err(unread)?;
-        ready(&shared)?;
-        let names = shared.window.names(&query.namespace, &query.group);
-        let skip = usize::try_from(query.skip()).unwrap_or(usize::MAX);
-        let take = usize::try_from(query.page_size).unwrap_or(usize::MAX);
-        let page = names.iter().skip(skip).take(take).map(ServiceName::as_str);
-        Ok(json(answer::service_list(Version::V1, names.len(), page)))
-    };
-    counted("services", either(answer()))
-}
-
-/// Before READY a question is refused, never answered with less than there is.
-fn ready(shared: &Shared) -> Result<(), Refused> {
-    if shared.state.answers() { Ok(()) } else { Err(status::starting().into()) }
+fn merged(
+    before: &Metadata,
+    given: &Metadata,
+    put: bool,
+) -> Result<Metadata, landbridge_model::name::InvalidName> {
+    let mut pairs: BTreeMap<_, _> = before.pairs().iter().cloned().collect();
+    for (key, value) in given.pairs() {
+        if put {
+            pairs.insert(key.clone(), value.clone());
+        } else {
+            pairs.remove(key);
+        }
+    }
+    Metadata::new(pairs)
 }

@@ -1,7 +1,7 @@
 //! Bodies of HTTP answers, with the members that SDKs and people know.
 
 use bytes::Bytes;
-use landbridge_model::{Cluster, Definition, Instance, InstanceKey, ServiceKey};
+use landbridge_model::{Instance, InstanceKey, ServiceKey};
 
 use crate::nacos::{
     Lease, codes,
@@ -30,13 +30,15 @@ pub enum Version {
     V2,
 }
 
-/// Answers a beat: how often to beat, and whether the instance is known.
-pub fn beat(lease: Lease, known: bool) -> Bytes {
+/// Answers a beat: how often to beat, whether the instance is known, and whether light beats will do.
+pub fn beat(lease: Lease, known: bool, light: bool) -> Bytes {
     let mut json = br#"{"clientBeatInterval":"#.to_vec();
     whole(&mut json, lease.interval_ms);
     json.extend_from_slice(br#","code":"#);
     whole(&mut json, if known { codes::BEAT_OK } else { codes::BEAT_UNKNOWN }.into());
-    json.extend_from_slice(br#","lightBeatEnabled":true}"#);
+    json.extend_from_slice(br#","lightBeatEnabled":"#);
+    flag(&mut json, light);
+    json.push(b'}');
     json.into()
 }
 
@@ -79,47 +81,11 @@ pub fn service_list<'a>(version: Version, count: usize, names: impl IntoIterator
     wrapped(version, json)
 }
 
-/// Answers a look at a service; a service without a definition has the plain one.
-pub fn service<'a>(
-    version: Version,
-    service: &ServiceKey,
-    definition: &Definition,
-    clusters: impl IntoIterator<Item = &'a Cluster>,
-) -> Bytes {
-    let mut json = br#"{"namespaceId":"#.to_vec();
-    quote(&mut json, service.namespace().as_str());
-    json.extend_from_slice(br#","groupName":"#);
-    quote(&mut json, service.group().as_str());
-    json.extend_from_slice(br#","name":"#);
-    quote(&mut json, service.service().as_str());
-    json.extend_from_slice(br#","protectThreshold":"#);
-    real(&mut json, definition.protect_threshold);
-    json.extend_from_slice(br#","metadata":"#);
-    pairs(&mut json, &definition.metadata);
-    json.extend_from_slice(br#","selector":{"type":"none","contextType":"none"},"clusters":["#);
-    for (place, cluster) in clusters.into_iter().enumerate() {
-        if place > 0 {
-            json.push(b',');
-        }
-        json.extend_from_slice(br#"{"name":"#);
-        quote(&mut json, cluster.as_str());
-        json.extend_from_slice(br#","healthChecker":{"type":"TCP"},"metadata":{}}"#);
-    }
-    json.extend_from_slice(b"]}");
-    wrapped(version, json)
-}
-
 fn wrapped(version: Version, json: Vec<u8>) -> Bytes {
     match version {
         Version::V1 => json.into(),
         Version::V2 => result(&json),
     }
-}
-
-/// Answers the v3 client's list: the hosts alone, inside a `Result`.
-pub fn hosts(hosts: &[Bytes]) -> Bytes {
-    let list = [&b"["[..], &hosts.join(&b','), &b"]"[..]].concat();
-    result(&list)
 }
 
 /// A v2 or v3 success around JSON.
@@ -178,9 +144,9 @@ pub struct Counts {
 }
 
 /// Answers `/v1/ns/operator/metrics`, which Java 1.x, Go and Node ask at start; the counts unless `onlyStatus`.
-pub fn metrics(up: bool, counts: Option<Counts>) -> Bytes {
+pub fn metrics(status: &str, counts: Option<Counts>) -> Bytes {
     let mut json = br#"{"status":"#.to_vec();
-    quote(&mut json, if up { "UP" } else { "DOWN" });
+    quote(&mut json, status);
     if let Some(counts) = counts {
         for (name, count) in [
             ("serviceCount", counts.services),
@@ -226,44 +192,9 @@ pub fn login(token: &str, ttl_s: u64, admin: bool, username: &str) -> Bytes {
     json.into()
 }
 
-/// Answers `/v1/console/server/state`: a flat map of texts; tools read `version` from it.
-pub fn server_state<'a>(state: impl IntoIterator<Item = (&'a str, &'a str)>) -> Bytes {
-    let mut json = b"{".to_vec();
-    for (place, (name, value)) in state.into_iter().enumerate() {
-        if place > 0 {
-            json.push(b',');
-        }
-        quote(&mut json, name);
-        json.push(b':');
-        quote(&mut json, value);
-    }
-    json.push(b'}');
-    json.into()
-}
-
-/// Answers `/v1/console/namespaces`: each namespace with the number of its configs, which is none. The first is
-/// the default one.
-pub fn namespaces<'a>(names: impl IntoIterator<Item = &'a str>) -> Bytes {
-    let mut json = br#"{"code":200,"data":["#.to_vec();
-    for (place, name) in names.into_iter().enumerate() {
-        if place > 0 {
-            json.push(b',');
-        }
-        json.extend_from_slice(br#"{"namespace":"#);
-        quote(&mut json, name);
-        json.extend_from_slice(br#","namespaceShowName":"#);
-        quote(&mut json, name);
-        json.extend_from_slice(br#","namespaceDesc":"","quota":200,"configCount":0,"type":"#);
-        whole(&mut json, if name == "public" { 0 } else { 2 });
-        json.push(b'}');
-    }
-    json.extend_from_slice(b"]}");
-    json.into()
-}
-
 #[cfg(test)]
 mod tests {
-    use landbridge_model::{Address, Metadata};
+    use landbridge_model::{Address, Cluster, Metadata};
 
     use super::*;
 
@@ -282,11 +213,11 @@ mod tests {
     #[test]
     fn a_beat_is_answered_with_nacos_codes() {
         assert_eq!(
-            beat(Lease::PLAIN, true),
+            beat(Lease::PLAIN, true, true),
             r#"{"clientBeatInterval":5000,"code":10200,"lightBeatEnabled":true}"#
         );
         assert_eq!(
-            beat(Lease { interval_ms: 7, ..Lease::PLAIN }, false),
+            beat(Lease { interval_ms: 7, ..Lease::PLAIN }, false, true),
             r#"{"clientBeatInterval":7,"code":20404,"lightBeatEnabled":true}"#
         );
     }
@@ -311,24 +242,16 @@ mod tests {
             r#"{"code":0,"message":"success","data":{"count":0,"services":[]}}"#
         );
         assert_eq!(result_failure(21003, "x", None), r#"{"code":21003,"message":"x"}"#);
-        assert_eq!(
-            hosts(&[Bytes::from_static(b"{}"), Bytes::from_static(b"{}")]),
-            r#"{"code":0,"message":"success","data":[{},{}]}"#
-        );
-        assert_eq!(metrics(true, None), r#"{"status":"UP"}"#);
+        assert_eq!(metrics("UP", None), r#"{"status":"UP"}"#);
     }
 
     #[test]
     fn every_body_is_json() {
-        let definition = Definition { protect_threshold: 0.5, metadata: Metadata::default() };
         let bodies = [
-            metrics(false, Some(Counts::default())),
-            service(Version::V1, &orders(), &definition, [&key().cluster, &key().cluster]),
+            metrics("DOWN", Some(Counts::default())),
             health_server(3),
             denied("/nacos/v1/ns/instance", "Code: 401, Message: \"x\""),
             login("t\"", 18_000, true, "nacos"),
-            server_state([("version", "0"), ("standalone_mode", "standalone")]),
-            namespaces(["public", "dev"]),
         ];
 
         for body in bodies {

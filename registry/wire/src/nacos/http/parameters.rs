@@ -38,6 +38,12 @@ impl Parameters {
         Ok(Self(read))
     }
 
+    /// The same with one more parameter, which wins over others of its name.
+    pub fn with(mut self, name: &str, value: &str) -> Self {
+        self.0.insert(0, (name.into(), value.into()));
+        self
+    }
+
     /// The value of a parameter by the first of its names that has one.
     pub fn value(&self, names: &[&str]) -> Option<&str> {
         let of = |wanted: &str| {
@@ -62,7 +68,8 @@ impl Parameters {
         self.value(names).map(parse).transpose()
     }
 
-    pub(super) fn number<T: FromStr>(&self, name: &'static str) -> Result<Option<T>, Refusal> {
+    /// A number, none if it is not given.
+    pub fn number<T: FromStr>(&self, name: &'static str) -> Result<Option<T>, Refusal> {
         let parse =
             |text: &str| text.trim().parse().map_err(|_| wrong(name, text, "a number within its range"));
         self.value(&[name]).map(parse).transpose()
@@ -108,7 +115,7 @@ impl Parameters {
     }
 
     /// Metadata as a JSON object or as `k=v,k=v`, none if it is not given.
-    pub(super) fn metadata(&self) -> Result<Option<Metadata>, Refusal> {
+    pub fn metadata(&self) -> Result<Option<Metadata>, Refusal> {
         let Some(text) = self.value(&["metadata"]) else { return Ok(None) };
         let pairs = match json::read::<Pairs>("metadata", text.as_bytes()) {
             Ok(pairs) => pairs.0,

@@ -7,7 +7,7 @@ use serde::Deserialize;
 use super::Parameters;
 use crate::nacos::{
     ClusterFilter, Enrolment, Refusal, ServiceListQuery, ServiceQuery, codes,
-    instance::instance_of,
+    instance::{RawInstance, instance_of},
     json::{self, Number, Pairs, Text},
 };
 
@@ -91,8 +91,8 @@ impl std::fmt::Debug for Credentials {
 }
 
 impl Parameters {
-    /// A registration.
-    pub fn register(&self) -> Result<(ServiceKey, Enrolment), Refusal> {
+    /// A registration; one that does not say whether it is ephemeral is what the region's switch says.
+    pub fn register(&self, ephemeral_default: bool) -> Result<(ServiceKey, Enrolment), Refusal> {
         let (service, key) = (self.service()?, self.instance_key()?);
         let instance = instance_of(
             self.weight()?,
@@ -100,7 +100,7 @@ impl Parameters {
             self.given_flag(&["enabled", "enable"])?,
             self.metadata()?.unwrap_or_default(),
         )?;
-        let ephemeral = self.flag(&["ephemeral"], true)?;
+        let ephemeral = self.flag(&["ephemeral"], ephemeral_default)?;
         Ok((service, Enrolment { key, instance, ephemeral }))
     }
 
@@ -186,6 +186,34 @@ impl Parameters {
         Ok((self.service()?, Definition { protect_threshold, metadata }))
     }
 
+    /// A service's selector, none if it is not given: a label expression, or with none inside that all are taken.
+    pub fn selector(&self) -> Result<Option<Option<EcoString>>, Refusal> {
+        let Some(text) = self.value(&["selector"]) else { return Ok(None) };
+        let raw: RawSelector<'_> = json::read("selector", text.as_bytes())?;
+        match raw.r#type.as_str() {
+            "" | "none" => Ok(Some(None)),
+            "label" if raw.expression.as_str().len() <= SELECTOR_BYTES_MAX => {
+                Ok(Some(Some(raw.expression.as_str().into())))
+            }
+            "label" => {
+                Err(Refusal::invalid(format_args!("an expression has at most {SELECTOR_BYTES_MAX} bytes")))
+            }
+            _ => Err(Refusal::invalid("not match any type of selector: none and label are known")),
+        }
+    }
+
+    /// The instances that a batch is about, from the JSON list in `instances`; empty means all.
+    pub fn instance_list(&self) -> Result<Vec<InstanceKey>, Refusal> {
+        let Some(text) = self.value(&["instances"]) else { return Ok(Vec::new()) };
+        let raw: json::List<RawInstance<'_>, INSTANCE_LIST_MAX> = json::read("instances", text.as_bytes())?;
+        if raw.0.len() > INSTANCE_LIST_MAX {
+            return Err(Refusal::invalid(format_args!(
+                "more than {INSTANCE_LIST_MAX} instances in one call"
+            )));
+        }
+        raw.0.iter().map(RawInstance::key).collect()
+    }
+
     /// Whether a v3 registration is a beat.
     pub fn is_heart_beat(&self) -> Result<bool, Refusal> {
         self.flag(&["heartBeat"], false)
@@ -201,6 +229,22 @@ impl Parameters {
     pub fn access_token(&self) -> Option<&str> {
         self.value(&["accessToken"])
     }
+}
+
+/// The longest selector expression, in bytes.
+const SELECTOR_BYTES_MAX: usize = 1024;
+
+/// The most instances that one batch call names.
+const INSTANCE_LIST_MAX: usize = 1_000;
+
+/// A selector in JSON.
+#[derive(Deserialize, Default)]
+#[serde(default)]
+struct RawSelector<'a> {
+    #[serde(borrow)]
+    r#type: Text<'a>,
+    #[serde(borrow)]
+    expression: Text<'a>,
 }
 
 /// `RsInfo`: what a client knows of itself. Its load figures are ignored.
@@ -240,8 +284,8 @@ mod tests {
 
     #[test]
     fn a_registration_may_stand_in_the_query_or_in_the_form() {
-        let in_query = query(NODE).register();
-        let in_form = Parameters::read("", NODE.as_bytes()).expect("readable").register();
+        let in_query = query(NODE).register(true);
+        let in_form = Parameters::read("", NODE.as_bytes()).expect("readable").register(true);
 
         assert_eq!(in_query, in_form);
         let (service, enrolment) = in_query.expect("a registration");
@@ -254,7 +298,7 @@ mod tests {
     fn flags_are_read_in_any_case_and_under_their_aliases() {
         let python = "serviceName=svc&ip=a&port=1&clusterName=None&enable=False&healthy=True&ephemeral=True";
 
-        let (_, enrolment) = query(python).register().expect("a registration");
+        let (_, enrolment) = query(python).register(true).expect("a registration");
 
         assert_eq!((enrolment.instance.enabled, enrolment.instance.healthy), (false, true));
         assert_eq!(enrolment.key.cluster.as_str(), "None", "Nacos keeps the literal word that Python sends");
@@ -262,7 +306,7 @@ mod tests {
 
     #[test]
     fn metadata_is_an_object_or_a_list_of_pairs() {
-        let of = |text: &str| query(&format!("serviceName=s&ip=a&port=1&metadata={text}")).register();
+        let of = |text: &str| query(&format!("serviceName=s&ip=a&port=1&metadata={text}")).register(true);
         let pairs = |text: &str| of(text).expect("a registration").1.instance.metadata.pairs().to_vec();
 
         assert_eq!(pairs("%7B%22a%22:1,%22b%22:%22x%22%7D"), pairs("a=1,b=x"));
@@ -271,11 +315,11 @@ mod tests {
 
     #[test]
     fn what_is_missing_or_out_of_range_is_named() {
-        assert_eq!(refusal(query("ip=a&port=1").register()), "Param 'serviceName' is required.");
-        assert_eq!(refusal(query("serviceName=s&port=1").register()), "Param 'ip' is required.");
+        assert_eq!(refusal(query("ip=a&port=1").register(true)), "Param 'serviceName' is required.");
+        assert_eq!(refusal(query("serviceName=s&port=1").register(true)), "Param 'ip' is required.");
         assert_eq!(refusal(query("serviceName=s&ip=a").named()), "Param 'port' is required.");
         assert_eq!(
-            refusal(query("serviceName=s&ip=a&port=1&weight=10001").register()),
+            refusal(query("serviceName=s&ip=a&port=1&weight=10001").register(true)),
             "instance format invalid: The weights range from 0.0 to 10000.0"
         );
         assert!(refusal(query("serviceName=s&ip=a&port=65536").named()).starts_with("Param 'port' must be"));
@@ -348,7 +392,7 @@ mod tests {
     proptest! {
         #[test]
         fn whatever_comes_is_refused_or_read(text in ".{0,80}", form: Vec<u8>, beat in ".{0,40}") {
-            let _ = Parameters::read(&text, &form).map(|parameters| parameters.register());
+            let _ = Parameters::read(&text, &form).map(|parameters| parameters.register(true));
             let filled = Parameters(vec![
                 ("serviceName".into(), "s".into()),
                 ("ip".into(), text.as_str().into()),
@@ -356,7 +400,7 @@ mod tests {
                 ("metadata".into(), text.into()),
                 ("beat".into(), beat.into()),
             ]);
-            let _ = (filled.register(), filled.beat(), filled.edit(), filled.list(), filled.service_list());
+            let _ = (filled.register(true), filled.beat(), filled.edit(), filled.list(), filled.service_list());
         }
     }
 }
