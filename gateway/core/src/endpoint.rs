@@ -1,7 +1,7 @@
 //! What all cores know of one endpoint: calls in flight, how slow it is, and whether it is out of rotation.
 //!
 //! ```text
-//! closed ── failures_max in a row, too large a share of failures, or failed probes ──▶ open
+//! closed ── failures_max in a row, or too large a share of failures ──▶ open
 //!    ▲                                 (for eject_ms, doubled each time up to eject_max_ms) │ time
 //!    └── success, then a slow start ── probation: one trial call a second ◀───────────────┘
 //!                                          └── one failure ──▶ open again
@@ -23,8 +23,6 @@ pub struct HealthRules {
     pub failure_share_max: f64,
     /// Calls in ten seconds below which the share says nothing.
     pub share_calls_min: u32,
-    /// Failed probes in a row that take an endpoint out of rotation; 0 never does.
-    pub probe_failures_max: u32,
     /// How long the first ejection lasts.
     pub eject_ms: u64,
     /// The longest ejection.
@@ -120,8 +118,6 @@ pub struct EndpointState {
     suspected: AtomicU32,
     /// When the last call on probation began.
     trial: AtomicU64,
-    /// Failed probes in a row.
-    probe_failures: AtomicU32,
     /// When it was new, or came back; 0 for one that was there from the beginning.
     born: AtomicU64,
     record: Record,
@@ -148,7 +144,6 @@ impl EndpointState {
             ejected_until: AtomicU64::new(0),
             suspected: AtomicU32::new(0),
             trial: AtomicU64::new(0),
-            probe_failures: AtomicU32::new(0),
             born: AtomicU64::new(0),
             record: Record::default(),
             latency: AtomicU64::new(packed(latency_us, now)),
@@ -262,25 +257,6 @@ impl EndpointState {
                 self.blame(rules, now)
             }
         }
-    }
-
-    /// Learns from a probe. One that passes ends an ejection early only if it `proves` that calls are served.
-    pub fn report_probe(&self, rules: &HealthRules, now: Moment, passed: bool, proves: bool) -> Turn {
-        if passed {
-            self.probe_failures.store(0, Relaxed);
-            let until = self.ejected_until.load(Relaxed);
-            if proves && now.0 < until {
-                // The next call is a trial: only calls bring an endpoint back.
-                let _ = self.ejected_until.compare_exchange(until, now.0, Relaxed, Relaxed);
-                self.trial.store(0, Relaxed);
-            }
-            return Turn::Stays;
-        }
-        let failures = self.probe_failures.fetch_add(1, Relaxed).saturating_add(1);
-        if rules.probe_failures_max == 0 || failures < rules.probe_failures_max {
-            return Turn::Stays;
-        }
-        self.eject(rules, now)
     }
 
     /// Moves the remembered latency: up at once, down with time (peak-EWMA).

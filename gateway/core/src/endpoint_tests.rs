@@ -6,7 +6,6 @@ const RULES: HealthRules = HealthRules {
     failures_max: 3,
     failure_share_max: 0.5,
     share_calls_min: 20,
-    probe_failures_max: 2,
     eject_ms: 1_000,
     eject_max_ms: 4_000,
     failure_penalty_us: 1_000_000,
@@ -209,21 +208,4 @@ fn failures_from_before_an_ejection_do_not_count_after_it() {
     answer(&state, 2_001, 500);
 
     assert_eq!(fail(&state, 2_002), None);
-}
-
-#[test]
-fn failed_probes_eject_and_only_a_proof_ends_that_early() {
-    let state = fresh();
-    assert_eq!(state.report_probe(&RULES, Moment(0), false, false), Turn::Stays);
-    assert_eq!(state.report_probe(&RULES, Moment(500), true, false), Turn::Stays);
-    assert_eq!(state.report_probe(&RULES, Moment(1_000), false, false), Turn::Stays);
-    let turn = state.report_probe(&RULES, Moment(1_500), false, false);
-    assert_eq!(turn, Turn::Ejected { until: Moment(2_500) });
-
-    state.report_probe(&RULES, Moment(1_600), true, false);
-    assert_eq!(state.breaker(Moment(1_600)), Breaker::Open);
-    state.report_probe(&RULES, Moment(1_700), true, true);
-
-    assert_eq!(state.breaker(Moment(1_700)), Breaker::Probation);
-    assert!(state.admits(Moment(1_700)));
 }

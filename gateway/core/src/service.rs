@@ -140,18 +140,6 @@ impl Service {
         self.turned(self.endpoint(position).state.report(rules, now, outcome))
     }
 
-    /// Learns from a probe, and tells what that changed; see [`EndpointState::report_probe`].
-    pub fn report_probe(
-        &self,
-        position: u32,
-        rules: &HealthRules,
-        now: Moment,
-        passed: bool,
-        proves: bool,
-    ) -> Turn {
-        self.turned(self.endpoint(position).state.report_probe(rules, now, passed, proves))
-    }
-
     fn turned(&self, turn: Turn) -> Turn {
         match turn {
             Turn::Stays => {}
@@ -171,7 +159,6 @@ pub(crate) mod testing {
         failures_max: 3,
         failure_share_max: 0.5,
         share_calls_min: 20,
-        probe_failures_max: 2,
         eject_ms: 1_000,
         eject_max_ms: 30_000,
         failure_penalty_us: 1_000_000,

@@ -283,7 +283,6 @@ fn settings(wrong: &mut Mistakes, page: &page::Page) -> Option<Settings> {
         failures_max: page.health.failures_max,
         failure_share_max: page.health.failure_share_max,
         share_calls_min: page.health.share_calls_min,
-        probe_failures_max: 0,
         slow_start_ms: page.health.slow_start_ms,
         eject_ms: page.health.eject_ms,
         eject_max_ms: page.health.eject_max_ms,

@@ -102,13 +102,7 @@ impl Three {
             let leading = store.standing().borrow().leading;
             leading && *store.inner.founded.borrow()
         };
-        let by = Instant::now() + DEADLINE;
-        let mut found = among.iter().find(leads);
-        while found.is_none() && Instant::now() < by {
-            tokio::time::sleep(PAUSE).await;
-            found = among.iter().find(leads);
-        }
-        MemberId(*found.expect("somebody leads in time"))
+        MemberId(*until("somebody leads", async || among.iter().find(leads)).await)
     }
 
     async fn stop(self) {
@@ -126,15 +120,21 @@ fn others(member: MemberId) -> Vec<u16> {
     (1..=3).filter(|id| *id != member.0).collect()
 }
 
+/// Asks until the answer is there, with a rest between two questions; the deadline fails the test.
+async fn until<T>(what: &str, mut ask: impl AsyncFnMut() -> Option<T>) -> T {
+    let by = Instant::now() + DEADLINE;
+    loop {
+        if let Some(answer) = ask().await {
+            return answer;
+        }
+        assert!(Instant::now() < by, "not in time: {what}");
+        tokio::time::sleep(PAUSE).await;
+    }
+}
+
 /// Opens a feed, again and again until a majority answers: on a busy machine leadership may move at any time.
 async fn opened_at_last(store: &Store, nonce: u64) -> FeedId {
-    let by = Instant::now() + DEADLINE;
-    let mut answer = store.propose(&opening(nonce)).await;
-    while answer.is_err() && Instant::now() < by {
-        tokio::time::sleep(PAUSE).await;
-        answer = store.propose(&opening(nonce)).await;
-    }
-    match answer.expect("a majority answers in time") {
+    match until("a majority answers", async || store.propose(&opening(nonce)).await.ok()).await {
         (_, Reply::Opened(feed)) => feed,
         (_, other) => panic!("opening said {other:?}"),
     }
@@ -142,13 +142,7 @@ async fn opened_at_last(store: &Store, nonce: u64) -> FeedId {
 
 /// Reads, again and again until a majority answers.
 async fn read_at_last(store: &Store) {
-    let by = Instant::now() + DEADLINE;
-    let mut answer = store.read_index().await;
-    while answer.is_err() && Instant::now() < by {
-        tokio::time::sleep(PAUSE).await;
-        answer = store.read_index().await;
-    }
-    answer.expect("a majority answers in time");
+    until("a majority answers", async || store.read_index().await.ok()).await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

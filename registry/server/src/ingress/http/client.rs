@@ -104,16 +104,24 @@ fn look(ask: &Ask) -> Answer {
     })))
 }
 
-fn row(service: &ServiceKey, key: &InstanceKey) -> Value {
+/// A service by its parts, each under the names of both API generations.
+fn named(service: &ServiceKey) -> Value {
     json!({
         "namespace": service.namespace().as_str(),
         "namespaceId": service.namespace().as_str(),
         "group": service.group().as_str(),
         "groupName": service.group().as_str(),
         "serviceName": service.service().as_str(),
-        "registeredInstance": { "ip": key.ip.as_str(), "port": key.port, "cluster": key.cluster.as_str() },
-        "publisherInfo": { "ip": key.ip.as_str(), "port": key.port, "clusterName": key.cluster.as_str() },
     })
+}
+
+fn row(service: &ServiceKey, key: &InstanceKey) -> Value {
+    let mut row = named(service);
+    row["registeredInstance"] =
+        json!({ "ip": key.ip.as_str(), "port": key.port, "cluster": key.cluster.as_str() });
+    row["publisherInfo"] =
+        json!({ "ip": key.ip.as_str(), "port": key.port, "clusterName": key.cluster.as_str() });
+    row
 }
 
 fn published(ask: &Ask) -> Answer {
@@ -139,15 +147,11 @@ fn subscribed(ask: &Ask) -> Answer {
     let agent = said.map(|said| said.client_version.as_str()).unwrap_or_default();
     let address = session.remote().to_string();
     let rows = session.outbox().subscribed().into_iter().map(|(pane, clusters)| {
-        let service = pane.face().view.service.clone();
-        json!({
-            "namespace": service.namespace().as_str(),
-            "namespaceId": service.namespace().as_str(),
-            "group": service.group().as_str(),
-            "groupName": service.group().as_str(),
-            "serviceName": service.service().as_str(),
-            "subscriberInfo": { "app": app, "agent": agent, "addr": address, "address": address, "clusters": clusters.as_str() },
-        })
+        let mut row = named(&pane.face().view.service);
+        row["subscriberInfo"] = json!({
+            "app": app, "agent": agent, "addr": address, "address": address, "clusters": clusters.as_str(),
+        });
+        row
     });
     Ok(Said::Value(rows.collect()))
 }

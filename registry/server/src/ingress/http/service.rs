@@ -117,25 +117,29 @@ async fn delete(ask: &Ask) -> Answer {
     ask.written(|ticket| Input::Submit { ticket, command: Command::Undefine { service } }).await
 }
 
-fn look(ask: &Ask) -> Answer {
-    let view = &existing(ask)?.view;
-    let clusters: Vec<Value> = shown::clusters(view)
-        .iter()
-        .map(|name| {
-            let mut one = shown::cluster(&view.metadata, name);
-            one["name"] = json!(name);
-            one
-        })
-        .collect();
-    Ok(Said::Value(json!({
+/// A service without its clusters.
+fn bare(view: &ServiceView) -> Value {
+    json!({
         "namespaceId": view.service.namespace().as_str(),
         "groupName": view.service.group().as_str(),
         "name": view.service.service().as_str(),
         "protectThreshold": view.protect_threshold,
         "metadata": shown::metadata(&view.metadata),
         "selector": shown::selector(&view.metadata),
-        "clusters": clusters,
-    })))
+    })
+}
+
+fn named_cluster(view: &ServiceView, name: &str) -> Value {
+    let mut cluster = shown::cluster(&view.metadata, name);
+    cluster["name"] = json!(name);
+    cluster
+}
+
+fn look(ask: &Ask) -> Answer {
+    let view = &existing(ask)?.view;
+    let mut service = bare(view);
+    service["clusters"] = shown::clusters(view).iter().map(|name| named_cluster(view, name)).collect();
+    Ok(Said::Value(service))
 }
 
 fn names(ask: &Ask) -> Answer {
@@ -278,8 +282,7 @@ fn catalog_service(ask: &Ask) -> Answer {
     let clusters: Vec<Value> = shown::clusters(view)
         .iter()
         .map(|name| {
-            let mut one = shown::cluster(&view.metadata, name);
-            one["name"] = json!(name);
+            let mut one = named_cluster(view, name);
             one["serviceName"] = json!(view.service.grouped());
             one["defaultCheckPort"] = one["healthyCheckPort"].clone();
             one["defaultPort"] = one["healthyCheckPort"].clone();
@@ -288,14 +291,7 @@ fn catalog_service(ask: &Ask) -> Answer {
         })
         .collect();
     Ok(Said::Value(json!({
-        "service": {
-            "namespaceId": view.service.namespace().as_str(),
-            "groupName": view.service.group().as_str(),
-            "name": view.service.service().as_str(),
-            "protectThreshold": view.protect_threshold,
-            "metadata": shown::metadata(&view.metadata),
-            "selector": shown::selector(&view.metadata),
-        },
+        "service": bare(view),
         "clusters": clusters,
     })))
 }
