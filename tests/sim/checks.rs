@@ -1,13 +1,11 @@
 //! What must hold of members and of time: closes, READY, marks, claims, and acknowledged deregistrations.
 
-use std::collections::BTreeMap;
-
 use landbridge_model::FeedId;
 use landbridge_registry_core::Phase;
 
 use crate::sim::{
+    core::Core,
     names::{self, KEYS},
-    node::Core,
     times::{BEAT_LAG, CLOSE, MARGIN, TOMBSTONE, UNVERIFIED},
     world::{Checked, Promise, World},
 };
@@ -348,32 +346,10 @@ impl World {
         if listed.len() != self.members[r].len() {
             return Some("dead feeds listed".into());
         }
-        let mut expected: BTreeMap<usize, Vec<u64>> = BTreeMap::new();
-        for client in self.clients.iter().filter(|client| client.region == r && client.wants) {
-            expected.entry(client.key).or_default().extend(client.acknowledged);
-        }
-        let here = (0..self.nodes.len()).find_map(|n| self.unsettled_node(n, r, &listed, &expected));
-        here.or_else(|| {
-            let records = group.state.records();
-            let right = (0..2).all(|p| {
-                let key = landbridge_model::RecordKey::Persistent(names::persistent(p), names::instance(r));
-                let held = match records.get(&key) {
-                    Some(landbridge_model::Record::Persistent(instance)) => Some(names::value_of(instance)),
-                    _ => None,
-                };
-                held == self.persistent[r].get(&p).copied()
-            });
-            (!right).then(|| "persistent".into())
-        })
+        (0..self.nodes.len()).find_map(|n| self.unsettled_node(n, r, &listed))
     }
 
-    fn unsettled_node(
-        &self,
-        n: usize,
-        r: usize,
-        listed: &[FeedId],
-        expected: &BTreeMap<usize, Vec<u64>>,
-    ) -> Option<String> {
+    fn unsettled_node(&self, n: usize, r: usize, listed: &[FeedId]) -> Option<String> {
         let region = names::region(r);
         let holder = self.nodes[n].holder()?;
         let raft = FeedId::Raft(region.clone());
@@ -399,37 +375,6 @@ impl World {
                 return Some(format!("node {n} old view of {feed}"));
             }
         }
-        self.wrong_catalog(
-            n,
-            r,
-            if is_near { u32::MAX } else { self.mask(r, self.nodes[n].region) },
-            expected,
-        )
-    }
-
-    fn wrong_catalog(
-        &self,
-        n: usize,
-        r: usize,
-        mask: u32,
-        expected: &BTreeMap<usize, Vec<u64>>,
-    ) -> Option<String> {
-        let holder = self.nodes[n].holder()?;
-        for k in 0..KEYS {
-            let shown = holder.shown(&names::region(r), &names::service(k));
-            let got: Vec<_> = shown.iter().map(|shown| names::value_of(&shown.instance)).collect();
-            let wants = expected.get(&k).filter(|_| mask >> k & 1 == 1);
-            let right = match (got.as_slice(), wants) {
-                ([], None) => true,
-                ([value], Some(values)) => values.contains(value),
-                _ => false,
-            };
-            if !right {
-                return Some(format!(
-                    "I1/I5/I9 node {n} shows {got:?} for key {k} of {r}, expected {wants:?}"
-                ));
-            }
-        }
-        None
+        self.differs_from_model(n, r)
     }
 }

@@ -1,6 +1,6 @@
 //! Clients: connections and beating ones, that register, change, move, deregister, break and come back.
 
-use landbridge_model::{FeedId, Record, Stamp};
+use landbridge_model::{FeedId, InstanceKey, Record, Stamp};
 use landbridge_registry_core::{ConnectionId, Input, Outcome, Published};
 
 use crate::sim::{
@@ -22,6 +22,8 @@ pub struct Client {
     pub region: usize,
     pub key: usize,
     pub beats: bool,
+    /// How many more instances of the same service its connection publishes.
+    pub siblings: u16,
     /// Whether it wants to be seen.
     pub wants: bool,
     pub acknowledged: Option<u64>,
@@ -49,6 +51,7 @@ impl Client {
             region,
             key,
             beats,
+            siblings: 0,
             wants: false,
             acknowledged: None,
             member: None,
@@ -68,11 +71,21 @@ impl Client {
     }
 }
 
+impl Client {
+    /// The instances it vouches for.
+    pub fn instances(&self) -> impl Iterator<Item = InstanceKey> {
+        let (r, siblings) = (self.region, self.siblings);
+        (1..=siblings).map(move |at| names::sibling(r, at)).chain([names::instance(r)])
+    }
+}
+
 impl World {
     /// The members a client would turn to.
-    fn usable(&self, r: usize) -> Vec<usize> {
+    pub fn usable(&self, r: usize) -> Vec<usize> {
         let nodes = self.members[r].iter().copied();
-        nodes.filter(|m| self.nodes[*m].is_up() && self.nodes[*m].drain.is_none()).collect()
+        nodes
+            .filter(|m| self.nodes[*m].is_up() && self.nodes[*m].drain.is_none() && self.is_awake(*m))
+            .collect()
     }
 
     fn is_connected(&self, c: usize) -> bool {
@@ -83,7 +96,7 @@ impl World {
     pub fn register(&mut self, c: usize, n: usize, is_new: bool) -> Result<bool, String> {
         let life = self.nodes[n].life;
         let (r, k, beats) = (self.clients[c].region, self.clients[c].key, self.clients[c].beats);
-        if self.nodes[n].own().is_none() || self.nodes[n].drain.is_some() {
+        if self.nodes[n].own().is_none() || self.nodes[n].drain.is_some() || !self.is_awake(n) {
             return Ok(false);
         }
         if is_new || self.clients[c].value == 0 {
@@ -102,7 +115,14 @@ impl World {
                 self.step(n, Input::ConnectionOpened { connection }, Cause::Other)?;
             }
             let connection = ConnectionId(self.clients[c].connection);
-            let published = Published::One(names::instance(r), instance);
+            let siblings = self.clients[c].siblings;
+            let published = if siblings == 0 {
+                Published::One(names::instance(r), instance)
+            } else {
+                let value = self.clients[c].value;
+                let siblings = (1..=siblings).map(|at| (names::sibling(r, at), names::valued_in(value, "b")));
+                Published::Batch(siblings.chain([(names::instance(r), instance)]).collect())
+            };
             let service = names::service(k);
             self.ask(n, |ticket| Input::Publish { ticket, connection, service, published }, Cause::Other)?
         };
@@ -234,6 +254,10 @@ impl World {
             if !self.nodes[n].is_up() || self.nodes[n].life != life {
                 continue;
             }
+            if !self.is_awake(n) {
+                self.endings.push((t + 1, n, life, connection));
+                continue;
+            }
             let is_draining = self.nodes[n].drain.is_some();
             let ended = self.sessions.iter_mut().filter(|((at, lived, _), _)| (*at, *lived) == (n, life));
             let mut keys = Vec::new();
@@ -311,7 +335,7 @@ impl World {
     pub fn deregister(&mut self, c: usize, n: usize) -> Checked {
         let (r, k, beats) = (self.clients[c].region, self.clients[c].key, self.clients[c].beats);
         let life = self.nodes[n].life;
-        if self.nodes[n].own().is_none() || self.nodes[n].drain.is_some() {
+        if self.nodes[n].own().is_none() || self.nodes[n].drain.is_some() || !self.is_awake(n) {
             return Ok(());
         }
         let connection = self.clients[c].connection;

@@ -7,7 +7,8 @@ use landbridge_registry_core::{Command, Input};
 
 use crate::sim::{
     names::{self, KEYS, Records},
-    node::Saved,
+    node::{Given, Kind, Saved},
+    shape::Shape,
     times,
     world::{Cause, Checked, World},
 };
@@ -55,6 +56,7 @@ impl World {
         self.nodes[n].before = before;
         if !disk {
             self.nodes[n].disk.clear();
+            self.nodes[n].keepsake = None;
             self.nodes[n].applied = Position::NONE;
         }
         self.nodes[n].wake = t + self.dice.pick(&[1, 2, 5, 12, 25, 45]);
@@ -65,8 +67,10 @@ impl World {
         self.log(|| format!("start of {n}"));
         self.next_seed += 1;
         let (members, seed, ring, credit) = (self.members[r].len(), self.next_seed, self.ring, self.credit);
-        self.nodes[n].build(members, seed, ring, credit);
+        let (now, unix_ms) = (self.now(), self.unix_ms(n));
+        self.nodes[n].build(&Given { members, seed, ring, credit, now, unix_ms });
         self.nodes[n].boot = self.t;
+        self.check_keepsake(n)?;
         self.step(n, Input::Tick { unix_ms: self.unix_ms(n), leading: None }, Cause::Other)?;
         let mut disk = self.nodes[n].disk.clone();
         let own_raft = FeedId::Raft(names::region(r));
@@ -182,6 +186,8 @@ impl World {
                     self.groups[r].back_up();
                 }
             }
+        } else if self.shape == Shape::Whole {
+            self.trouble(x, r)?;
         }
         Ok(())
     }
@@ -218,7 +224,7 @@ impl World {
     }
 
     /// Two different regions; with only two no dice are thrown for them.
-    fn two_regions(&mut self) -> (usize, usize) {
+    pub fn two_regions(&mut self) -> (usize, usize) {
         if self.regions() == 2 {
             return (0, 1);
         }
@@ -226,7 +232,7 @@ impl World {
         (p, self.another_region(p))
     }
 
-    fn another_region(&mut self, r: usize) -> usize {
+    pub fn another_region(&mut self, r: usize) -> usize {
         match self.regions() as i64 {
             2 => 1 - r,
             regions => (r + self.dice.range(1, regions) as usize) % regions as usize,
@@ -235,7 +241,7 @@ impl World {
 
     fn drain_one(&mut self) -> Checked {
         let able: Vec<_> = (0..self.nodes.len())
-            .filter(|n| self.nodes[*n].own().is_some() && self.nodes[*n].drain.is_none())
+            .filter(|n| self.nodes[*n].own().is_some() && self.nodes[*n].drain.is_none() && self.is_awake(*n))
             .collect();
         if able.is_empty() {
             return Ok(());
@@ -288,8 +294,9 @@ impl World {
         self.cut.iter_mut().for_each(|row| row.fill(false));
     }
 
-    fn put_persistent(&mut self, r: usize) {
-        let up: Vec<_> = self.members[r].iter().copied().filter(|m| self.nodes[*m].is_up()).collect();
+    pub fn put_persistent(&mut self, r: usize) {
+        let up: Vec<_> =
+            self.members[r].iter().copied().filter(|m| self.nodes[*m].is_up() && self.is_awake(*m)).collect();
         if up.is_empty() {
             return;
         }
@@ -305,6 +312,12 @@ impl World {
         for n in 0..self.nodes.len() {
             let is_member = self.nodes[n].is_member();
             if !self.nodes[n].is_up() || !self.dice.chance(0.5) {
+                continue;
+            }
+            if self.nodes[n].kind == Kind::Gateway || !self.is_awake(n) {
+                continue;
+            }
+            if self.nodes[n].has_slow_disk && !self.dice.chance(0.1) {
                 continue;
             }
             let Some(holder) = self.nodes[n].holder() else { continue };

@@ -125,7 +125,9 @@ impl World {
     /// The leader has two-way contact to a majority.
     fn has_quorum(&self, n: usize) -> bool {
         let members = &self.members[self.nodes[n].region];
-        let near = members.iter().filter(|m| self.nodes[**m].is_up() && self.both_ways(n, **m));
+        let near = members
+            .iter()
+            .filter(|m| self.nodes[**m].is_up() && self.both_ways(n, **m) && self.is_awake(**m));
         2 * near.count() > members.len()
     }
 
@@ -154,7 +156,7 @@ impl World {
         self.groups[r].pending.extend(kept);
         for n in self.members[r].clone() {
             let hears = n == leader && has_quorum || n != leader && self.is_linked(leader, n);
-            if self.nodes[n].is_up() && hears {
+            if self.nodes[n].is_up() && self.is_awake(n) && hears {
                 self.catch_up(n, n == leader)?;
             }
         }
@@ -164,7 +166,7 @@ impl World {
     fn keep_or_elect(&mut self, r: usize) -> Checked {
         let members = self.members[r].clone();
         if let Some(leader) = self.groups[r].leader {
-            let is_up = self.nodes[leader].is_up();
+            let is_up = self.nodes[leader].is_up() && self.is_awake(leader);
             let hear = members.iter().filter(|m| self.nodes[**m].is_up() && self.is_linked(leader, **m));
             let lost = 2 * hear.count() <= members.len() && self.dice.chance(0.5);
             if is_up && !lost && (self.quiet || !self.dice.chance(0.01)) {
@@ -177,7 +179,10 @@ impl World {
         if !self.dice.chance(0.5) {
             return Ok(());
         }
-        let able = members.iter().copied().filter(|m| self.nodes[*m].is_up() && self.has_quorum(*m));
+        let able = members
+            .iter()
+            .copied()
+            .filter(|m| self.nodes[*m].is_up() && self.is_awake(*m) && self.has_quorum(*m));
         let able: Vec<_> = able.collect();
         if able.is_empty() {
             return Ok(());
@@ -220,6 +225,9 @@ impl World {
             }
             (Command::Settle { .. }, Some(promise)) => {
                 self.settles.insert((r, position.era.0), promise);
+            }
+            (Command::DeletePersistent { service, .. }, _) => {
+                self.persistent[r].remove(&usize::from(service.service().as_str() == "p1"));
             }
             (Command::PutPersistent { service, instance, .. }, _) => {
                 let p = usize::from(service.service().as_str() == "p1");

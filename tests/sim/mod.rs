@@ -4,13 +4,17 @@
 //!
 //! Invariant: the same seed and shape play the same schedule, step for step, on every machine.
 
+mod callers;
 mod checks;
 mod clients;
 mod command;
 mod copies;
+mod core;
 mod dice;
 mod faults;
+mod gateway;
 mod group;
+mod model;
 mod names;
 mod node;
 mod run;
@@ -18,7 +22,9 @@ mod setup;
 mod shape;
 mod story;
 mod streams;
+mod tables;
 mod times;
+mod trouble;
 mod world;
 
 pub use command::{command, found};

@@ -59,6 +59,11 @@ pub fn persistent(p: usize) -> ServiceKey {
     parsed(&format!("p{p}"))
 }
 
+/// Further instances of a service, that one connection publishes together with the first.
+pub fn sibling(r: usize, at: u16) -> InstanceKey {
+    addressed(r, PORT + at)
+}
+
 /// The instance of every service of a region.
 pub fn instance(r: usize) -> InstanceKey {
     INSTANCE[r].clone()
@@ -71,6 +76,11 @@ pub fn record_key(r: usize, k: usize) -> RecordKey {
 pub fn valued(value: u64) -> Arc<Instance> {
     let metadata = Metadata::new([("v".into(), value.to_string().into())]).expect("within bounds");
     Arc::new(Instance::plain(metadata))
+}
+
+pub fn valued_in(value: u64, zone: &str) -> Arc<Instance> {
+    let pairs = [("v".into(), value.to_string().into()), ("zone".into(), zone.into())];
+    Arc::new(Instance::plain(Metadata::new(pairs).expect("within bounds")))
 }
 
 pub fn value_of(instance: &Instance) -> u64 {

@@ -3,10 +3,12 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use landbridge_feed::{Holder, Peer, Role, Settings};
-use landbridge_model::{FeedId, MemberId, Position, View};
+use landbridge_model::{FeedId, MemberId, Moment, Position, View};
 use landbridge_registry_core::{Member, Visibility};
 
 use crate::sim::{
+    core::{Bridge, Core},
+    gateway::Gateway,
     names::{self, Records, region},
     times,
 };
@@ -20,21 +22,6 @@ pub struct Saved {
     pub is_dirty: bool,
 }
 
-/// What runs.
-pub enum Core {
-    Member(Box<Member>),
-    Bridge(Box<Holder>),
-}
-
-impl Core {
-    pub fn holder(&self) -> &Holder {
-        match self {
-            Self::Member(member) => member.holder(),
-            Self::Bridge(holder) => holder,
-        }
-    }
-}
-
 /// What the checks saw of a copy after the last step.
 #[derive(Clone, PartialEq)]
 pub struct Seen {
@@ -43,12 +30,20 @@ pub struct Seen {
     pub generation: u64,
 }
 
+/// What a process is in its region.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    /// With its number.
+    Member(u16),
+    Bridge,
+    Gateway,
+}
+
 /// One process.
 pub struct Node {
     pub id: usize,
     pub region: usize,
-    /// The member's number, none for a bridge.
-    pub member: Option<u16>,
+    pub kind: Kind,
     pub core: Option<Core>,
     /// Counts its starts.
     pub life: u32,
@@ -56,6 +51,12 @@ pub struct Node {
     /// How far its wall clock is off, in ticks.
     pub skew: i64,
     pub disk: BTreeMap<FeedId, Saved>,
+    /// A gateway's last table on disk.
+    pub keepsake: Option<Vec<u8>>,
+    /// Checkpoints come rarely.
+    pub has_slow_disk: bool,
+    /// Until when it stands still: it hears nothing, says nothing, and its clock does not tick.
+    pub paused: i64,
     /// Where its own Raft state machine stands, and on disk while it is down.
     pub applied: Position,
     pub caught_up: bool,
@@ -79,16 +80,19 @@ pub struct Node {
 }
 
 impl Node {
-    pub fn new(id: usize, region: usize, member: Option<u16>) -> Self {
+    pub fn new(id: usize, region: usize, kind: Kind) -> Self {
         Self {
             id,
             region,
-            member,
+            kind,
             core: None,
             life: 0,
             wake: 0,
             skew: 0,
             disk: BTreeMap::new(),
+            keepsake: None,
+            has_slow_disk: false,
+            paused: i64::MIN,
             applied: Position::NONE,
             caught_up: false,
             boot: 0,
@@ -111,7 +115,7 @@ impl Node {
     }
 
     pub fn is_member(&self) -> bool {
-        self.member.is_some()
+        matches!(self.kind, Kind::Member(_))
     }
 
     pub fn holder(&self) -> Option<&Holder> {
@@ -122,7 +126,7 @@ impl Node {
     pub fn own(&self) -> Option<FeedId> {
         match self.core.as_ref()? {
             Core::Member(member) => member.token().map(|token| token.feed.clone()),
-            Core::Bridge(_) => None,
+            Core::Bridge(_) | Core::Gateway(_) => None,
         }
     }
 
@@ -131,36 +135,72 @@ impl Node {
     }
 
     fn role(&self) -> Role {
-        self.member.map_or(Role::Bridge, |member| Role::Member(MemberId(member)))
+        match self.kind {
+            Kind::Member(member) => Role::Member(MemberId(member)),
+            Kind::Bridge => Role::Bridge,
+            Kind::Gateway => Role::Gateway,
+        }
+    }
+
+    pub fn gateway(&self) -> Option<&Gateway> {
+        match self.core.as_ref()? {
+            Core::Gateway(gateway) => Some(gateway),
+            Core::Member(_) | Core::Bridge(_) => None,
+        }
     }
 
     /// Starts a process with nothing in memory.
-    pub fn build(&mut self, members: usize, seed: u64, ring: usize, credit: usize) {
-        let feed = times::feed_limits(ring, credit);
+    pub fn build(&mut self, given: &Given) {
+        let limits = times::feed_limits(given.ring, given.credit);
         self.life += 1;
-        self.core = Some(match self.member {
-            Some(member) => Core::Member(Box::new(Member::new(landbridge_registry_core::Settings {
+        let holder = || {
+            Holder::new(Settings { region: region(self.region), role: self.role(), limits: limits.clone() })
+        };
+        self.core = Some(match self.kind {
+            Kind::Member(member) => Core::Member(Box::new(Member::new(landbridge_registry_core::Settings {
                 region: region(self.region),
                 member: MemberId(member),
-                address: format!("n{}:1", self.id).into(),
-                members,
-                seed,
+                address: address(self.id).into(),
+                members: given.members,
+                seed: given.seed,
                 visibility: Visibility::Merge,
                 limits: times::member_limits(),
-                feed,
+                feed: limits.clone(),
             }))),
-            None => {
-                let (region, role) = (region(self.region), self.role());
-                Core::Bridge(Box::new(Holder::new(Settings { region, role, limits: feed })))
+            Kind::Bridge => Core::Bridge(Box::new(Bridge::new(holder()))),
+            Kind::Gateway => {
+                let kept = self.keepsake.as_deref();
+                Core::Gateway(Box::new(Gateway::start(holder(), kept, given.now, given.unix_ms)))
             }
         });
     }
 
     /// Forgets what only memory held.
     pub fn forget(&mut self) {
-        let mut fresh = Self::new(self.id, self.region, self.member);
+        let mut fresh = Self::new(self.id, self.region, self.kind);
         std::mem::swap(self, &mut fresh);
         (self.life, self.skew, self.disk) = (fresh.life, fresh.skew, fresh.disk);
+        (self.keepsake, self.has_slow_disk) = (fresh.keepsake, fresh.has_slow_disk);
         (self.applied, self.unwell) = (fresh.applied, fresh.unwell);
     }
+}
+
+/// What a process is told when it starts.
+pub struct Given {
+    pub members: usize,
+    pub seed: u64,
+    pub ring: usize,
+    pub credit: usize,
+    pub now: Moment,
+    pub unix_ms: u64,
+}
+
+/// Where a process would be dialled.
+pub fn address(id: usize) -> String {
+    format!("n{id}:1")
+}
+
+/// Who is dialled there.
+pub fn at_address(address: &str) -> Option<usize> {
+    address.strip_prefix('n')?.strip_suffix(":1")?.parse().ok()
 }

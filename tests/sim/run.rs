@@ -26,6 +26,8 @@ pub struct Stats {
     pub simulated_s: u64,
     /// Inputs that production cores took.
     pub steps: u64,
+    /// Calls that callers made at gateways.
+    pub calls: u64,
 }
 
 /// A promise that did not hold.
@@ -70,7 +72,7 @@ fn play(schedule: Schedule, story: Story) -> (Result<Stats, Violation>, Story) {
     let played = played.unwrap_or_else(|panic| Err(format!("panic: {}", text_of(&*panic))));
     let at_s = (world.t * times::TICK_S) as u64;
     let result = match played {
-        Ok(()) => Ok(Stats { simulated_s: at_s, steps: world.steps }),
+        Ok(()) => Ok(Stats { simulated_s: at_s, steps: world.steps, calls: world.calls.0 }),
         Err(what) => Err(Violation { schedule, at_s, what }),
     };
     (result, world.story.into_inner())
@@ -113,6 +115,10 @@ impl Stats {
     /// Both together.
     #[must_use]
     pub fn and(self, other: Self) -> Self {
-        Self { simulated_s: self.simulated_s + other.simulated_s, steps: self.steps + other.steps }
+        Self {
+            simulated_s: self.simulated_s + other.simulated_s,
+            steps: self.steps + other.steps,
+            calls: self.calls + other.calls,
+        }
     }
 }

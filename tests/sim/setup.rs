@@ -12,8 +12,8 @@ use crate::sim::{
     dice::Dice,
     group::Group,
     names,
-    node::Node,
-    shape::Shape,
+    node::{Kind, Node},
+    shape::{Place, Shape},
     story::Story,
     world::{Checked, World},
 };
@@ -25,24 +25,19 @@ impl World {
         let is_full = dice.chance(0.3);
         let plan = shape.plan(&mut dice, is_full);
         let mut nodes = Vec::new();
-        let (mut members, mut bridges) = (Vec::new(), Vec::new());
+        let (mut members, mut bridges, mut gateways) = (Vec::new(), Vec::new(), Vec::new());
         for (r, place) in plan.iter().enumerate() {
             members.push((nodes.len()..nodes.len() + place.members).collect());
-            nodes.extend((0..place.members).map(|m| Node::new(0, r, Some(m as u16))));
+            nodes.extend((0..place.members).map(|m| Node::new(0, r, Kind::Member(m as u16))));
             bridges.push((nodes.len()..nodes.len() + place.bridges).collect());
-            nodes.extend((0..place.bridges).map(|_| Node::new(0, r, None)));
+            nodes.extend((0..place.bridges).map(|_| Node::new(0, r, Kind::Bridge)));
+            gateways.push((nodes.len()..nodes.len() + place.gateways).collect());
+            nodes.extend((0..place.gateways).map(|_| Node::new(0, r, Kind::Gateway)));
         }
         nodes.iter_mut().enumerate().for_each(|(id, node)| node.id = id);
         let count = nodes.len();
-        let mut clients = Vec::new();
-        for (r, place) in plan.iter().enumerate() {
-            clients.extend((0..place.keys).map(|k| Client::new(r, k, k & 1 == 1)));
-        }
-        let mut twins = BTreeSet::new();
-        if dice.chance(0.5) {
-            twins.insert((0, 0));
-            clients.push(Client::new(0, 0, false));
-        }
+        let (clients, twins) = people(&plan, shape, &mut dice);
+        let is_deployed = shape == Shape::Whole && dice.chance(0.6);
         Self {
             corrupts: dice.chance(0.2),
             ring: dice.pick(&[2, 4, 8]),
@@ -58,6 +53,7 @@ impl World {
             nodes,
             members,
             bridges,
+            gateways,
             groups: (0..plan.len()).map(Group::new).collect(),
             links: Vec::new(),
             next_stream: 0,
@@ -86,6 +82,9 @@ impl World {
             watches: Vec::new(),
             twins,
             persistent: vec![BTreeMap::new(); plan.len()],
+            calls: (0, 0),
+            shape,
+            is_deployed,
             quiet: false,
             fault_rate: 0.0,
             hot: None,
@@ -113,4 +112,27 @@ impl World {
         }
         (0..self.nodes.len()).try_for_each(|n| self.start(n))
     }
+}
+
+/// The clients of all regions, and the keys that two of them share.
+fn people(plan: &[Place], shape: Shape, dice: &mut Dice) -> (Vec<Client>, BTreeSet<(usize, usize)>) {
+    let mut clients = Vec::new();
+    for (r, place) in plan.iter().enumerate() {
+        clients.extend((0..place.keys).map(|k| Client::new(r, k, k & 1 == 1)));
+    }
+    let mut twins = BTreeSet::new();
+    if dice.chance(0.5) {
+        twins.insert((0, 0));
+        clients.push(Client::new(0, 0, false));
+    }
+    if shape == Shape::Whole {
+        give_siblings(&mut clients, &twins, dice);
+    }
+    (clients, twins)
+}
+
+/// Some connections publish several instances of their service.
+fn give_siblings(clients: &mut [Client], twins: &BTreeSet<(usize, usize)>, dice: &mut Dice) {
+    let alone = |client: &&mut Client| !client.beats && !twins.contains(&(client.region, client.key));
+    clients.iter_mut().filter(alone).for_each(|client| client.siblings = dice.pick(&[0, 0, 1, 3]));
 }

@@ -3,10 +3,15 @@
 
 use std::collections::BTreeSet;
 
+use landbridge_bridge_core::Plan;
 use landbridge_feed::{Message, StreamId};
 use landbridge_registry_core::Input;
 
-use crate::sim::world::{Cause, Checked, Queue, World};
+use crate::sim::{
+    names,
+    node::{address, at_address},
+    world::{Cause, Checked, Queue, World},
+};
 
 /// How long a slow link holds its messages back at most, in ticks.
 const SLOW_MAX: u32 = 6;
@@ -91,9 +96,11 @@ impl World {
         loop {
             let Some(link) = self.links.iter_mut().find(|link| link.id == id) else { return Ok(()) };
             let (from, to) = (link.ends[end].node, link.ends[1 - end].node);
-            if link.ends[end].is_stalled || self.cut[from][to] {
+            let is_held = link.ends[end].is_stalled;
+            if is_held || !self.is_linked(from, to) {
                 return Ok(());
             }
+            let Some(link) = self.links.iter_mut().find(|link| link.id == id) else { return Ok(()) };
             let Some(message) = link.ends[end].queue.pop_front() else { return Ok(()) };
             let (sends, hears) = (link.ends[end].is_open, link.ends[1 - end].is_open);
             let bytes = message.weight_bytes();
@@ -116,12 +123,13 @@ impl World {
             let [a, b] = [self.links[at].ends[0].node, self.links[at].ends[1].node];
             let same = self.nodes[a].region == self.nodes[b].region;
             let mesh = same && self.nodes[a].is_member() && self.nodes[b].is_member();
-            let is_cut = self.cut[a][b] || self.cut[b][a];
+            let is_cut = !self.both_ways(a, b);
             let breaks = is_cut && self.dice.chance(0.35)
                 || !self.quiet && self.dice.chance(if mesh { 0.01 } else { 0.06 });
             let lames = !is_cut && breaks && self.dice.chance(0.5);
             let delays = [self.dice.range(0, 7), self.dice.range(0, 7), self.dice.range(5, 20)];
             let first = self.dice.chance(0.5);
+            let awake = [self.is_awake(a), self.is_awake(b)];
             let link = &mut self.links[at];
             for end in 0..2 {
                 let other = &link.ends[1 - end];
@@ -143,7 +151,8 @@ impl World {
                 }
                 let me = &mut link.ends[end];
                 let is_dead = self.nodes[me.node].life != me.life || !self.nodes[me.node].is_up();
-                if me.is_open && (is_dead || me.close_at.is_some_and(|due| due <= self.t)) {
+                let is_due = awake[end] && me.close_at.is_some_and(|due| due <= self.t);
+                if me.is_open && (is_dead || is_due) {
                     me.is_open = false;
                     me.queue.clear();
                     if !is_dead {
@@ -170,7 +179,15 @@ impl World {
                     }
                 }
             }
+            for gateway in self.gateways[r].clone() {
+                let wide = if self.quiet || self.is_deployed { members.len() } else { 1 };
+                self.join_some(gateway, &members, wide)?;
+            }
             for bridge in self.bridges[r].clone() {
+                if self.is_deployed {
+                    self.dial_plan(bridge)?;
+                    continue;
+                }
                 let wide = if self.quiet { 2 } else { 1 };
                 self.join_some(bridge, &members, wide.max(self.members[r].len() / 2))?;
                 for o in (0..self.regions()).filter(|o| *o != r) {
@@ -188,6 +205,28 @@ impl World {
                     let bridges = self.bridges[r].clone();
                     self.join_some(member, &bridges, 1)?;
                 }
+            }
+        }
+        Ok(())
+    }
+
+    /// A bridge keeps streams with whom its plan and the directory it holds name.
+    fn dial_plan(&mut self, bridge: usize) -> Checked {
+        let r = self.nodes[bridge].region;
+        let near = names::region(r);
+        let Some(holder) = self.nodes[bridge].holder() else { return Ok(()) };
+        let others = (0..self.regions()).filter(|o| *o != r);
+        let peers = others.map(|o| (names::region(o), self.bridges[o].iter().map(|n| address(*n)).collect()));
+        let registries = [address(self.members[r][0])].into();
+        let plan = Plan { own: near.clone(), registries, peers: peers.collect() };
+        for dial in plan.dials(holder.directory(&near)) {
+            let peer = at_address(&dial.address)
+                .filter(|peer| self.nodes[*peer].region == names::region_number(&dial.region));
+            let Some(peer) = peer else {
+                return Err(format!("H2 a bridge dials {dial:?}, which nobody named"));
+            };
+            if !self.links.iter().any(|link| link.joins(bridge, peer)) {
+                self.open(bridge, peer)?;
             }
         }
         Ok(())

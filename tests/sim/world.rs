@@ -7,7 +7,6 @@ use std::{
     collections::{BTreeMap, BTreeSet, VecDeque},
 };
 
-use landbridge_feed::Effect as FeedEffect;
 use landbridge_model::{FeedId, Moment, Position};
 use landbridge_registry_core::{ConnectionId, Effect, Input, InstanceRef, Outcome, Refusal, Ticket};
 
@@ -16,7 +15,8 @@ use crate::sim::{
     dice::Dice,
     group::Group,
     names::{self, Records},
-    node::{Core, Node},
+    node::{Kind, Node},
+    shape::Shape,
     story::Story,
     streams::Link,
     times,
@@ -77,6 +77,7 @@ pub struct World {
     pub nodes: Vec<Node>,
     pub members: Vec<Vec<usize>>,
     pub bridges: Vec<Vec<usize>>,
+    pub gateways: Vec<Vec<usize>>,
     pub cut: Vec<Vec<bool>>,
     pub slow: Vec<Vec<bool>>,
     pub groups: Vec<Group>,
@@ -112,7 +113,12 @@ pub struct World {
     pub watches: Vec<Watch>,
     pub twins: BTreeSet<(usize, usize)>,
     pub persistent: Vec<BTreeMap<usize, u64>>,
+    /// Calls that gateways were asked to make, and how many of them reached somebody.
+    pub calls: (u64, u64),
     // What kind of schedule this is.
+    pub shape: Shape,
+    /// Bridges and gateways dial whom their configuration and the directory name, as in production; else a few.
+    pub is_deployed: bool,
     pub quiet: bool,
     pub is_calm: bool,
     pub corrupts: bool,
@@ -141,11 +147,16 @@ impl World {
     }
 
     pub fn region_nodes(&self, r: usize) -> Vec<usize> {
-        self.members[r].iter().chain(&self.bridges[r]).copied().collect()
+        self.members[r].iter().chain(&self.bridges[r]).chain(&self.gateways[r]).copied().collect()
     }
 
     pub fn is_linked(&self, a: usize, b: usize) -> bool {
-        a == b || !self.cut[a][b]
+        a == b || !self.cut[a][b] && self.is_awake(a) && self.is_awake(b)
+    }
+
+    /// Not paused.
+    pub fn is_awake(&self, n: usize) -> bool {
+        self.nodes[n].paused <= self.t
     }
 
     pub fn both_ways(&self, a: usize, b: usize) -> bool {
@@ -176,19 +187,9 @@ impl World {
     pub fn step(&mut self, n: usize, input: Input, cause: Cause) -> Checked {
         let now = self.now();
         let Some(core) = self.nodes[n].core.as_mut() else { return Ok(()) };
-        let mut effects = Vec::new();
         self.steps += 1;
         self.story.borrow_mut().step(n, &input);
-        match core {
-            Core::Member(member) => member.step(now, input, &mut effects),
-            Core::Bridge(holder) => {
-                let mut said = Vec::new();
-                if let Some(input) = for_a_bridge(input) {
-                    holder.step(now, input, &mut said);
-                }
-                effects.extend(said.into_iter().filter_map(from_a_bridge));
-            }
-        }
+        let effects = core.step(now, input);
         let mut later = Vec::new();
         for effect in effects {
             self.carry_out(n, effect, &mut later)?;
@@ -250,7 +251,7 @@ impl World {
     /// Carries a forwarded beat there and the verdict back, as far as the links allow.
     fn forward(&mut self, n: usize, feed: FeedId, to: u16, target: InstanceRef) -> Checked {
         let r = self.nodes[n].region;
-        let peer = self.members[r].iter().copied().find(|m| self.nodes[*m].member == Some(to));
+        let peer = self.members[r].iter().copied().find(|m| self.nodes[*m].kind == Kind::Member(to));
         let Some(peer) = peer.filter(|peer| self.nodes[*peer].is_up() && self.is_linked(n, *peer)) else {
             return Ok(());
         };
@@ -305,12 +306,13 @@ impl World {
             self.client_tick(c)?;
         }
         self.stream_tick()?;
+        self.gateways_tick()?;
         self.note_truth();
         self.check_watches()
     }
 
     fn own_tick(&mut self, n: usize) -> Checked {
-        if !self.nodes[n].is_up() {
+        if !self.nodes[n].is_up() || !self.is_awake(n) {
             return Ok(());
         }
         let r = self.nodes[n].region;
@@ -333,6 +335,11 @@ impl World {
                 for b in &members {
                     trouble += usize::from(self.cut[*a][*b]) + 2 * usize::from(self.slow[*a][*b]);
                 }
+            }
+            // Nothing but the Raft log tells a member of a new feed: who does not hear the leader knows of none.
+            let is_deaf = |leader: usize| members.iter().any(|m| self.cut[leader][*m]);
+            if self.groups[r].leader.is_some_and(is_deaf) {
+                trouble += 2;
             }
             let all_up = members.iter().all(|m| self.nodes[*m].is_up());
             if trouble > 1 || (trouble > 0 && !all_up) {
@@ -375,7 +382,7 @@ impl World {
 
     /// The whole schedule: trouble, then quiet, in which everything must come together.
     pub fn run(&mut self) -> Checked {
-        let mut ticks = self.dice.pick(&[30, 60, 60, 100]);
+        let mut ticks = self.dice.pick(&self.shape.ticks());
         self.fault_rate = self.dice.pick(&[0.15, 0.3, 0.5]);
         if self.dice.chance(0.06) && self.stage() {
             ticks = 50 + times::TOMBSTONE;
@@ -385,6 +392,7 @@ impl World {
         }
         self.quiet = true;
         self.heal();
+        self.nodes.iter_mut().for_each(|node| (node.paused, node.has_slow_disk) = (i64::MIN, false));
         self.slow.iter_mut().for_each(|row| row.fill(false));
         self.log(|| "quiet".into());
         let twice = self.dice.chance(0.15);
@@ -395,10 +403,11 @@ impl World {
             }
             self.come_together(60, "I1 lost convergence")?;
         }
+        self.write_fresh()?;
         Ok(())
     }
 
-    fn come_together(&mut self, ticks: usize, what: &str) -> Checked {
+    pub fn come_together(&mut self, ticks: usize, what: &str) -> Checked {
         let mut why = String::new();
         for round in 0..ticks {
             self.tick()?;
@@ -411,31 +420,6 @@ impl World {
         }
         Err(format!("{what}: {why}"))
     }
-}
-
-fn for_a_bridge(input: Input) -> Option<landbridge_feed::Input> {
-    use landbridge_feed::Input as Feed;
-    Some(match input {
-        Input::Tick { unix_ms, .. } => Feed::Tick { unix_ms },
-        Input::Opened { stream, peer } => Feed::Opened { stream, peer },
-        Input::Received { stream, message } => Feed::Received { stream, message },
-        Input::Drained { stream, bytes } => Feed::Drained { stream, bytes },
-        Input::Closed { stream } => Feed::Closed { stream },
-        Input::Loaded { feed, view, position, records } => Feed::Loaded { feed, view, position, records },
-        _ => return None,
-    })
-}
-
-fn from_a_bridge(effect: FeedEffect) -> Option<Effect> {
-    Some(match effect {
-        FeedEffect::Send { stream, message } => Effect::Send { stream, message },
-        FeedEffect::Refuse { stream, why } => Effect::Refuse { stream, why },
-        FeedEffect::Doubted { feed } => Effect::Doubted { feed },
-        FeedEffect::Dropped { feed } => Effect::Dropped { feed },
-        FeedEffect::Touched { .. }
-        | FeedEffect::DirectoryChanged { .. }
-        | FeedEffect::StandingChanged { .. } => return None,
-    })
 }
 
 /// Messages on their way, oldest first.

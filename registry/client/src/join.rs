@@ -10,7 +10,7 @@ use landbridge_model::{InstanceKey, Region, ServiceKey};
 use crate::table::{Endpoint, RegionView, Standing, Table};
 
 /// A table in the making.
-pub(crate) struct Join {
+pub struct Join {
     own: Region,
     /// What the keepsake says of regions that the holder does not have completely.
     remembered: BTreeMap<Region, Remembered>,

@@ -70,18 +70,25 @@ struct EndpointRow {
 
 /// Writes a table beside the file and renames it into its place. Blocks: not for an async task.
 pub(crate) fn write(file: &Path, table: &Table, unix_ms: u64) -> io::Result<()> {
-    let rows = postcard::to_stdvec(&page(table, unix_ms)).map_err(io::Error::other)?;
+    let bytes = pack(table, unix_ms)?;
     let beside = file.with_extension("new");
     if let Some(folder) = file.parent() {
         fs::create_dir_all(folder)?;
     }
     let mut out = fs::File::create(&beside)?;
-    out.write_all(MAGIC)?;
-    out.write_all(&FORMAT.to_le_bytes())?;
-    out.write_all(&xxh3_64(&rows).to_le_bytes())?;
-    out.write_all(&rows)?;
+    out.write_all(&bytes)?;
     out.sync_data()?;
     fs::rename(&beside, file)
+}
+
+/// The bytes of a file that holds this table, as of this wall clock in unix milliseconds.
+///
+/// # Errors
+/// The rows cannot be encoded.
+pub fn pack(table: &Table, unix_ms: u64) -> io::Result<Vec<u8>> {
+    let rows = postcard::to_stdvec(&page(table, unix_ms)).map_err(io::Error::other)?;
+    let sum = xxh3_64(&rows).to_le_bytes();
+    Ok([MAGIC.as_slice(), &FORMAT.to_le_bytes(), &sum, &rows].concat())
 }
 
 /// Reads what the last process wrote; every endpoint is unverified until a registry says otherwise. Blocks.
@@ -91,10 +98,14 @@ pub(crate) fn read(file: &Path, unix_ms: u64) -> Result<Table, Forgotten> {
         Err(error) if error.kind() == io::ErrorKind::NotFound => return Err(Forgotten::Absent),
         Err(error) => return Err(Forgotten::Unreadable(error.to_string())),
     };
-    understand(&bytes, unix_ms).map_err(Forgotten::Unreadable)
+    unpack(&bytes, unix_ms).map_err(Forgotten::Unreadable)
 }
 
-fn understand(bytes: &[u8], unix_ms: u64) -> Result<Table, String> {
+/// The table in the bytes of a file; every endpoint is unverified, and as much older as `unix_ms` is later.
+///
+/// # Errors
+/// The bytes are damaged or another program's, and how.
+pub fn unpack(bytes: &[u8], unix_ms: u64) -> Result<Table, String> {
     let (head, rows) = bytes.split_at_checked(HEAD_BYTES).ok_or("it is too short")?;
     if &head[..4] != MAGIC {
         return Err("it is no keepsake".to_owned());

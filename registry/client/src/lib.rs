@@ -6,8 +6,9 @@
 pub mod table;
 
 pub mod follower;
-mod join;
-mod keepsake;
+/// How the table is made of what a holder shows: for those who drive a holder themselves.
+pub mod join;
+pub mod keepsake;
 
 pub mod admin;
 

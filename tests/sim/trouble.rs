@@ -1,0 +1,83 @@
+//! Troubles that only whole federations meet: pauses, power cuts, lone regions, slow disks, clocks that jump far.
+
+use landbridge_registry_core::{Command, Input};
+
+use crate::sim::{
+    names,
+    world::{Cause, Checked, World},
+};
+
+/// How far a clock jumps at most, in ticks: an hour.
+const JUMP: i64 = 1200;
+
+impl World {
+    /// One trouble, by a number of which the first two fifths are other faults.
+    pub fn trouble(&mut self, x: f64, r: usize) -> Checked {
+        let all: Vec<_> = (0..self.nodes.len()).collect();
+        if (0.40..0.47).contains(&x) {
+            let n = self.dice.pick(&all);
+            self.nodes[n].paused = self.t + self.dice.range(1, 14);
+            self.log(|| format!("{n} stands still until {}", self.nodes[n].paused));
+        } else if (0.47..0.478).contains(&x) {
+            self.power_cut(&all);
+        } else if (0.48..0.50).contains(&x) {
+            let n = self.dice.pick(&all);
+            self.nodes[n].has_slow_disk = !self.nodes[n].has_slow_disk;
+        } else if (0.50..0.53).contains(&x) {
+            let (n, disk) = (self.dice.pick(&self.gateways[r]), self.dice.chance(0.8));
+            self.crash(n, disk);
+            self.nodes[n].wake = self.t + self.dice.range(0, 4);
+        } else if (0.53..0.55).contains(&x) {
+            self.leave_alone(r);
+        } else if (0.55..0.56).contains(&x) {
+            let n = self.dice.pick(&all);
+            self.nodes[n].skew = self.dice.range(-JUMP, JUMP);
+            self.log(|| format!("the clock of {n} jumps to {} ticks off", self.nodes[n].skew));
+        } else if (0.56..0.57).contains(&x) {
+            let n = self.dice.pick(&self.members[r]);
+            if self.is_awake(n) {
+                self.step(n, Input::Release, Cause::Other)?;
+            }
+        } else if (0.57..0.58).contains(&x) {
+            self.delete_persistent(r)?;
+        }
+        Ok(())
+    }
+
+    /// All processes of all regions lose power at once, and are back soon.
+    fn power_cut(&mut self, all: &[usize]) {
+        self.log(|| "power cut of everything".into());
+        for n in all {
+            self.crash(*n, true);
+            self.nodes[*n].wake = self.t + self.dice.range(1, 4);
+        }
+    }
+
+    /// A region loses all others, both ways or one way.
+    fn leave_alone(&mut self, r: usize) {
+        let (out, back) = self.dice.pick(&[(true, true), (true, true), (true, false), (false, true)]);
+        let near = self.region_nodes(r);
+        for o in (0..self.regions()).filter(|o| *o != r) {
+            for a in &near {
+                for b in self.region_nodes(o) {
+                    self.cut[*a][b] |= out;
+                    self.cut[b][*a] |= back;
+                }
+            }
+        }
+        self.log(|| format!("region {r} is left alone, out: {out}, in: {back}"));
+    }
+
+    /// An operator takes a persistent instance back, at some member.
+    fn delete_persistent(&mut self, r: usize) -> Checked {
+        let able: Vec<_> =
+            self.members[r].iter().copied().filter(|m| self.nodes[*m].is_up() && self.is_awake(*m)).collect();
+        if able.is_empty() {
+            return Ok(());
+        }
+        let (n, p) = (self.dice.pick(&able), self.dice.range(0, 2) as usize);
+        let command = Command::DeletePersistent { service: names::persistent(p), key: names::instance(r) };
+        let ticket = self.ticket();
+        self.step(n, Input::Submit { ticket, command }, Cause::Other)
+    }
+}
