@@ -13,7 +13,7 @@ use hyper::body::Incoming;
 use landbridge_gateway_core::{Endpoint, Outcome, Rung, Turn};
 use tokio::time::Instant;
 
-use crate::{local::Local, pool::OneCall, refusal::Refusal, seat::OpenCall, view::Seen};
+use crate::{local::Local, pool::OneCall, refusal::Refusal, seat::OpenCall, tunnel::Half, view::Seen};
 
 /// An answer and what is to be counted of it.
 pub(crate) struct Answer {
@@ -44,28 +44,43 @@ impl Answer {
 pub(crate) struct Outgoing {
     source: Source,
     /// Ends with the body: counts the call on its connection.
-    _call: Option<OpenCall>,
+    call: Option<OpenCall>,
 }
 
 enum Source {
     Text(Option<Bytes>),
     Endpoint(EndpointBody),
+    /// No body: the connection becomes a tunnel.
+    Tunnel(Option<Box<Half>>),
 }
 
 impl Outgoing {
     /// A body of our own.
     pub(crate) fn text(text: Bytes) -> Self {
-        Self { source: Source::Text((!text.is_empty()).then_some(text)), _call: None }
+        Self { source: Source::Text((!text.is_empty()).then_some(text)), call: None }
     }
 
     /// A body from an endpoint.
     pub(crate) fn endpoint(body: EndpointBody) -> Self {
-        Self { source: Source::Endpoint(body), _call: None }
+        Self { source: Source::Endpoint(body), call: None }
+    }
+
+    /// The end of an answer after which bytes pass unread.
+    pub(crate) fn tunnel(half: Half) -> Self {
+        Self { source: Source::Tunnel(Some(Box::new(half))), call: None }
+    }
+
+    /// The tunnel that is to begin after this answer, if there is one, and the call that goes on with it.
+    pub(crate) fn take_tunnel(&mut self) -> Option<(Box<Half>, OpenCall)> {
+        match &mut self.source {
+            Source::Tunnel(half) => half.take().zip(self.call.take()),
+            Source::Text(_) | Source::Endpoint(_) => None,
+        }
     }
 
     /// Lets a call end with this body.
     pub(crate) fn ending(self, call: OpenCall) -> Self {
-        Self { _call: Some(call), ..self }
+        Self { call: Some(call), ..self }
     }
 }
 
@@ -80,6 +95,7 @@ impl Body for Outgoing {
         match &mut self.source {
             Source::Text(text) => Poll::Ready(text.take().map(|text| Ok(Frame::data(text)))),
             Source::Endpoint(body) => body.poll_frame(cx),
+            Source::Tunnel(_) => Poll::Ready(None),
         }
     }
 
@@ -87,6 +103,7 @@ impl Body for Outgoing {
         match &self.source {
             Source::Text(text) => text.is_none(),
             Source::Endpoint(body) => body.incoming.is_end_stream(),
+            Source::Tunnel(_) => true,
         }
     }
 
@@ -94,6 +111,7 @@ impl Body for Outgoing {
         match &self.source {
             Source::Text(text) => SizeHint::with_exact(text.as_ref().map_or(0, |text| text.len() as u64)),
             Source::Endpoint(body) => body.incoming.size_hint(),
+            Source::Tunnel(_) => SizeHint::with_exact(0),
         }
     }
 }
@@ -118,6 +136,11 @@ impl Held {
     ) -> Self {
         view.snapshot.service(service).endpoint(endpoint).state.begin(local.moment(begun));
         Self { local, view, service, endpoint, begun, reported: false }
+    }
+
+    /// The core it runs on.
+    pub(crate) fn local(&self) -> &Rc<Local> {
+        &self.local
     }
 
     /// What the try holds.

@@ -1,6 +1,7 @@
 //! Speaks HTTP with one client: finds out which version, hands its calls to the stack, ends when its seat says so.
 
 use std::{
+    cell::Cell,
     convert::Infallible,
     future::poll_fn,
     io,
@@ -10,7 +11,7 @@ use std::{
     time::Duration,
 };
 
-use http::{Request, Response};
+use http::{Request, Response, StatusCode};
 use hyper::{
     body::Incoming,
     server::conn::{http1, http2},
@@ -52,13 +53,26 @@ const KEEPALIVE_MS: u64 = 20_000;
 pub(crate) async fn converse<Io, S>(local: Rc<Local>, mut io: Io, peer: Peer, stack: S)
 where
     Io: AsyncRead + AsyncWrite + Unpin + 'static,
-    S: Service<Arrived, Response = Response<Outgoing>, Error = Infallible, Future: 'static> + Clone + 'static,
+    S: Service<Arrived, Response = Response<Outgoing>, Error = Infallible, Future: 'static>
+        + Clone
+        + Unpin
+        + 'static,
 {
     let peer = Rc::new(peer);
+    let tunnel = Rc::<Cell<Option<_>>>::default();
     let service = {
-        let peer = peer.clone();
+        let (peer, tunnel) = (peer.clone(), tunnel.clone());
         service_fn(move |request: Request<Incoming>| {
-            stack.clone().call(Arrived { request, peer: peer.clone(), begun: Instant::now() })
+            let tunnel = tunnel.clone();
+            let answering =
+                stack.clone().call(Arrived { request, peer: peer.clone(), begun: Instant::now() });
+            async move {
+                let mut response = answering.await?;
+                if response.status() == StatusCode::SWITCHING_PROTOCOLS {
+                    tunnel.set(response.body_mut().take_tunnel());
+                }
+                Ok::<_, Infallible>(response)
+            }
         })
     };
     let first = {
@@ -87,21 +101,30 @@ where
             .serve_connection(io, service);
         see_through(&peer, pin!(connection), |connection| connection.graceful_shutdown()).await;
     } else {
-        let connection = http1::Builder::new()
+        let mut connection = http1::Builder::new()
             .header_read_timeout(None)
             .max_header_size(limits.header_bytes_max)
             .max_buf_size(limits.header_bytes_max.max(64 * 1024))
             .serve_connection(io, service);
-        see_through(&peer, pin!(connection), |connection| connection.graceful_shutdown()).await;
+        let seen = see_through(&peer, Pin::new(&mut connection), |connection| connection.graceful_shutdown());
+        if seen.await
+            && let Some((half, call)) = tunnel.take()
+        {
+            let parts = connection.into_parts();
+            let mut near = parts.io.into_inner();
+            near.stop_looking();
+            half.join(near, &parts.read_buf, &peer.seat, call).await;
+        }
     }
 }
 
-/// Drives a connection to its end, and does what its seat is told.
+/// Drives a connection to its end, and does what its seat is told. False if it was cut or broke.
 async fn see_through<Connection>(
     peer: &Peer,
     mut connection: Pin<&mut Connection>,
     leave: impl Fn(Pin<&mut Connection>),
-) where
+) -> bool
+where
     Connection: Future<Output = hyper::Result<()>>,
 {
     let mut left = false;
@@ -113,12 +136,16 @@ async fn see_through<Connection>(
                 left = true;
                 leave(connection.as_mut());
             }
-            Order::Cut => return Poll::Ready(Ok(())),
+            Order::Cut => return Poll::Ready(Ok(false)),
         }
-        connection.as_mut().poll(cx)
+        connection.as_mut().poll(cx).map_ok(|()| true)
     };
-    if let Err(error) = poll_fn(driving).await {
-        tracing::debug!(event = "client_connection_ended", %error);
+    match poll_fn(driving).await {
+        Ok(whole) => whole,
+        Err(error) => {
+            tracing::debug!(event = "client_connection_ended", %error);
+            false
+        }
     }
 }
 

@@ -19,6 +19,9 @@ mod seat;
 mod tls;
 mod watched;
 
+mod tunnel;
+mod upgrade;
+
 mod layers;
 mod stack;
 

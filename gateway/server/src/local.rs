@@ -51,6 +51,7 @@ pub(crate) struct Local {
     /// What this core added to the sums over all cores.
     reported_in_flight: Cell<u64>,
     reported_open: Cell<u64>,
+    reported_tunnels: Cell<u64>,
 }
 
 impl Local {
@@ -63,7 +64,7 @@ impl Local {
             seats: Seats::default(),
             tally: RefCell::new(Tally::new()),
             limiter: RefCell::default(),
-            beat: Rc::new(Beat { now: Cell::new(now), in_flight: Cell::new(0) }),
+            beat: Rc::new(Beat { now: Cell::new(now), ..Beat::default() }),
             budgets: RefCell::default(),
             cache: RefCell::new(cache),
             view: RefCell::new(Rc::new(Seen(view))),
@@ -72,6 +73,7 @@ impl Local {
             ticks: Cell::new(0),
             reported_in_flight: Cell::new(0),
             reported_open: Cell::new(0),
+            reported_tunnels: Cell::new(0),
             shared,
         })
     }
@@ -138,6 +140,7 @@ impl Local {
             self.budgets.borrow_mut().clear();
         }
         drop(tally);
+        self.shared.tunnels_open.replace(&self.reported_tunnels, u64::from(self.beat.tunnels.get()));
         self.report(u64::from(self.beat.in_flight.get()), self.seats.count() as u64);
     }
 
@@ -149,6 +152,7 @@ impl Local {
     /// Hands over the last counts of a core that ends.
     pub(crate) fn close(&self) {
         self.tally.borrow_mut().hand_over();
+        self.shared.tunnels_open.replace(&self.reported_tunnels, 0);
         self.report(0, 0);
     }
 }

@@ -30,6 +30,10 @@ pub(crate) const CONNECTIONS: &str = "landbridge_gateway_connections_open";
 pub(crate) const CONNECTIONS_ACCEPTED: &str = "landbridge_gateway_connections_accepted_total";
 /// Client connections cut for exceeding a limit, by reason.
 pub(crate) const CONNECTIONS_CUT: &str = "landbridge_gateway_connections_cut_total";
+/// Tunnels that are open.
+pub(crate) const TUNNELS_OPEN: &str = "landbridge_gateway_tunnels_open";
+/// Tunnels begun, by what they are for.
+pub(crate) const TUNNELS: &str = "landbridge_gateway_tunnels_total";
 /// Calls in flight.
 pub(crate) const IN_FLIGHT: &str = "landbridge_gateway_in_flight_calls";
 /// Services in the table.
@@ -56,6 +60,8 @@ pub(crate) fn describe() {
     describe_gauge!(CONNECTIONS, "Open client connections.");
     describe_counter!(CONNECTIONS_ACCEPTED, "Client connections taken in.");
     describe_counter!(CONNECTIONS_CUT, "Client connections cut for exceeding a limit.");
+    describe_gauge!(TUNNELS_OPEN, "Open tunnels.");
+    describe_counter!(TUNNELS, "Tunnels begun.");
     describe_gauge!(IN_FLIGHT, "Calls in flight.");
     describe_gauge!(TABLE_SERVICES, "Services in the table.");
     describe_gauge!(TABLE_ENDPOINTS, "Endpoints in the table.");

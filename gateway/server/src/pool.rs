@@ -153,6 +153,18 @@ pub(crate) async fn connect_one(endpoint: &Endpoint, limits: &Upstream) -> io::R
     Ok(sender)
 }
 
+/// Opens a connection for one HTTP/1 call that may turn it into something else.
+pub(crate) async fn connect_upgradable(endpoint: &Endpoint, limits: &Upstream) -> io::Result<OneCall> {
+    let io = dial(endpoint, limits).await?;
+    let (sender, connection) = http1::handshake(io).await.map_err(io::Error::other)?;
+    tokio::task::spawn_local(async move {
+        if let Err(error) = connection.with_upgrades().await {
+            tracing::debug!(event = "upstream_connection_ended", %error);
+        }
+    });
+    Ok(sender)
+}
+
 /// Opens a connection for HTTP/2 calls, without negotiation (prior knowledge).
 pub(crate) async fn connect_many(endpoint: &Endpoint, limits: &Upstream) -> io::Result<ManyCalls> {
     let io = dial(endpoint, limits).await?;

@@ -217,6 +217,8 @@ pub(crate) struct Beat {
     pub(crate) now: Cell<u64>,
     /// Calls begun and not ended.
     pub(crate) in_flight: Cell<u32>,
+    /// Tunnels that are open.
+    pub(crate) tunnels: Cell<u32>,
 }
 
 /// One call on a connection; it ends when the last byte of its answer is on its way, or it is given up.
@@ -299,6 +301,7 @@ mod tests {
 
     const LIMITS: Connections = Connections {
         open_max: 1,
+        tunnels_max: 1,
         header_timeout_ms: 10_000,
         idle_timeout_ms: 60_000,
         stream_idle_timeout_ms: 300_000,

@@ -11,10 +11,11 @@ use rustc_hash::FxHashMap;
 use crate::{
     metrics::{
         CALL_SECONDS, CALLS, CONNECTIONS_ACCEPTED, CONNECTIONS_CUT, EJECTIONS, REFUSALS, RETRIES,
-        RETRIES_DENIED, RETURNS, TRIES_FAILED, UPSTREAM_OPENED,
+        RETRIES_DENIED, RETURNS, TRIES_FAILED, TUNNELS, UPSTREAM_OPENED,
     },
     refusal::Refusal,
     seat::Overrun,
+    tunnel,
 };
 
 /// Services with a label of their own; further ones are counted together as `other`.
@@ -83,6 +84,7 @@ pub(crate) struct Tally {
     refusals: BTreeMap<&'static str, u64>,
     misses: BTreeMap<(Rung, Miss), u64>,
     cuts: BTreeMap<Overrun, u64>,
+    tunnels: BTreeMap<tunnel::Kind, u64>,
     accepted: u64,
     opened: u64,
 }
@@ -111,6 +113,7 @@ impl Tally {
             refusals: BTreeMap::new(),
             misses: BTreeMap::new(),
             cuts: BTreeMap::new(),
+            tunnels: BTreeMap::new(),
             accepted: 0,
             opened: 0,
         }
@@ -175,6 +178,10 @@ impl Tally {
         *self.cuts.entry(why).or_default() += 1;
     }
 
+    pub(crate) fn tunnelled(&mut self, kind: tunnel::Kind) {
+        *self.tunnels.entry(kind).or_default() += 1;
+    }
+
     pub(crate) fn opened_upstream(&mut self) {
         self.opened += 1;
     }
@@ -201,6 +208,9 @@ impl Tally {
         }
         for (why, count) in counts.cuts {
             metrics::counter!(CONNECTIONS_CUT, "reason" => why.as_str()).increment(count);
+        }
+        for (kind, count) in counts.tunnels {
+            metrics::counter!(TUNNELS, "kind" => kind.as_str()).increment(count);
         }
         metrics::counter!(CONNECTIONS_ACCEPTED).increment(counts.accepted);
         metrics::counter!(UPSTREAM_OPENED).increment(counts.opened);

@@ -21,7 +21,7 @@ use parking_lot::Mutex;
 use crate::{
     config::{Connections, Settings},
     limiter::Rule,
-    metrics::{CONNECTIONS, IN_FLIGHT},
+    metrics::{CONNECTIONS, IN_FLIGHT, TUNNELS_OPEN},
 };
 
 /// Everything a call is treated by, at one moment.
@@ -59,6 +59,8 @@ pub(crate) struct Shared {
     pub(crate) in_flight: Sum,
     /// Client connections, likewise.
     pub(crate) connections_open: Sum,
+    /// Tunnels, likewise.
+    pub(crate) tunnels_open: Sum,
     regions: Mutex<BTreeMap<EcoString, u32>>,
 }
 
@@ -83,6 +85,7 @@ impl Shared {
             via: HeaderValue::try_from(via).expect("a checked name is a header value"),
             in_flight: Sum::default(),
             connections_open: Sum::default(),
+            tunnels_open: Sum::default(),
             regions: Mutex::default(),
         }
     }
@@ -105,6 +108,7 @@ impl Shared {
     pub(crate) fn tell_gauges(&self) {
         metrics::gauge!(IN_FLIGHT).set(self.in_flight.0.load(Relaxed) as f64);
         metrics::gauge!(CONNECTIONS).set(self.connections_open.0.load(Relaxed) as f64);
+        metrics::gauge!(TUNNELS_OPEN).set(self.tunnels_open.0.load(Relaxed) as f64);
     }
 }
 

@@ -37,6 +37,13 @@ impl<Io> Watched<Io> {
         Self { io, seat, beat, scanner, prefix, replayed: 0 }
     }
 
+    /// What follows is not HTTP: bytes are counted and no longer looked at.
+    pub(crate) fn stop_looking(&mut self) {
+        self.scanner = None;
+        self.seat.set_head(false, self.beat.now.get());
+        self.seat.set_body(false);
+    }
+
     fn look(&mut self, bytes: &[u8]) {
         let now = self.beat.now.get();
         self.seat.touch(now);

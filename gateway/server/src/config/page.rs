@@ -121,6 +121,8 @@ pub(super) struct StaticEndpoint {
 pub struct Connections {
     /// Client connections in all; further ones wait in the kernel's backlog.
     pub open_max: usize,
+    /// WebSockets at once; more get 503.
+    pub tunnels_max: usize,
     /// A begun request head must be complete by then.
     pub header_timeout_ms: u64,
     /// A client connection without a request is closed.

@@ -100,6 +100,7 @@ fn listener(page: page::Listener) -> Listener {
 fn connections(wrong: &mut Mistakes, page: &page::Connections) {
     let positive = [
         ("open_max", page.open_max as u64),
+        ("tunnels_max", page.tunnels_max as u64),
         ("header_timeout_ms", page.header_timeout_ms),
         ("idle_timeout_ms", page.idle_timeout_ms),
         ("stream_idle_timeout_ms", page.stream_idle_timeout_ms),

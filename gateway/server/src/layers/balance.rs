@@ -18,6 +18,8 @@ use crate::{
     config::Settings,
     local::Local,
     tally::Miss,
+    tunnel::Half,
+    upgrade,
 };
 
 /// The status with which a gRPC endpoint says that it cannot serve.
@@ -62,7 +64,7 @@ where
 }
 
 fn reached(mut held: Held, choice: Choice, sent: Sent) -> Reached {
-    let Sent { response, connection } = sent;
+    let Sent { response, connection, upgraded } = sent;
     let now = Instant::now();
     let (mut head, incoming) = response.into_parts();
     let settings = &held.view.settings;
@@ -76,8 +78,14 @@ fn reached(mut held: Held, choice: Choice, sent: Sent) -> Reached {
         held.answered(now);
     }
     let service = Some((held.view.clone(), held.service));
-    let body = EndpointBody { incoming, connection, held, ended: false };
-    let response = Response::from_parts(head, Outgoing::endpoint(body));
+    let body = match upgraded {
+        Some(far) => {
+            upgrade::write_websocket(&mut head.headers);
+            Outgoing::tunnel(Half::new(far, held))
+        }
+        None => Outgoing::endpoint(EndpointBody { incoming, connection, held, ended: false }),
+    };
+    let response = Response::from_parts(head, body);
     let answer = Answer { response, service, rung: Some(choice.rung), refusal: None, at: Some(now) };
     Reached { answer, endpoint: choice.endpoint, rung: choice.rung, failure }
 }

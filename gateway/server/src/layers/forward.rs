@@ -8,10 +8,11 @@ use http::{
     HeaderMap, HeaderName, HeaderValue, Uri, Version, header,
     uri::{PathAndQuery, Scheme},
 };
+use http_body::Body as _;
 use tower::{Service, service_fn};
 
 use super::{Called, Passage, Peer, route::host};
-use crate::{answer::Answer, local::Local, refusal::Refusal};
+use crate::{answer::Answer, local::Local, refusal::Refusal, upgrade};
 
 const FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 const FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
@@ -46,7 +47,15 @@ fn rewrite(local: &Local, called: &mut Called) -> Result<(), Refusal> {
         return Err(Refusal::Loop);
     }
     let keep_trailers = called.head.headers.get(header::TE).is_some_and(wants_trailers);
+    let websocket = !called.grpc && upgrade::wants_websocket(&called.head, called.body.is_end_stream());
     strip_hop_by_hop(&mut called.head.headers);
+    if websocket {
+        let part = local.shared.connections.tunnels_max.div_ceil(local.shared.threads);
+        if local.beat.tunnels.get() as usize >= part {
+            return Err(Refusal::Overloaded);
+        }
+        upgrade::write_websocket(&mut called.head.headers);
+    }
     if keep_trailers && called.grpc {
         called.head.headers.insert(header::TE, HeaderValue::from_static("trailers"));
     }

@@ -3,13 +3,14 @@
 use std::{error::Error as _, rc::Rc};
 
 use http::{Request, Response, StatusCode};
-use hyper::body::Incoming;
+use hyper::{body::Incoming, upgrade::Upgraded};
 use landbridge_gateway_core::Endpoint;
 
 use crate::{
     local::Local,
     payload::{Broken, Payload},
-    pool::{OneCall, connect_many, connect_one},
+    pool::{OneCall, connect_many, connect_one, connect_upgradable},
+    upgrade,
     view::{Seen, View},
 };
 
@@ -27,6 +28,8 @@ pub(crate) struct Sent {
     pub(crate) response: Response<Incoming>,
     /// An HTTP/1 connection, to be used again after the body.
     pub(crate) connection: Option<OneCall>,
+    /// The whole connection, after the endpoint agreed to become a WebSocket.
+    pub(crate) upgraded: Option<Upgraded>,
 }
 
 /// Why there is no answer.
@@ -48,6 +51,9 @@ pub(crate) async fn send(local: Rc<Local>, one: Try) -> Result<Sent, Failure> {
     if one.http2 {
         return send_http2(&local, &one.view, endpoint, one.request).await;
     }
+    if upgrade::asks_websocket(one.request.headers()) {
+        return send_upgrade(&local, &one.view, endpoint, one.request).await;
+    }
     let mut request = one.request;
     while let Some(connection) = local.pool.take(endpoint.state.serial()) {
         match exchange(connection, request, true).await {
@@ -66,15 +72,46 @@ pub(crate) async fn send(local: Rc<Local>, one: Try) -> Result<Sent, Failure> {
 
 async fn exchange(mut connection: OneCall, request: Request<Payload>, reused: bool) -> Result<Sent, Failure> {
     match connection.try_send_request(request).await {
-        // We never ask for another protocol: an endpoint that switches is not speaking HTTP any more.
+        // Nobody asked for another protocol: an endpoint that switches is not speaking HTTP any more.
         Ok(response) if response.status() == StatusCode::SWITCHING_PROTOCOLS => {
             Err(Failure::Broken { reused: false })
         }
-        Ok(response) => Ok(Sent { response, connection: Some(connection) }),
+        Ok(response) => Ok(Sent { response, connection: Some(connection), upgraded: None }),
         Err(mut error) => match error.take_message() {
             Some(request) => Err(Failure::Unsent(Box::new(request))),
             None => Err(broken(&error.into_error(), reused)),
         },
+    }
+}
+
+/// Asks for a WebSocket on a connection of its own; an endpoint that declines answers like any other.
+async fn send_upgrade(
+    local: &Local,
+    view: &View,
+    endpoint: &Endpoint,
+    request: Request<Payload>,
+) -> Result<Sent, Failure> {
+    let opened = connect_upgradable(endpoint, &view.settings.upstream).await;
+    local.tally.borrow_mut().opened_upstream();
+    let Ok(mut connection) = opened else { return Err(Failure::Unsent(Box::new(request))) };
+    let mut response = match connection.try_send_request(request).await {
+        Ok(response) => response,
+        Err(mut error) => {
+            return Err(match error.take_message() {
+                Some(request) => Failure::Unsent(Box::new(request)),
+                None => broken(&error.into_error(), false),
+            });
+        }
+    };
+    if response.status() != StatusCode::SWITCHING_PROTOCOLS {
+        return Ok(Sent { response, connection: Some(connection), upgraded: None });
+    }
+    if !upgrade::agrees(response.headers()) {
+        return Err(Failure::Broken { reused: false });
+    }
+    match hyper::upgrade::on(&mut response).await {
+        Ok(upgraded) => Ok(Sent { response, connection: None, upgraded: Some(upgraded) }),
+        Err(error) => Err(broken(&error, false)),
     }
 }
 
@@ -87,7 +124,7 @@ async fn send_http2(
     let (serial, now) = (endpoint.state.serial(), local.beat.now.get());
     if let Some(mut shared) = local.pool.share(serial, now) {
         match shared.try_send_request(request).await {
-            Ok(response) => return Ok(Sent { response, connection: None }),
+            Ok(response) => return Ok(Sent { response, connection: None, upgraded: None }),
             Err(mut error) => match error.take_message() {
                 Some(unsent) => request = unsent,
                 None => return Err(broken(&error.into_error(), true)),
@@ -99,7 +136,7 @@ async fn send_http2(
     let Ok(mut connection) = opened else { return Err(Failure::Unsent(Box::new(request))) };
     local.pool.offer(serial, connection.clone(), now);
     match connection.try_send_request(request).await {
-        Ok(response) => Ok(Sent { response, connection: None }),
+        Ok(response) => Ok(Sent { response, connection: None, upgraded: None }),
         Err(mut error) => match error.take_message() {
             Some(request) => Err(Failure::Unsent(Box::new(request))),
             None => Err(broken(&error.into_error(), false)),

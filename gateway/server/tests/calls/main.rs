@@ -6,6 +6,7 @@ mod harness;
 
 mod passing;
 mod trying;
+mod upgrades;
 
 mod places;
 mod rates;
