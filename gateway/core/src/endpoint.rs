@@ -10,7 +10,7 @@
 
 use std::sync::atomic::{AtomicU32, AtomicU64, Ordering::Relaxed};
 
-use landbridge_model::Moment;
+use landbridge_model::{Moment, Mutant, planted};
 
 use crate::record::Record;
 
@@ -316,7 +316,7 @@ impl EndpointState {
     /// Takes it out of rotation, unless it is.
     fn eject(&self, rules: &HealthRules, now: Moment) -> Turn {
         let until = self.ejected_until.load(Relaxed);
-        if now.0 < until {
+        if now.0 < until || planted(Mutant::NoEjection) {
             return Turn::Stays;
         }
         let doublings = self.doublings.load(Relaxed);

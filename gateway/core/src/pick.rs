@@ -9,7 +9,7 @@
 //! Invariant: a step gets no first try while the steps before it can bear all of them.
 //! Invariant: `explain` runs the very code of `pick`; it only listens.
 
-use landbridge_model::Moment;
+use landbridge_model::{Moment, Mutant, planted};
 
 use crate::{
     endpoint::HealthRules,
@@ -290,7 +290,8 @@ impl<L: Listener> Asking<'_, L> {
                     self.listener.weighed(Weighed { step: position, available, capacity });
                 }
                 total += capacity;
-                if lot < total {
+                let is_passed_over = planted(Mutant::FartherWhileNearIsWell) && position == 0;
+                if lot < total && !is_passed_over {
                     return Walk::Reached(position);
                 }
                 last = if capacity > 0.0 { Some(position) } else { last };

@@ -14,7 +14,7 @@ use std::{
 };
 
 use landbridge_model::{
-    Change, Instance, InstanceKey, Life, Record, RecordKey, Registration, ServiceKey, Stamp,
+    Change, Instance, InstanceKey, Life, Mutant, Record, RecordKey, Registration, ServiceKey, Stamp, planted,
 };
 
 use crate::{
@@ -85,7 +85,11 @@ impl Claims {
             return;
         };
         self.tombstones -= usize::from(entry.claims.is_empty());
-        if let Some(old) = entry.claims.iter_mut().find(|old| old.by == claim.by) {
+        if planted(Mutant::SingleClaim) {
+            entry.claims.clear();
+        }
+        let is_same = |old: &&mut Claim| old.by == claim.by && !planted(Mutant::ClaimDoubled);
+        if let Some(old) = entry.claims.iter_mut().find(is_same) {
             *old = claim;
         } else {
             entry.claims.push(claim);
@@ -107,7 +111,7 @@ impl Claims {
         let Some(at) = entry.claims.iter().position(|claim| claim.by == by) else { return false };
         entry.claims.swap_remove(at);
         self.claims -= 1;
-        if entry.claims.is_empty() {
+        if entry.claims.is_empty() || planted(Mutant::ClaimRemovedByAnother) {
             self.remove(service, key);
             changes.push(change(service, key, None));
         } else {

@@ -6,7 +6,7 @@
 use std::collections::BTreeMap;
 
 use landbridge_feed::Holder;
-use landbridge_model::{FeedId, Region};
+use landbridge_model::{FeedId, Mutant, Region, planted};
 
 use crate::{input::Leading, settings::Limits, state::Command};
 
@@ -47,7 +47,7 @@ impl Closer {
             *self = Self { term: Some(term), ..Self::default() };
         }
         let announced = std::mem::replace(&mut self.announced, announced(holder, region));
-        if !quorum {
+        if !quorum && !planted(Mutant::CloseWithoutQuorum) {
             return Vec::new();
         }
         self.ticks += 1;
@@ -59,7 +59,8 @@ impl Closer {
             .map(|(feed, _)| feed.clone())
             .collect();
         let settle = own.is_some() && self.ticks >= limits.close_ticks && holder.settling(region);
-        if (dead.is_empty() && !settle) || self.blind(holder, region, &dead, &announced) {
+        let is_blind = self.blind(holder, region, &dead, &announced) && !planted(Mutant::BlindClose);
+        if (dead.is_empty() && !settle) || is_blind {
             return Vec::new();
         }
         let mut cursor = holder.cursor(region);

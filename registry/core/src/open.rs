@@ -11,7 +11,7 @@
 use std::collections::BTreeMap;
 
 use ecow::EcoString;
-use landbridge_model::{DirectoryEntry, FeedId, MemberId};
+use landbridge_model::{DirectoryEntry, FeedId, MemberId, Mutant, planted};
 
 use crate::{outcome::Token, state::Command};
 
@@ -79,7 +79,8 @@ impl Own {
             (self.open, self.nonce, self.asked) = (None, None, None);
             return Turn::Lost;
         }
-        let mine = |entry: &DirectoryEntry| Some(entry.nonce) == self.nonce;
+        let old = |entry: &DirectoryEntry| entry.member == self.member && planted(Mutant::OldFeedReused);
+        let mine = |entry: &DirectoryEntry| Some(entry.nonce) == self.nonce || old(entry);
         match directory.iter().find(|(_, entry)| mine(entry)) {
             Some((feed, _)) => {
                 self.open = Some(Token { feed: feed.clone(), seq: 1 });

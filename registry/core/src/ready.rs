@@ -1,7 +1,7 @@
 //! When a member may answer questions (R14): when it shows no less than it showed before, or than its peers have announced.
 
 use landbridge_feed::Holder;
-use landbridge_model::{FeedId, Region};
+use landbridge_model::{FeedId, Mutant, Region, planted};
 
 use crate::settings::Limits;
 
@@ -23,6 +23,7 @@ pub(crate) fn complete(
         let unheard = if lone { 0 } else { u64::MAX };
         let announced = holder.heartbeat(feed).map_or(unheard, |beat| beat.position.seq);
         let silent = holder.silent_ticks(feed) >= u64::from(limits.unverified_ticks);
-        seq >= entry.need && (own == Some(feed) || seq >= announced || silent)
+        (seq >= entry.need || planted(Mutant::ReadyWithoutNeed))
+            && (own == Some(feed) || seq >= announced || silent || planted(Mutant::ReadyUnheard))
     })
 }

@@ -1,6 +1,6 @@
 //! Gives stamps: a hybrid clock that is never behind any record this member has seen (R10).
 
-use landbridge_model::{MemberId, Moment, Stamp};
+use landbridge_model::{MemberId, Moment, Mutant, Stamp, planted};
 
 /// The giver of one member's stamps.
 #[derive(Clone, Copy, Debug)]
@@ -27,6 +27,7 @@ impl Stamps {
 
     /// The next stamp: past the wall clock, the last one given and the greatest clock seen in any record.
     pub fn next(&mut self, now: Moment, seen: u64) -> Stamp {
+        let seen = if planted(Mutant::BareClock) { 0 } else { seen };
         let past = self.last.max(seen).saturating_add(1);
         self.last = past.max(Stamp::clock_at(self.unix_ms(now)));
         Stamp { clock: self.last, member: self.member }

@@ -4,6 +4,8 @@
 
 use std::collections::BTreeMap;
 
+use landbridge_model::{Mutant, planted};
+
 use crate::input::InstanceRef;
 
 /// The tombstones of one member, each with the last tick at which it hid something.
@@ -32,7 +34,7 @@ impl Tombs {
         mut hides: impl FnMut(&InstanceRef) -> bool,
     ) -> Vec<InstanceRef> {
         for (target, needed) in &mut self.needed {
-            if hides(target) {
+            if hides(target) && !planted(Mutant::TombstoneTooEarly) {
                 *needed = tick;
             }
         }

@@ -5,7 +5,7 @@
 
 use std::collections::{BTreeMap, VecDeque};
 
-use landbridge_model::{FeedId, Heartbeat, Moment, Position, Region};
+use landbridge_model::{FeedId, Heartbeat, Moment, Mutant, Position, Region, planted};
 
 use crate::{input::Standing, settings::Limits};
 
@@ -59,9 +59,9 @@ impl Beats {
         self.tick
     }
 
-    /// Counts a tick; tells which feeds turn unverified by it.
-    pub fn tick(&mut self) -> Vec<FeedId> {
-        self.tick += 1;
+    /// Counts a tick, however long it took; tells which feeds turn unverified by it.
+    pub fn tick(&mut self, ticks: u64) -> Vec<FeedId> {
+        self.tick += ticks;
         let turned = |heard: &Heard| heard.advanced.is_some_and(|at| self.tick - at == self.unverified_ticks);
         let feeds = self.heard.iter().filter(|(_, heard)| turned(heard)).map(|(feed, _)| feed.clone());
         feeds.filter(|feed| !self.own.contains(feed)).collect()
@@ -72,7 +72,8 @@ impl Beats {
         let was = self.unverified(feed);
         self.expect(feed);
         let Some(heard) = self.heard.get_mut(feed) else { return false };
-        if heard.newest.is_some_and(|newest| beat.n <= newest.n) {
+        let is_known = |newest: Heartbeat| beat.n <= newest.n && !planted(Mutant::OldBeatVerifies);
+        if heard.newest.is_some_and(is_known) {
             return false;
         }
         let is_first = heard.newest.replace(beat).is_none();

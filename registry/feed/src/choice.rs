@@ -12,7 +12,7 @@ use std::{
     mem,
 };
 
-use landbridge_model::{FeedId, Region};
+use landbridge_model::{FeedId, Mutant, Region, planted};
 
 use crate::{
     holdings::Holdings,
@@ -120,7 +120,7 @@ impl Choice {
         let is_heard = |feed: &FeedId, stream: StreamId| {
             let offer = offers.get(&stream).filter(|offer| offer.writes(feed, holdings));
             let told = offer.and_then(|offer| offer.beats.get(feed));
-            told.is_some_and(|(_, rose)| tick - rose < patience)
+            told.is_some_and(|(_, rose)| tick - rose < patience) && !planted(Mutant::WriterGivenUpSoon)
         };
         self.failed.retain(|(feed, stream), failed| {
             let is_back = !failed.though_heard && is_heard(feed, *stream);
@@ -139,7 +139,7 @@ impl Choice {
             let though_heard = is_heard(feed, chosen.stream);
             let stalls = is_behind && tick - chosen.progress >= if though_heard { retry } else { patience };
             let is_stale = is_old && tick - rose.max(chosen.since) >= patience;
-            if stalls || is_stale {
+            if (stalls || is_stale) && !planted(Mutant::StalledSupplierKept) {
                 self.failed.insert((feed.clone(), chosen.stream), Failed { tick, though_heard });
                 chosen.progress = tick;
                 chosen.since = tick;

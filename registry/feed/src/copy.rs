@@ -5,7 +5,7 @@
 
 use std::sync::Arc;
 
-use landbridge_model::{Change, FeedId, Position, Record, RecordKey, View};
+use landbridge_model::{Change, FeedId, Mutant, Position, Record, RecordKey, View, planted};
 
 use crate::{body::Body, message::Digests, ring::Ring, settings::Limits};
 
@@ -106,7 +106,9 @@ impl Copy {
 
     /// R5: whether a step leads on from here.
     pub(crate) fn accepts(&self, view: &View, from: Position, to: Position) -> bool {
-        self.view == *view && from <= self.position && self.position < to
+        (self.view == *view || planted(Mutant::ViewIgnored))
+            && (from <= self.position || planted(Mutant::GapTaken))
+            && (self.position < to || planted(Mutant::KnownStepTaken))
     }
 
     /// Takes a step that it accepts, and tells for each key what stood there before.
@@ -131,7 +133,10 @@ impl Copy {
     /// R6: whether a finished reconcile may take this copy's place.
     pub(crate) fn yields_to(&self, view: &View, position: Position) -> bool {
         let equal = *view == self.view && position == self.position;
-        *view >= self.view && position >= self.position && (!equal || self.doubted)
+        let is_back = position < self.position
+            && !planted(Mutant::RollBack)
+            && !(planted(Mutant::NewerViewOlderSeq) && *view > self.view);
+        *view >= self.view && !is_back && (!equal || self.doubted && !planted(Mutant::RepairRefused))
     }
 
     /// Follows on a replaced copy, so that its suppliers and its saver notice.

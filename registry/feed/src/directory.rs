@@ -4,7 +4,7 @@
 
 use std::collections::BTreeMap;
 
-use landbridge_model::{DirectoryEntry, FeedId, Record, RecordKey};
+use landbridge_model::{DirectoryEntry, FeedId, Mutant, Record, RecordKey, planted};
 
 use crate::copy::Copy;
 
@@ -45,7 +45,8 @@ impl Directory {
     /// R4 and R16: whether copies of closed feeds may go, because all that replaced them has arrived.
     pub fn releases(&self, copies: &BTreeMap<FeedId, Copy>) -> bool {
         let reached = |feed: &FeedId, need| copies.get(feed).is_some_and(|copy| copy.position().seq >= need);
-        !self.settling
-            && self.entries.iter().all(|(feed, entry)| entry.need == 0 || reached(feed, entry.need))
+        let needs = |need: u64| need > 0 && !planted(Mutant::NoNeedAtDrop);
+        (!self.settling || planted(Mutant::DropWhileSettling))
+            && self.entries.iter().all(|(feed, entry)| !needs(entry.need) || reached(feed, entry.need))
     }
 }

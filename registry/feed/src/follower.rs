@@ -6,7 +6,7 @@
 
 use std::collections::BTreeMap;
 
-use landbridge_model::{Change, FeedId, Position, Record, RecordKey, View};
+use landbridge_model::{Change, FeedId, Mutant, Position, Record, RecordKey, View, planted};
 
 use crate::{
     check,
@@ -161,7 +161,9 @@ impl Follower {
     ) -> Result<Outcome, &'static str> {
         check::changes(&feed, &changes)?;
         let Some(shadow) = self.shadow(&feed) else { return Ok(Outcome::Ignored) };
-        shadow.live(changes);
+        if !planted(Mutant::LiveChangesLost) {
+            shadow.live(changes);
+        }
         is_within(&settings.limits, shadow.body.len())?;
         Ok(Outcome::Progress(feed))
     }
@@ -263,7 +265,8 @@ fn takes(settings: &Settings, holdings: &Holdings, feed: &FeedId) -> bool {
     let comes_from_within = feed.is_raft()
         && *feed.region() == settings.region
         && matches!(settings.role, crate::Role::Member(_));
-    holdings.lists(feed) && holdings.own() != Some(feed) && !comes_from_within
+    let is_listed = holdings.lists(feed) || planted(Mutant::UnlistedTaken);
+    is_listed && holdings.own() != Some(feed) && !comes_from_within
 }
 
 fn is_for_us(settings: &Settings, feed: &FeedId, view: &View) -> Result<(), &'static str> {

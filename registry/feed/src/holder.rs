@@ -8,7 +8,9 @@ use std::{
     mem,
 };
 
-use landbridge_model::{Change, FeedId, Heartbeat, Moment, Position, Record, RecordKey, View};
+use landbridge_model::{
+    Change, FeedId, Heartbeat, Moment, Mutant, Position, Record, RecordKey, View, planted,
+};
 
 use crate::{
     body::Body,
@@ -101,14 +103,15 @@ impl Holder {
     }
 
     fn tick(&mut self, unix_ms: u64) {
-        self.wall = (unix_ms, self.now);
-        self.holdings.tick();
+        let (_, before) = mem::replace(&mut self.wall, (unix_ms, self.now));
+        let ticks = if planted(Mutant::PausesCount) { self.now.since(before) / 1000 } else { 1 };
+        self.holdings.tick(ticks);
         if let Some(own) = self.holdings.own().cloned()
             && let Some(copy) = self.holdings.copies().get(&own)
         {
             let position = copy.position();
             let tick = self.holdings.beats.ticks();
-            if tick.is_multiple_of(self.settings.limits.verify_ticks) {
+            if tick.is_multiple_of(self.settings.limits.verify_ticks) && !planted(Mutant::NoVerify) {
                 self.verifications.insert(own.clone(), Verification::of(copy, tick));
                 self.holdings.news.moved.insert(own.clone());
             }
@@ -263,7 +266,8 @@ impl Holder {
     fn begun(&mut self, feed: FeedId, records: Vec<(RecordKey, Record)>) {
         let FeedId::Member { era, .. } = feed else { return };
         self.holdings.leave();
-        self.holdings.begin(feed, Position { era, seq: 1 }, body_of(records));
+        let seq = if planted(Mutant::StartsAtZero) { 0 } else { 1 };
+        self.holdings.begin(feed, Position { era, seq }, body_of(records));
         self.unsettled = true;
     }
 
@@ -281,13 +285,16 @@ impl Holder {
                 !matches!(self.settings.role, Role::Member(_)) || *region != self.settings.region
             }
             FeedId::Member { era, index, .. } => {
-                directory.is_some_and(|directory| Position { era: *era, seq: *index } <= directory.position())
+                let opened = Position { era: *era, seq: *index };
+                let knows =
+                    |raft: &crate::Copy| opened <= raft.position() || planted(Mutant::CheckpointTooNew);
+                directory.is_some_and(knows)
             }
         };
         let is_sound = check::records(&feed, &records).is_ok()
             && check::position(&feed, position).is_ok()
             && lens::is_meant_for(&self.settings.region, &feed, &view);
-        if self.holdings.copies().contains_key(&feed) {
+        if self.holdings.copies().contains_key(&feed) || planted(Mutant::CheckpointSkipped) {
             return;
         }
         if !is_known || !is_sound {
@@ -317,6 +324,7 @@ impl Holder {
         let beats: Vec<_> = known
             .iter()
             .filter(may_hear)
+            .filter(|feed| !planted(Mutant::BeatsNotRelayed) || self.holdings.own() == Some(**feed))
             .map(|feed| ((*feed).clone(), self.holdings.beats.newest(feed).unwrap_or_default()))
             .collect();
         let chunk = (self.settings.limits.bulk_bytes_max / weight::BEAT_BYTES).max(1);

@@ -8,7 +8,9 @@ use std::{
     sync::Arc,
 };
 
-use landbridge_model::{Change, FeedId, Position, Record, RecordKey, Region, ServiceKey, View};
+use landbridge_model::{
+    Change, FeedId, Mutant, Position, Record, RecordKey, Region, ServiceKey, View, planted,
+};
 
 use crate::{
     beats::Beats,
@@ -161,7 +163,9 @@ impl Holdings {
                 continue;
             }
             let held = self.copies.keys().filter(|feed| !feed.is_raft() && feed.region() == region);
-            let closed: Vec<_> = held.filter(|feed| !origin.directory.lists(feed)).cloned().collect();
+            let is_gone = |feed: &FeedId| planted(Mutant::SilenceDeletes) && self.beats.unverified(feed);
+            let is_over = |feed: &&FeedId| !origin.directory.lists(feed) || is_gone(feed);
+            let closed: Vec<_> = held.filter(is_over).cloned().collect();
             let own_is_closed = self.own.as_ref().is_some_and(|own| closed.contains(own));
             if closed.is_empty() || own_is_closed || !origin.directory.releases(&self.copies) {
                 continue;
@@ -174,8 +178,8 @@ impl Holdings {
     }
 
     /// Counts a tick of the marks: who is unverified, how regions stand.
-    pub fn tick(&mut self) {
-        for feed in self.beats.tick() {
+    pub fn tick(&mut self, ticks: u64) {
+        for feed in self.beats.tick(ticks) {
             self.touch_feed(&feed);
         }
         let copies = &self.copies;

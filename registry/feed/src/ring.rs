@@ -8,7 +8,7 @@ use std::{
     sync::Arc,
 };
 
-use landbridge_model::{Change, Position, Record, RecordKey};
+use landbridge_model::{Change, Mutant, Position, Record, RecordKey, planted};
 
 use crate::{settings::Limits, weight};
 
@@ -94,7 +94,8 @@ impl Ring {
 
 impl Coalesced {
     fn take(&mut self, changes: &[Change]) {
-        for change in changes {
+        let is_left_out = |change: &&Change| planted(Mutant::DeleteLeftOut) && change.record.is_none();
+        for change in changes.iter().filter(|change| !is_left_out(change)) {
             self.changes.insert(change.key.clone(), change.record.clone());
         }
     }

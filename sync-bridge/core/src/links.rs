@@ -10,7 +10,7 @@
 use std::collections::BTreeMap;
 
 use landbridge_feed::{RegionStatus, Standing};
-use landbridge_model::Region;
+use landbridge_model::{Mutant, Region, planted};
 
 /// What the links are told, once a tick and origin.
 #[derive(Clone, Debug, PartialEq)]
@@ -84,7 +84,7 @@ impl Links {
             && status.standing == Standing::Live
             && earlier.is_some_and(|link| link.reached == reached);
         let still_ticks = if waits { earlier.map_or(0, |link| link.still_ticks) + 1 } else { 0 };
-        let stalled = still_ticks >= self.stall_ticks;
+        let stalled = still_ticks >= self.stall_ticks && !planted(Mutant::StallNotTold);
         let was_stalled = earlier.is_some_and(|link| link.stalled);
         if stalled && !was_stalled {
             effects.push(Effect::Stalled { region: region.clone(), lag_seqs: status.lag_seqs });

@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use landbridge_model::{DirectoryEntry, FeedId, Region};
+use landbridge_model::{DirectoryEntry, FeedId, Mutant, Region, planted};
 
 /// What the configuration says of the addresses.
 #[derive(Clone, Debug)]
@@ -29,7 +29,8 @@ impl Plan {
     ///
     /// A member reached by two addresses gets one stream: the carrier refuses the second.
     pub fn dials(&self, directory: &BTreeMap<FeedId, DirectoryEntry>) -> BTreeSet<Dial> {
-        let listed = directory.values().map(|entry| entry.address.to_string());
+        let known = directory.values().filter(|_| !planted(Mutant::DirectoryNotDialled));
+        let listed = known.map(|entry| entry.address.to_string());
         let members =
             self.registries.iter().cloned().chain(listed.filter(|address| leads_somewhere(address)));
         let near = members.map(|address| Dial { address, region: self.own.clone() });

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use landbridge_model::{FeedId, Instance, Life, Moment};
+use landbridge_model::{FeedId, Instance, Life, Moment, Mutant, planted};
 
 use super::Member;
 use crate::{
@@ -118,8 +118,10 @@ impl Member {
         if Some(feed) == self.holder.own() {
             return;
         }
-        let (stamp, take) = (record.stamp, record.take.saturating_add(1));
+        let (old, take) = (record.stamp, record.take.saturating_add(1));
         let instance = with_health(instance, true);
+        let is_new = planted(Mutant::TakeOverNewStamp);
+        let stamp = if is_new { self.stamps.next(now, self.holder.greatest_clock()) } else { old };
         let mut changes = Vec::new();
         // Without a slot the record stays where it is and lapses there.
         if self.vouch(target.clone(), stamp, take, instance, &mut changes).is_ok() {

@@ -2,7 +2,7 @@
 
 use std::{collections::BTreeMap, sync::Arc};
 
-use landbridge_model::{Change, Instance, InstanceKey, Moment, ServiceKey};
+use landbridge_model::{Change, Instance, InstanceKey, Moment, Mutant, ServiceKey, planted};
 
 use super::Member;
 use crate::{
@@ -128,12 +128,15 @@ impl Member {
 
     pub(super) fn ended(&mut self, now: Moment, connection: ConnectionId, effects: &mut Vec<Effect>) {
         self.connections.remove(&connection);
-        if self.drain.is_some() {
+        if self.drain.is_some() && !planted(Mutant::DrainDeletes) {
             // A delete could overtake the client's new registration in another feed (R13): the close takes them.
             return;
         }
         let mut changes = Vec::new();
         for target in self.claims.release(connection) {
+            if planted(Mutant::EndBuries) {
+                self.leave(now, &target, By::Connection(connection), &mut changes);
+            }
             self.claims.end(&target, By::Connection(connection), &mut changes);
         }
         self.write(now, changes, effects);
@@ -224,7 +227,8 @@ impl Member {
 
     /// An explicit deregistration: ends one party's claim, and buries the key if that leaves none.
     fn leave(&mut self, now: Moment, target: &InstanceRef, by: By, changes: &mut Vec<Change>) {
-        let others = self.claims.of(target).iter().any(|claim| claim.by != by);
+        let is_other = |claim: &Claim| claim.by != by && !planted(Mutant::BuriesTheLiving);
+        let others = self.claims.of(target).iter().any(is_other) || planted(Mutant::NoTombstone);
         let full = self.claims.tombstones() >= self.settings.limits.tombstones_max;
         if others || (full && !self.shown_elsewhere(&target.0, &target.1)) {
             self.end(target, by, changes);

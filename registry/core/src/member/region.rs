@@ -1,7 +1,9 @@
 //! What the holder and Raft say, and what follows for the own feed (R1, R9) and for the phase (R14).
 
 use landbridge_feed::{Message, Standing, StreamId};
-use landbridge_model::{Change, Era, Moment, Position, Record, RecordKey, Region, ServiceKey};
+use landbridge_model::{
+    Change, Era, Moment, Mutant, Position, Record, RecordKey, Region, ServiceKey, planted,
+};
 
 use super::Member;
 use crate::{
@@ -68,7 +70,7 @@ impl Member {
             // One that comes and goes between two looks has existed all the same.
             self.look(service);
         }
-        if self.services.touch(service) {
+        if self.services.touch(service) && !planted(Mutant::StaleView) {
             effects.push(Effect::Touched { service: service.clone() });
         }
     }
@@ -135,8 +137,10 @@ impl Member {
 
     /// Asks for an own feed where there is none.
     pub(super) fn ask(&mut self, effects: &mut Vec<Effect>) {
+        let gives_up = planted(Mutant::NoReopen) && self.phase == Phase::Ready;
         if self.founded
             && self.drain.is_none()
+            && !gives_up
             && let Some(command) = self.own.ask(self.tick, self.settings.limits.reopen_ticks)
         {
             effects.push(Effect::Propose { ticket: None, command });
@@ -164,6 +168,7 @@ impl Member {
     fn complete(&self) -> bool {
         let lone = self.settings.members <= 1;
         let (region, limits) = (&self.settings.region, &self.settings.limits);
-        self.caught_up && ready::complete(&self.holder, region, self.own.feed(), lone, limits)
+        let is_complete = || ready::complete(&self.holder, region, self.own.feed(), lone, limits);
+        self.caught_up && (is_complete() || planted(Mutant::ReadyAtOnce))
     }
 }

@@ -1,6 +1,6 @@
 //! What passes with time: one own tick a second (R22).
 
-use landbridge_model::{Moment, RecordKey, ServiceKey};
+use landbridge_model::{Moment, Mutant, RecordKey, ServiceKey, planted};
 
 use super::Member;
 use crate::input::{Effect, InstanceRef, Leading};
@@ -26,7 +26,9 @@ impl Member {
         self.sweep(now, effects);
         self.sweep_tombstones(now, effects);
         for target in self.forwards.overdue(self.tick, self.settings.limits.forward_ticks) {
-            self.take_over(now, &target, effects);
+            if !planted(Mutant::NoTakeOver) {
+                self.take_over(now, &target, effects);
+            }
         }
         if self.tick.is_multiple_of(self.settings.limits.challenge_ticks) {
             self.challenge(effects);
@@ -70,7 +72,7 @@ impl Member {
 
     /// Asks the connections whose claims a tombstone hides for a sign of life (R24).
     fn challenge(&mut self, effects: &mut Vec<Effect>) {
-        if self.own.feed().is_none() || self.drain.is_some() {
+        if self.own.feed().is_none() || self.drain.is_some() || planted(Mutant::NoChallenge) {
             return;
         }
         let mut asked = std::collections::BTreeSet::new();

@@ -9,8 +9,8 @@ mod command;
 use std::{collections::BTreeMap, sync::Arc};
 
 use landbridge_model::{
-    Change, DirectoryEntry, Era, ExportPolicy, FeedId, Instance, InstanceKey, Overlay, Position, Record,
-    RecordKey, Region, ServiceKey,
+    Change, DirectoryEntry, Era, ExportPolicy, FeedId, Instance, InstanceKey, Mutant, Overlay, Position,
+    Record, RecordKey, Region, ServiceKey, planted,
 };
 
 use ecow::EcoString;
@@ -184,7 +184,7 @@ impl RaftState {
     ) {
         for (feed, entry) in self.directory().filter(|(feed, _)| Some(*feed) != leaving) {
             let need = cursor.get(feed).copied().unwrap_or(0);
-            if need > entry.need {
+            if need > entry.need && !planted(Mutant::CloseWithoutCursor) {
                 let entry = DirectoryEntry { need, ..entry.clone() };
                 let key = RecordKey::Directory(feed.clone());
                 changes.push(Change { key, record: Some(Record::Directory(entry)) });

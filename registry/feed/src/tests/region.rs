@@ -59,6 +59,20 @@ fn r15_nobody_takes_a_feed_from_a_region_it_was_not_born_in() {
 }
 
 #[test]
+fn r15_another_region_cannot_vouch_for_a_feed_of_this_one() {
+    let mut world = across("*/*/*");
+    let stream = world.connect("east", "west");
+    let before = world.holders["east"].heartbeat(&feed(1));
+    let beat = landbridge_model::Heartbeat { n: 1_000, position: at(9), unix_ms: 0 };
+
+    let message = Message::Beats { unix_ms: 0, beats: vec![(feed(1), beat)] };
+    world.give("east", Input::Received { stream, message });
+
+    assert!(matches!(world.effects.last(), Some(("east", Effect::Refuse { .. }))));
+    assert_eq!(world.holders["east"].heartbeat(&feed(1)), before);
+}
+
+#[test]
 fn r15_inside_a_region_any_holder_supplies_what_it_holds() {
     let mut world = across("*/*/*");
     world.add("w1", far(), Role::Member(landbridge_model::MemberId(1)), limits());
