@@ -8,6 +8,7 @@ mod links;
 mod map;
 mod marks;
 mod metrics;
+mod planted;
 mod purity;
 mod sources;
 

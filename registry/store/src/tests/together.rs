@@ -123,13 +123,13 @@ fn others(member: MemberId) -> Vec<u16> {
 /// Asks until the answer is there, with a rest between two questions; the deadline fails the test.
 async fn until<T>(what: &str, mut ask: impl AsyncFnMut() -> Option<T>) -> T {
     let by = Instant::now() + DEADLINE;
-    loop {
-        if let Some(answer) = ask().await {
-            return answer;
-        }
-        assert!(Instant::now() < by, "not in time: {what}");
+    let mut answer = ask().await;
+    while answer.is_none() {
         tokio::time::sleep(PAUSE).await;
+        assert!(Instant::now() < by, "not in time: {what}");
+        answer = ask().await;
     }
+    answer.expect("the loop ends with an answer")
 }
 
 /// Opens a feed, again and again until a majority answers: on a busy machine leadership may move at any time.
