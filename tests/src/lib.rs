@@ -1,5 +1,5 @@
 //! What several test suites share: waiting for a condition until a deadline, certificates to try with, server
-//! processes, SDK connections, and the simulator.
+//! processes that are started, measured or spoken to, SDK connections, and the simulator.
 
 pub mod authority;
 pub mod http;
@@ -7,4 +7,5 @@ pub mod process;
 pub mod sdk;
 #[path = "../sim/mod.rs"]
 pub mod sim;
+pub mod talker;
 pub mod wait;

@@ -1,0 +1,47 @@
+//! How much a run does: CI's size unless the command line says otherwise.
+
+/// What may be made bigger.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Size {
+    /// Calls a second in each case of the fault table.
+    pub(crate) rate: u32,
+    /// Seconds watched after a fault, at least.
+    pub(crate) watch_s: u32,
+    /// Cases of the fault table at once.
+    pub(crate) jobs: usize,
+    /// Table changes.
+    pub(crate) changes: u32,
+    /// Table changes a second.
+    pub(crate) pace: u32,
+    /// Services in the changing table.
+    pub(crate) services: u32,
+}
+
+impl Size {
+    /// What CI runs: under a minute on two busy cores.
+    const CI: Self = Self { rate: 100, watch_s: 4, jobs: 4, changes: 100, pace: 20, services: 500 };
+
+    /// Reads `--key number` pairs; the other words choose tests. Flags of the standard harness are passed over.
+    pub(crate) fn read(words: &[String]) -> Result<(Self, Vec<String>), String> {
+        let (mut size, mut wanted) = (Self::CI, Vec::new());
+        let mut words = words.iter();
+        while let Some(word) = words.next() {
+            let mut number = || {
+                let value =
+                    words.next().and_then(|value| value.parse::<u32>().ok()).filter(|value| *value > 0);
+                value.ok_or(format!("{word} wants a number above 0"))
+            };
+            match word.as_str() {
+                "--rate" => size.rate = number()?,
+                "--watch" => size.watch_s = number()?,
+                "--jobs" => size.jobs = number()? as usize,
+                "--changes" => size.changes = number()?,
+                "--pace" => size.pace = number()?,
+                "--services" => size.services = number()?,
+                flag if flag.starts_with('-') => {}
+                name => wanted.push(name.to_owned()),
+            }
+        }
+        Ok((size, wanted))
+    }
+}
