@@ -55,6 +55,7 @@ pub(crate) struct Scanner {
     length: Option<u64>,
     chunked: bool,
     old_version: bool,
+    lost_in_body: bool,
 }
 
 impl Scanner {
@@ -67,6 +68,7 @@ impl Scanner {
             length: None,
             chunked: false,
             old_version: false,
+            lost_in_body: false,
         }
     }
 
@@ -84,6 +86,7 @@ impl Scanner {
             match taken {
                 Ok(taken) => bytes = &bytes[taken..],
                 Err(why) => {
+                    self.lost_in_body = self.open() == Open::Body;
                     self.place = Place::Lost;
                     return Err(why);
                 }
@@ -102,6 +105,11 @@ impl Scanner {
             }
             Place::Lost => Open::Nothing,
         }
+    }
+
+    /// True once a body, not a head, broke a rule: its request is with the stack already.
+    pub(crate) fn lost_in_body(&self) -> bool {
+        self.lost_in_body
     }
 
     fn skip(

@@ -131,3 +131,20 @@ fn trailers_share_one_bound() {
 
     assert!(verdict(&request).is_err());
 }
+
+#[test]
+fn it_is_told_whether_a_head_or_a_body_broke_a_rule() {
+    for (request, in_body) in [
+        ("GET / HTTP/1.1\r\nHost : a\r\n\r\n", false),
+        ("GET / HTTP/9.9\r\n\r\n", false),
+        ("PUT / HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n3 \r\nabc\r\n", true),
+        ("PUT / HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabcd\r\n", true),
+        ("PUT / HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n0\r\nContent-Length: 3\r\n\r\n", true),
+    ] {
+        let mut scanner = Scanner::new(8_192);
+
+        assert!(scanner.scan(request.as_bytes()).is_err(), "{request:?}");
+
+        assert_eq!(scanner.lost_in_body(), in_body, "{request:?}");
+    }
+}

@@ -1,4 +1,9 @@
 //! A client's socket whose bytes are counted and, for HTTP/1, looked at on their way to the parser.
+//!
+//! A rule that is broken in a head is answered by the stack. One that is broken in a body whose head has gone ahead
+//! breaks the connection here: the call ends as a body that broke off, whatever the parser would have forgiven.
+//!
+//! Invariant: no byte of a body passes from the read on in which it broke a rule.
 
 use std::{
     io,
@@ -24,6 +29,8 @@ pub(crate) struct Watched<Io> {
     /// Bytes read before it was known which protocol they are.
     prefix: Vec<u8>,
     replayed: usize,
+    /// A body broke a rule after its head had passed.
+    broken: bool,
 }
 
 impl<Io> Watched<Io> {
@@ -34,7 +41,7 @@ impl<Io> Watched<Io> {
         scanner: Option<Scanner>,
         prefix: Vec<u8>,
     ) -> Self {
-        Self { io, seat, beat, scanner, prefix, replayed: 0 }
+        Self { io, seat, beat, scanner, prefix, replayed: 0, broken: false }
     }
 
     /// What follows is not HTTP: bytes are counted and no longer looked at.
@@ -51,6 +58,7 @@ impl<Io> Watched<Io> {
         let before = scanner.open();
         if let Err(fault) = scanner.scan(bytes) {
             self.seat.set_fault(fault);
+            self.broken = before == Open::Body && scanner.lost_in_body();
         }
         let open = scanner.open();
         self.seat.set_head(open == Open::Head, now);
@@ -87,7 +95,7 @@ impl<Io: AsyncRead + Unpin> AsyncRead for Watched<Io> {
             ready!(read)?;
         }
         this.look(&buf.filled()[before..]);
-        Poll::Ready(Ok(()))
+        if this.broken { Poll::Ready(Err(io::ErrorKind::InvalidData.into())) } else { Poll::Ready(Ok(())) }
     }
 }
 

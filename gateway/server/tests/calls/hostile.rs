@@ -5,10 +5,10 @@ use std::time::Duration;
 use http::Response;
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
-    net::TcpStream,
+    net::{TcpListener, TcpStream},
 };
 
-use crate::harness::{Endpoint, House, full};
+use crate::harness::{Endpoint, House, PATIENCE, at, full, page};
 
 /// Requests that two servers could read differently; none may reach the endpoint.
 const AMBIGUOUS: [&str; 42] = [
@@ -106,6 +106,55 @@ async fn broken_chunks_end_the_call_and_the_connection() {
     assert_eq!(endpoint.count(), 0);
 }
 
+/// Sends a good begin, then, once the endpoint has it, what breaks a rule; returns what caller and endpoint read.
+async fn broken_late(answered_early: bool, begin: &str, end: &str) -> (String, String) {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let house = House::open(&page(&[at(listener.local_addr().unwrap(), "east", "a")], "")).await;
+    let mut caller = TcpStream::connect(house.address).await.unwrap();
+    let head = "POST / HTTP/1.1\r\nHost: web.test\r\nTransfer-Encoding: chunked\r\n\r\n";
+    caller.write_all(format!("{head}{begin}").as_bytes()).await.unwrap();
+    let (mut endpoint, _) = listener.accept().await.unwrap();
+    let mut arrived = Vec::new();
+    while !arrived.ends_with(begin.as_bytes()) {
+        assert!(endpoint.read_buf(&mut arrived).await.unwrap() > 0, "the begin never came");
+    }
+    let (mut answer, early) = (Vec::new(), b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\nok");
+    if answered_early {
+        endpoint.write_all(early).await.unwrap();
+        while !answer.ends_with(b"ok") {
+            assert!(caller.read_buf(&mut answer).await.unwrap() > 0, "the answer never came");
+        }
+    }
+    let smuggled = "GET /smuggled HTTP/1.1\r\nHost: web.test\r\n\r\n";
+    caller.write_all(format!("{end}{smuggled}").as_bytes()).await.unwrap();
+    // Either side may be reset: what was read until then counts.
+    let ended = async {
+        let _ = endpoint.read_to_end(&mut arrived).await;
+        let _ = caller.read_to_end(&mut answer).await;
+    };
+    tokio::time::timeout(PATIENCE, ended).await.unwrap();
+    let text = |bytes: Vec<u8>| String::from_utf8_lossy(&bytes).into_owned();
+    (text(answer), text(arrived))
+}
+
+#[tokio::test]
+async fn what_is_broken_late_in_a_body_is_answered_once_and_goes_no_further() {
+    for end in [
+        "5 \r\nhello\r\n0\r\n\r\n",
+        "0\r\nContent-Length: 44\r\n\r\n",
+        "0\r\nTransfer-Encoding: chunked\r\n\r\n",
+        "5\nhello\r\n0\r\n\r\n",
+    ] {
+        let (answer, arrived) = broken_late(false, "3\r\nabc\r\n", end).await;
+        assert!(answer.starts_with("HTTP/1.1 400") && answer.matches("HTTP/1.1").count() == 1, "{answer}");
+        assert!(arrived.ends_with("3\r\nabc\r\n"), "{end:?}: {arrived}");
+
+        let (answer, arrived) = broken_late(true, "3\r\nabc\r\n", end).await;
+        assert!(answer.starts_with("HTTP/1.1 200") && answer.matches("HTTP/1.1").count() == 1, "{answer}");
+        assert!(arrived.ends_with("3\r\nabc\r\n"), "{end:?}: {arrived}");
+    }
+}
+
 #[tokio::test]
 async fn garbage_on_the_port_is_refused_and_forgotten() {
     let endpoint = Endpoint::named("a").await;
@@ -154,7 +203,7 @@ async fn a_head_that_never_completes_is_cut() {
         }
     };
 
-    let cut = tokio::time::timeout(crate::harness::PATIENCE, drip).await;
+    let cut = tokio::time::timeout(PATIENCE, drip).await;
 
     assert!(cut.is_ok(), "the drip went on");
 }
@@ -167,7 +216,7 @@ async fn an_idle_connection_is_closed() {
     stream.write_all(b"GET / HTTP/1.1\r\nHost: web.test\r\n\r\n").await.unwrap();
 
     let mut answer = Vec::new();
-    let closed = tokio::time::timeout(crate::harness::PATIENCE, stream.read_to_end(&mut answer)).await;
+    let closed = tokio::time::timeout(PATIENCE, stream.read_to_end(&mut answer)).await;
 
     assert!(closed.is_ok(), "the connection stayed open");
     assert!(answer.starts_with(b"HTTP/1.1 200"));
