@@ -6,6 +6,7 @@ use landbridge_client::{Endpoint, Standing, Table, join::Join, keepsake};
 use landbridge_feed::{Effect, Holder, Input};
 use landbridge_gateway_core::{
     Book, Caller, Costs, EndpointSpec, Guard, GuardRules, HealthRules, Name, PickRules, Service, Snapshot,
+    Speech,
 };
 use landbridge_model::{Moment, Region, ServiceKey, Zone};
 
@@ -162,5 +163,6 @@ fn spec_of(endpoint: &Endpoint) -> EndpointSpec {
         healthy: endpoint.healthy,
         unverified: endpoint.unverified,
         stale: endpoint.stale,
+        speech: Speech::of(&endpoint.metadata),
     }
 }

@@ -8,6 +8,7 @@ pub mod evacuation;
 pub mod ladder;
 mod record;
 pub mod service;
+pub mod speech;
 
 pub mod pick;
 
@@ -26,3 +27,4 @@ pub use protect::{Guard, GuardRules};
 pub use route::{Asked, HostMatch, Matched, Policy, Route, RouteTable};
 pub use service::{Endpoint, EndpointSpec, Name, Service};
 pub use snapshot::{Book, Snapshot};
+pub use speech::{Protocol, Speech};

@@ -14,6 +14,7 @@ use landbridge_model::{Address, Cluster, Moment, Region, ServiceKey, Zone};
 use crate::{
     endpoint::{EndpointState, HealthRules, Outcome, PROBATION_MS, Turn},
     ladder::{Ladder, Terms},
+    speech::Speech,
 };
 
 /// What a route leads to.
@@ -55,6 +56,8 @@ pub struct EndpointSpec {
     pub unverified: bool,
     /// Its region's link is silent.
     pub stale: bool,
+    /// How it wants to be spoken to.
+    pub speech: Speech,
 }
 
 /// An endpoint of a snapshot: what was listed, and the shared state.
@@ -185,6 +188,7 @@ pub(crate) mod testing {
             healthy: true,
             unverified: false,
             stale: false,
+            speech: Speech::default(),
         }
     }
 

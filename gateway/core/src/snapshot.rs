@@ -15,6 +15,7 @@ use crate::{
     ladder::{Caller, Costs, Ladder, Orders, Terms},
     route::{Asked, Index, Matched, Policy, Route, RouteTable},
     service::{Endpoint, EndpointSpec, Name, Service, ServiceState},
+    speech::Speech,
 };
 
 /// What routing sees at one moment.
@@ -204,14 +205,14 @@ impl Book {
         let mut newborn = false;
         let known = old.iter().flat_map(|old| old.endpoints.iter());
         let mut known: BTreeMap<_, _> =
-            known.map(|endpoint| (place(&endpoint.spec), endpoint.state.clone())).collect();
+            known.map(|endpoint| (way(&endpoint.spec), endpoint.state.clone())).collect();
         let state_of = |spec: &EndpointSpec| {
             let fresh = || {
                 newborn |= joins;
                 let state = if joins { EndpointState::newborn } else { EndpointState::new };
                 Arc::new(state(self.next_serial(), guess_us, now))
             };
-            known.remove(&place(spec)).unwrap_or_else(fresh)
+            known.remove(&way(spec)).unwrap_or_else(fresh)
         };
         let endpoints: Vec<_> =
             specs.into_iter().scan(state_of, |of, spec| Some(Endpoint { state: of(&spec), spec })).collect();
@@ -256,6 +257,11 @@ impl Book {
 
 fn place(spec: &EndpointSpec) -> (Address, u16) {
     (spec.address.clone(), spec.port)
+}
+
+/// What connections and latencies belong to: a place, and how it is spoken to.
+fn way(spec: &EndpointSpec) -> (Address, u16, Speech) {
+    (spec.address.clone(), spec.port, spec.speech.clone())
 }
 
 /// What may be sent traffic, once per address.

@@ -21,7 +21,7 @@ use landbridge_gateway_core::{
 use landbridge_runtime::log::LogConfig;
 
 pub use cidr::Cidr;
-pub use page::{Admin, Connections, LimitBy, ListenerTls, Registry, Upstream};
+pub use page::{Admin, Connections, EndpointTls, LimitBy, ListenerTls, Registry, Upstream};
 pub(crate) use read::any_name;
 
 /// The page under every page: all defaults, with their reasons.
@@ -95,6 +95,8 @@ pub struct Settings {
     pub pick: PickRules,
     /// What connections to endpoints may cost.
     pub upstream: Upstream,
+    /// Whom endpoints that speak TLS must be; without it they cannot be reached.
+    pub endpoint_tls: Option<EndpointTls>,
     /// To the first byte of the answer, all tries together.
     pub overall_ms: u64,
     /// The same for one try.

@@ -12,6 +12,7 @@ use crate::{
     admin::{self, Office},
     config::{Config, Live},
     metrics, ports,
+    tls::{self, Trust},
     view::Shared,
     worker::{self, Door},
     writer::Writer,
@@ -26,7 +27,7 @@ const GAUGES_MS: u64 = 1_000;
 /// What the writer is told besides news of the registry.
 pub(crate) enum Order {
     /// Take these settings.
-    Reload(Box<Live>, oneshot::Sender<()>),
+    Reload(Box<Live>, Option<Arc<Trust>>, oneshot::Sender<()>),
     /// Give up what is held; tells how many endpoints that was.
     Release(oneshot::Sender<usize>),
     /// Let calls leave a place; tells the number of the drill, or nothing when too many run.
@@ -64,7 +65,8 @@ impl Gateway {
         let Surroundings { tables, shutdown, metrics: page } = surroundings;
         metrics::describe();
         let clock = Clock::start();
-        let mut writer = Writer::new(&config, Moment(clock.now()));
+        let trust = tls::trust(config.live.settings.endpoint_tls.as_ref()).map_err(|why| vec![why])?;
+        let mut writer = Writer::new(&config, trust, Moment(clock.now()));
         writer.follow(tables.borrow().clone(), Moment(clock.now()));
         let view = writer.view();
         let shared = Arc::new(Shared::new(view, clock, config.connections, config.threads, &config.name));
@@ -112,13 +114,16 @@ impl Gateway {
         self.admin
     }
 
-    /// Takes changed settings without touching a call; done when new calls are treated by them.
-    pub async fn reload(&self, live: Live) {
+    /// Takes changed settings without touching a call; done when new calls are treated by them. An error says which
+    /// files cannot be read, and then nothing has changed.
+    pub async fn reload(&self, live: Live) -> Result<(), Vec<String>> {
+        let trust = tls::trust(live.settings.endpoint_tls.as_ref()).map_err(|why| vec![why])?;
         let (done, told) = oneshot::channel();
-        if self.orders.send(Order::Reload(Box::new(live), done)).await.is_ok() {
+        if self.orders.send(Order::Reload(Box::new(live), trust, done)).await.is_ok() {
             // The writer ends only with the process.
             let _ = told.await;
         }
+        Ok(())
     }
 
     /// Waits for the word to end, and then for the calls in flight.
@@ -181,8 +186,8 @@ async fn write(mut writer: Writer, shared: Arc<Shared>, news: News) {
 fn obey(writer: &mut Writer, shared: &Shared, order: Order) {
     let now = Moment(shared.clock.now());
     match order {
-        Order::Reload(live, done) => {
-            writer.reload(*live, now);
+        Order::Reload(live, trust, done) => {
+            writer.reload(*live, trust, now);
             writer.publish(shared);
             // Who asked may have gone meanwhile.
             let _ = done.send(());

@@ -26,6 +26,8 @@ mod layers;
 mod stack;
 
 mod answer;
+mod dial;
+mod form;
 mod limiter;
 mod payload;
 mod pool;
@@ -88,8 +90,12 @@ async fn reload(gateway: &Gateway, running: &Config) {
                     "routes belong to listeners: restart to change them"
                 );
             }
-            gateway.reload(fresh.live).await;
-            tracing::info!(event = "reloaded", "new calls are treated by the new settings");
+            match gateway.reload(fresh.live).await {
+                Ok(()) => tracing::info!(event = "reloaded", "new calls are treated by the new settings"),
+                Err(mistakes) => {
+                    tracing::error!(event = "reload_refused", ?mistakes, "the running settings stay");
+                }
+            }
         }
         Err(mistakes) => {
             tracing::error!(event = "reload_refused", ?mistakes, "the running settings stay as they are");

@@ -2,24 +2,12 @@
 //!
 //! Invariant: a connection is used by one HTTP/1 call at a time; one that is closed or half used never comes back.
 
-use std::{cell::RefCell, io, net::IpAddr, time::Duration};
+use std::cell::RefCell;
 
 use hyper::client::conn::{http1, http2};
-use hyper_util::rt::{TokioIo, TokioTimer};
-use landbridge_gateway_core::Endpoint;
 use rustc_hash::FxHashMap;
-use tokio::net::TcpStream;
 
 use crate::{config::Upstream, payload::Payload};
-
-/// How far an endpoint may send ahead on one HTTP/2 stream.
-const STREAM_WINDOW_BYTES: u32 = 1 << 20;
-
-/// How far an endpoint may send ahead on one HTTP/2 connection.
-const CONNECTION_WINDOW_BYTES: u32 = 4 << 20;
-
-/// An HTTP/2 connection with calls on it is asked for a sign of life this often.
-const KEEPALIVE_MS: u64 = 5_000;
 
 /// A connection for one HTTP/1 call at a time.
 pub(crate) type OneCall = http1::SendRequest<Payload>;
@@ -123,63 +111,4 @@ impl Pool {
             !slot.waiting.is_empty() || slot.shared.is_some() || !old(slot.used)
         });
     }
-}
-
-/// Opens a TCP connection to an endpoint.
-async fn dial(endpoint: &Endpoint, limits: &Upstream) -> io::Result<TokioIo<TcpStream>> {
-    let host = endpoint.address.as_str();
-    let open = async {
-        match host.parse::<IpAddr>() {
-            Ok(address) => TcpStream::connect((address, endpoint.port)).await,
-            Err(_) => TcpStream::connect((host, endpoint.port)).await,
-        }
-    };
-    let wait = Duration::from_millis(limits.connect_timeout_ms);
-    let stream = tokio::time::timeout(wait, open).await.map_err(|_| io::ErrorKind::TimedOut)??;
-    stream.set_nodelay(true)?;
-    Ok(TokioIo::new(stream))
-}
-
-/// Opens a connection for HTTP/1 calls.
-pub(crate) async fn connect_one(endpoint: &Endpoint, limits: &Upstream) -> io::Result<OneCall> {
-    let io = dial(endpoint, limits).await?;
-    let (sender, connection) = http1::handshake(io).await.map_err(io::Error::other)?;
-    tokio::task::spawn_local(async move {
-        // The call on the connection sees the error too, and says what follows from it.
-        if let Err(error) = connection.await {
-            tracing::debug!(event = "upstream_connection_ended", %error);
-        }
-    });
-    Ok(sender)
-}
-
-/// Opens a connection for one HTTP/1 call that may turn it into something else.
-pub(crate) async fn connect_upgradable(endpoint: &Endpoint, limits: &Upstream) -> io::Result<OneCall> {
-    let io = dial(endpoint, limits).await?;
-    let (sender, connection) = http1::handshake(io).await.map_err(io::Error::other)?;
-    tokio::task::spawn_local(async move {
-        if let Err(error) = connection.with_upgrades().await {
-            tracing::debug!(event = "upstream_connection_ended", %error);
-        }
-    });
-    Ok(sender)
-}
-
-/// Opens a connection for HTTP/2 calls, without negotiation (prior knowledge).
-pub(crate) async fn connect_many(endpoint: &Endpoint, limits: &Upstream) -> io::Result<ManyCalls> {
-    let io = dial(endpoint, limits).await?;
-    let (sender, connection) = http2::Builder::new(OnThisCore)
-        .timer(TokioTimer::new())
-        .initial_stream_window_size(STREAM_WINDOW_BYTES)
-        .initial_connection_window_size(CONNECTION_WINDOW_BYTES)
-        .keep_alive_interval(Duration::from_millis(KEEPALIVE_MS))
-        .handshake(io)
-        .await
-        .map_err(io::Error::other)?;
-    tokio::task::spawn_local(async move {
-        if let Err(error) = connection.await {
-            tracing::debug!(event = "upstream_connection_ended", %error);
-        }
-    });
-    Ok(sender)
 }

@@ -1,32 +1,77 @@
-//! The certificate a listener shows, read from its files.
+//! TLS at both ends of the gateway: what a listener shows its callers, and whom endpoints must be.
 
-use std::sync::Arc;
+use std::{fmt::Display, path::Path, sync::Arc};
 
 use rustls::{
-    ServerConfig,
+    ClientConfig, RootCertStore, ServerConfig,
     crypto::ring,
     pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject},
 };
 use tokio_rustls::TlsAcceptor;
 
-use crate::config::ListenerTls;
+use crate::config::{EndpointTls, ListenerTls};
 
-/// Reads the files, or says which is wrong and how. Offers HTTP/2 and HTTP/1.1.
+/// HTTP/2 as TLS negotiates it.
+pub(crate) const H2: &[u8] = b"h2";
+
+/// HTTP/1.1 as TLS negotiates it.
+const HTTP1: &[u8] = b"http/1.1";
+
+/// How endpoints that speak TLS are spoken to, by the version of HTTP.
+#[derive(Debug)]
+pub(crate) struct Trust {
+    pub(crate) http1: Arc<ClientConfig>,
+    pub(crate) http2: Arc<ClientConfig>,
+}
+
+fn wrong(file: &Path, why: impl Display) -> String {
+    format!("{}: {why}", file.display())
+}
+
+fn certificates(file: &Path) -> Result<Vec<CertificateDer<'static>>, String> {
+    let read = CertificateDer::pem_file_iter(file).and_then(Iterator::collect::<Result<Vec<_>, _>>);
+    let read = read.map_err(|why| wrong(file, why))?;
+    if read.is_empty() { Err(wrong(file, "holds no certificate")) } else { Ok(read) }
+}
+
+fn private_key(file: &Path) -> Result<PrivateKeyDer<'static>, String> {
+    PrivateKeyDer::from_pem_file(file).map_err(|why| wrong(file, why))
+}
+
+/// Reads a listener's files, or says which is wrong and how. Offers HTTP/2 and HTTP/1.1.
 pub(crate) fn acceptor(files: &ListenerTls) -> Result<TlsAcceptor, String> {
-    let wrong = |file: &std::path::Path, why: &dyn std::fmt::Display| format!("{}: {why}", file.display());
-    let chain = CertificateDer::pem_file_iter(&files.certificate)
-        .and_then(Iterator::collect::<Result<Vec<_>, _>>)
-        .map_err(|why| wrong(&files.certificate, &why))?;
-    if chain.is_empty() {
-        return Err(wrong(&files.certificate, &"holds no certificate"));
-    }
-    let key = PrivateKeyDer::from_pem_file(&files.key).map_err(|why| wrong(&files.key, &why))?;
+    let (chain, key) = (certificates(&files.certificate)?, private_key(&files.key)?);
     let mut config = ServerConfig::builder_with_provider(Arc::new(ring::default_provider()))
         .with_safe_default_protocol_versions()
         .map_err(|why| why.to_string())?
         .with_no_client_auth()
         .with_single_cert(chain, key)
-        .map_err(|why| wrong(&files.certificate, &why))?;
-    config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
+        .map_err(|why| wrong(&files.certificate, why))?;
+    config.alpn_protocols = vec![H2.to_vec(), HTTP1.to_vec()];
     Ok(TlsAcceptor::from(Arc::new(config)))
+}
+
+/// Reads whom endpoints must be, or says which file is wrong and how.
+pub(crate) fn trust(files: Option<&EndpointTls>) -> Result<Option<Arc<Trust>>, String> {
+    let Some(files) = files else { return Ok(None) };
+    let mut roots = RootCertStore::empty();
+    for certificate in certificates(&files.authority)? {
+        roots.add(certificate).map_err(|why| wrong(&files.authority, why))?;
+    }
+    let builder = ClientConfig::builder_with_provider(Arc::new(ring::default_provider()))
+        .with_safe_default_protocol_versions()
+        .map_err(|why| why.to_string())?
+        .with_root_certificates(roots);
+    let config = match (&files.certificate, &files.key) {
+        (Some(certificate), Some(key)) => builder
+            .with_client_auth_cert(certificates(certificate)?, private_key(key)?)
+            .map_err(|why| wrong(certificate, why))?,
+        (None, _) | (_, None) => builder.with_no_client_auth(),
+    };
+    let speaking = |protocol: &[u8]| {
+        let mut config = config.clone();
+        config.alpn_protocols = vec![protocol.to_vec()];
+        Arc::new(config)
+    };
+    Ok(Some(Arc::new(Trust { http1: speaking(HTTP1), http2: speaking(H2) })))
 }

@@ -22,6 +22,7 @@ use crate::{
     config::{Connections, Settings},
     limiter::Rule,
     metrics::{CONNECTIONS, IN_FLIGHT, TUNNELS_OPEN},
+    tls::Trust,
 };
 
 /// Everything a call is treated by, at one moment.
@@ -30,6 +31,8 @@ pub(crate) struct View {
     pub(crate) snapshot: Snapshot,
     pub(crate) settings: Settings,
     pub(crate) rules: Arc<[Arc<Rule>]>,
+    /// Whom endpoints that speak TLS must be, if any may.
+    pub(crate) trust: Option<Arc<Trust>>,
 }
 
 /// A view as one core sees it: counted on that core, so that calls of different cores do not share a counter.

@@ -8,13 +8,14 @@ use std::{
 };
 
 use landbridge_client::{Endpoint, Table};
-use landbridge_gateway_core::{Book, EndpointSpec, Evacuation, Guard, Name};
+use landbridge_gateway_core::{Book, EndpointSpec, Evacuation, Guard, Name, Speech};
 use landbridge_model::Moment;
 
 use crate::{
     config::{Config, Live},
     limiter::Rule,
     metrics::{EVACUATIONS, TABLE_CHANGES, TABLE_ENDPOINTS, TABLE_HELD, TABLE_SERVICES},
+    tls::Trust,
     view::{Shared, View},
 };
 
@@ -24,6 +25,7 @@ pub(crate) struct Writer {
     guard: Guard,
     live: Live,
     rules: Arc<[Arc<Rule>]>,
+    trust: Option<Arc<Trust>>,
     table: Arc<Table>,
     /// Drills by the number operators call them by.
     drills: BTreeMap<u64, Arc<Evacuation>>,
@@ -39,7 +41,7 @@ fn rules_of(live: &Live) -> Arc<[Arc<Rule>]> {
 
 impl Writer {
     /// A writer that knows the config and nothing of a registry.
-    pub(crate) fn new(config: &Config, now: Moment) -> Self {
+    pub(crate) fn new(config: &Config, trust: Option<Arc<Trust>>, now: Moment) -> Self {
         let live = config.live.clone();
         let mut book = Book::new(config.home.clone(), live.costs.clone(), live.routes.clone());
         for (name, specs) in &live.statics {
@@ -51,6 +53,7 @@ impl Writer {
             book,
             guard: Guard::default(),
             rules,
+            trust,
             live,
             table: Arc::default(),
             drills: BTreeMap::new(),
@@ -61,7 +64,8 @@ impl Writer {
     /// The next view.
     pub(crate) fn view(&mut self) -> View {
         let snapshot = self.book.snapshot();
-        View { snapshot, settings: self.live.settings.clone(), rules: self.rules.clone() }
+        let (rules, trust) = (self.rules.clone(), self.trust.clone());
+        View { snapshot, settings: self.live.settings.clone(), rules, trust }
     }
 
     /// True once a registry, or its keepsake, has said anything.
@@ -163,7 +167,8 @@ impl Writer {
     }
 
     /// Takes changed settings; endpoints, calls in flight and unchanged limits are not touched.
-    pub(crate) fn reload(&mut self, live: Live, now: Moment) {
+    pub(crate) fn reload(&mut self, live: Live, trust: Option<Arc<Trust>>, now: Moment) {
+        self.trust = trust;
         let old = &self.live;
         let same_limits = |(old, new): (&crate::config::Limit, &crate::config::Limit)| {
             old.by == new.by
@@ -213,5 +218,6 @@ fn spec_of(endpoint: &Endpoint) -> EndpointSpec {
         healthy: endpoint.healthy,
         unverified: endpoint.unverified,
         stale: endpoint.stale,
+        speech: Speech::of(&endpoint.metadata),
     }
 }

@@ -21,6 +21,7 @@ pub(super) struct Page {
     pub(super) statics: Vec<Static>,
     pub(super) connections: Connections,
     pub(super) upstream: Upstream,
+    pub(super) endpoint_tls: Option<EndpointTls>,
     pub(super) timeouts: Timeouts,
     pub(super) retries: Retries,
     pub(super) health: Health,
@@ -113,6 +114,8 @@ pub(super) struct StaticEndpoint {
     pub(super) region: String,
     pub(super) zone: Option<String>,
     pub(super) weight: Option<f64>,
+    pub(super) protocol: Option<String>,
+    pub(super) tls_name: Option<String>,
 }
 
 /// What client connections may cost.
@@ -153,6 +156,18 @@ pub struct Upstream {
     pub idle_timeout_ms: u64,
     /// Unused connections kept per endpoint and thread; more are closed after use.
     pub idle_per_endpoint_max: usize,
+}
+
+/// Whom endpoints that speak TLS must be, and what they are shown.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct EndpointTls {
+    /// The authorities whose certificates are trusted, PEM.
+    pub authority: PathBuf,
+    /// A certificate for endpoints that ask for one, followed by its intermediates.
+    pub certificate: Option<PathBuf>,
+    /// Its private key.
+    pub key: Option<PathBuf>,
 }
 
 #[derive(Clone, Debug, Deserialize)]

@@ -6,12 +6,12 @@ use ecow::EcoString;
 use http::{HeaderName, HeaderValue, Method, StatusCode, uri::PathAndQuery};
 use landbridge_gateway_core::{
     BudgetRules, Caller, Costs, EndpointSpec, GuardRules, HealthRules, HostMatch, Name, Orders, PickRules,
-    Policy, Route, RouteTable,
+    Policy, Protocol, Route, RouteTable, Speech,
 };
 use landbridge_model::{Address, Cluster, Region, ServiceKey, Zone};
 use landbridge_runtime::config::{Layers, load};
 
-use super::{Cidr, Config, DEFAULTS, Limit, Listener, Live, Retries, Settings, page};
+use super::{Cidr, Config, DEFAULTS, EndpointTls, Limit, Listener, Live, Retries, Settings, page};
 
 /// What is wrong with a page.
 #[derive(Default)]
@@ -178,6 +178,9 @@ fn static_endpoint(wrong: &mut Mistakes, place: &str, page: &page::StaticEndpoin
     wrong.require((0.0..=10_000.0).contains(&weight), format!("{place}: weight is from 0 to 10000"));
     wrong.require(page.port > 0, format!("{place}: port 0 cannot be called"));
     let zone = page.zone.as_deref().map_or_else(|| Ok(Zone::unknown()), Zone::parse);
+    let protocol = page.protocol.as_deref().map_or_else(|| Ok(Protocol::default()), str::parse);
+    let tls_name = page.tls_name.as_deref().map(EcoString::from);
+    let speech = Speech { protocol: wrong.taken(place, protocol)?, tls_name };
     Some(EndpointSpec {
         address: wrong.taken(place, Address::parse(&page.address))?,
         port: page.port,
@@ -188,6 +191,7 @@ fn static_endpoint(wrong: &mut Mistakes, place: &str, page: &page::StaticEndpoin
         healthy: true,
         unverified: false,
         stale: false,
+        speech,
     })
 }
 
@@ -305,6 +309,7 @@ fn settings(wrong: &mut Mistakes, page: &page::Page) -> Option<Settings> {
             health,
         },
         upstream: page.upstream,
+        endpoint_tls: endpoint_tls(wrong, page),
         overall_ms: page.timeouts.overall_ms,
         try_ms: page.timeouts.try_ms,
         retries: retries(wrong, &page.retries),
@@ -315,6 +320,24 @@ fn settings(wrong: &mut Mistakes, page: &page::Page) -> Option<Settings> {
         limits,
         show_place: page.answers.show_place,
     })
+}
+
+/// Endpoints that speak TLS need somebody to be trusted.
+fn endpoint_tls(wrong: &mut Mistakes, page: &page::Page) -> Option<EndpointTls> {
+    let secure = |endpoint: &page::StaticEndpoint| {
+        let protocol = endpoint.protocol.as_deref().and_then(|text| text.parse::<Protocol>().ok());
+        protocol.is_some_and(Protocol::is_secure)
+    };
+    let needed = page.statics.iter().flat_map(|fixed| &fixed.endpoints).any(secure);
+    wrong.require(
+        !needed || page.endpoint_tls.is_some(),
+        "endpoint_tls: needed by endpoints that speak https or h2",
+    );
+    if let Some(tls) = &page.endpoint_tls {
+        let whole = tls.certificate.is_some() == tls.key.is_some();
+        wrong.require(whole, "endpoint_tls: certificate and key come together");
+    }
+    page.endpoint_tls.clone()
 }
 
 fn retries(wrong: &mut Mistakes, page: &page::Retries) -> Retries {

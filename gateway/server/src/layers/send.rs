@@ -7,9 +7,11 @@ use hyper::{body::Incoming, upgrade::Upgraded};
 use landbridge_gateway_core::Endpoint;
 
 use crate::{
+    dial::{self, Purpose},
+    form,
     local::Local,
     payload::{Broken, Payload},
-    pool::{OneCall, connect_many, connect_one, connect_upgradable},
+    pool::OneCall,
     upgrade,
     view::{Seen, View},
 };
@@ -48,13 +50,16 @@ pub(crate) enum Failure {
 /// The innermost service.
 pub(crate) async fn send(local: Rc<Local>, one: Try) -> Result<Sent, Failure> {
     let endpoint = one.view.snapshot.service(one.service).endpoint(one.endpoint);
-    if one.http2 {
-        return send_http2(&local, &one.view, endpoint, one.request).await;
-    }
-    if upgrade::asks_websocket(one.request.headers()) {
-        return send_upgrade(&local, &one.view, endpoint, one.request).await;
-    }
     let mut request = one.request;
+    if upgrade::asks_websocket(request.headers()) {
+        form::as_http1(&mut request);
+        return send_upgrade(&local, &one.view, endpoint, request).await;
+    }
+    if one.http2 || endpoint.speech.protocol.is_http2() {
+        form::as_http2(&mut request, endpoint);
+        return send_http2(&local, &one.view, endpoint, request).await;
+    }
+    form::as_http1(&mut request);
     while let Some(connection) = local.pool.take(endpoint.state.serial()) {
         match exchange(connection, request, true).await {
             // The server closed it while it waited: nothing was sent, the next one may do.
@@ -62,7 +67,7 @@ pub(crate) async fn send(local: Rc<Local>, one: Try) -> Result<Sent, Failure> {
             other => return other,
         }
     }
-    let opened = connect_one(endpoint, &one.view.settings.upstream).await;
+    let opened = dial::one(endpoint, &one.view, Purpose::Calls).await;
     local.tally.borrow_mut().opened_upstream();
     match opened {
         Ok(connection) => exchange(connection, request, false).await,
@@ -91,7 +96,7 @@ async fn send_upgrade(
     endpoint: &Endpoint,
     request: Request<Payload>,
 ) -> Result<Sent, Failure> {
-    let opened = connect_upgradable(endpoint, &view.settings.upstream).await;
+    let opened = dial::one(endpoint, view, Purpose::Websocket).await;
     local.tally.borrow_mut().opened_upstream();
     let Ok(mut connection) = opened else { return Err(Failure::Unsent(Box::new(request))) };
     let mut response = match connection.try_send_request(request).await {
@@ -131,7 +136,7 @@ async fn send_http2(
             },
         }
     }
-    let opened = connect_many(endpoint, &view.settings.upstream).await;
+    let opened = dial::many(endpoint, view).await;
     local.tally.borrow_mut().opened_upstream();
     let Ok(mut connection) = opened else { return Err(Failure::Unsent(Box::new(request))) };
     local.pool.offer(serial, connection.clone(), now);

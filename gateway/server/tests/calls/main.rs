@@ -5,6 +5,7 @@
 mod harness;
 
 mod passing;
+mod speech;
 mod trying;
 mod upgrades;
 
