@@ -5,7 +5,7 @@ use landbridge_model::Moment;
 
 use crate::sim::{
     core::Core,
-    gateway::{EJECT_MS, FAILURES_MAX, Gateway, RULES},
+    gateway::{EJECT_MS, FAILURES_MAX, Gateway, PROBATION_MS, RULES},
     names::{self, KEYS},
     world::{Checked, World},
 };
@@ -110,9 +110,8 @@ impl World {
             return self.bad(format!("G2 a call at gateway {n} for key {k} reached nobody though one lives"));
         }
         let (Some(first), Some(gateway)) = (told.first, self.nodes[n].gateway()) else { return Ok(()) };
-        let is_out = |at: u32| gateway.is_blamed(service.endpoint(at).state.serial(), self.now());
-        let others = (0..alive.len() as u32).filter(|at| *at != first.endpoint);
-        if is_out(first.endpoint) && !first.panic && others.into_iter().any(|at| !is_out(at)) {
+        let is_out = gateway.is_blamed(service.endpoint(first.endpoint).state.serial(), self.now());
+        if is_out && !first.panic {
             return self.bad(format!("G3 gateway {n} goes on calling who failed, for key {k}"));
         }
         Ok(())
@@ -146,10 +145,14 @@ impl Gateway {
             blamed.failures = 0;
             return;
         }
+        // Later ejections last longer, by rules of their own; only a row of failures long after any other is judged.
+        if blamed.failures == 0 {
+            let long = RULES.health.eject_max_ms + PROBATION_MS;
+            blamed.is_first = blamed.failed.is_none_or(|failed| now.0 > failed + long);
+        }
         blamed.failures += 1;
-        // Later ejections last longer, by rules of their own; only one long after the one before is judged.
-        let is_first = blamed.until == 0 || now.0 >= blamed.until + RULES.health.eject_max_ms;
-        if blamed.failures == FAILURES_MAX && is_first {
+        blamed.failed = Some(now.0);
+        if blamed.failures == FAILURES_MAX && blamed.is_first {
             blamed.until = now.0 + EJECT_MS;
         }
     }

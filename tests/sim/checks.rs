@@ -112,8 +112,7 @@ impl World {
             let node = &self.nodes[*g];
             let is_here = node.is_up() && node.life == *life && node.own().as_ref() == Some(&other);
             let written = self.written.get(&(other.clone(), k)).copied().unwrap_or(self.t);
-            // The closer compares with the heartbeat of a tick ago (R3), so the one that announces must be older than that.
-            let is_announced = *heard > written + 1 && promise.at - heard < 3;
+            let is_announced = *heard > written && promise.at - heard < 4;
             if is_here && is_announced && !promise.keys.contains(&k) && !self.was_deleted(r, k, promise) {
                 return self.bad(format!("I6 closer did not know of a moved client of key {k}"));
             }
@@ -215,7 +214,10 @@ impl World {
             };
             let is_shown = self.members[r].iter().any(|m| {
                 let peer = &self.nodes[*m];
-                *m != n && peer.ready && peer.boot < self.t - long && self.shows(*m, r, *k)
+                *m != n
+                    && peer.ready
+                    && peer.boot < self.t - long
+                    && self.winner(*m, r, *k) == record.registration()
             });
             let key = names::record_key(r, *k);
             let holders = self.last.iter().filter(|(_, records)| records.get(&key) == Some(record));
@@ -230,6 +232,7 @@ impl World {
     /// I12 and the waiting half of I13, once a tick.
     pub fn check_unverified(&mut self) -> Checked {
         for r in 0..self.regions() {
+            self.note_late(r);
             for n in self.members[r].clone() {
                 let Some(holder) = self.nodes[n].holder() else { continue };
                 for feed in holder.directory(&names::region(r)).keys() {
@@ -241,6 +244,18 @@ impl World {
             }
         }
         Ok(())
+    }
+
+    /// Notes who has yet to be told by a relay what another member has heard already.
+    fn note_late(&mut self, r: usize) {
+        for feed in self.groups[r].listed() {
+            let n_at = |m: usize| Some(self.nodes[m].holder()?.heartbeat(&feed).map_or(0, |beat| beat.n));
+            let heard: Vec<_> = self.members[r].iter().filter_map(|m| Some((*m, n_at(*m)?))).collect();
+            let newest = heard.iter().map(|(_, n)| *n).max().unwrap_or(0);
+            for (m, _) in heard.into_iter().filter(|(_, n)| *n < newest) {
+                self.nodes[m].late.insert(feed.clone(), self.t);
+            }
+        }
     }
 
     fn check_mark(&self, n: usize, feed: &FeedId) -> Checked {
@@ -259,7 +274,9 @@ impl World {
             }
         } else if !is_marked {
             let crashed = self.crashed_at.get(feed).copied().unwrap_or(self.t);
-            if self.t - here.unwell.max(crashed) > long {
+            // A relay that was cut off may bring news that is old, but news here.
+            let late = here.late.get(feed).copied().unwrap_or(crashed);
+            if self.t - here.unwell.max(crashed).max(late) > long {
                 return self.bad(format!("I12 record of the dead member {w} not marked unverified at {n}"));
             }
         }

@@ -33,6 +33,10 @@ pub struct Client {
     pub connection: u64,
     pub back: i64,
     pub next_beat: i64,
+    /// When a member last answered a beat or a registration of it.
+    pub answered: i64,
+    /// The last tick in which it had been without an answer for longer than a beat or two.
+    pub unheard: i64,
     pub operations: u64,
     pub since: i64,
     pub last_operation: i64,
@@ -59,6 +63,8 @@ impl Client {
             connection: 0,
             back: 0,
             next_beat: 0,
+            answered: 0,
+            unheard: 0,
             operations: 0,
             since: 0,
             last_operation: -99,
@@ -141,7 +147,7 @@ impl World {
         client.operations += 1;
         client.redo = !ordered;
         if beats {
-            client.next_beat = t + times::BEAT;
+            (client.next_beat, client.answered) = (t + times::BEAT, t);
         } else {
             (client.member, client.old_member) = (Some((n, life)), Some(n));
         }
@@ -199,6 +205,9 @@ impl World {
             self.act(c)?;
         }
         self.send_beat(c)?;
+        if self.t - self.clients[c].answered > times::BEAT + 1 {
+            self.clients[c].unheard = self.t;
+        }
         self.note_spread(c);
         Ok(())
     }
@@ -326,7 +335,9 @@ impl World {
         let target = (names::service(k), names::instance(r));
         let result = self.ask(n, |ticket| Input::Beat { ticket, target, full: None }, Cause::Other)?;
         let is_known = matches!(result, Ok(Outcome::Renewed { .. }));
-        if !is_known && !self.register(c, n, false)? {
+        if is_known {
+            self.clients[c].answered = self.t;
+        } else if !self.register(c, n, false)? {
             self.clients[c].next_beat = self.t + 1;
         }
         Ok(())

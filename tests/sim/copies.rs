@@ -6,6 +6,7 @@ use landbridge_feed::Message;
 use landbridge_model::{FeedId, Position, View};
 
 use crate::sim::{
+    clients::Client,
     names::{self, KEYS, Records},
     node::Seen,
     times,
@@ -248,10 +249,10 @@ impl World {
         }
         match self.why.get(&(feed.clone(), k)) {
             Some(Cause::Tick) if self.nodes[n].ready => {
-                let lost = self.clients.iter().any(|c| {
-                    (c.region, c.key) == (o, k) && c.wants && c.beats && self.t - c.since > times::LEASE + 10
-                });
-                if lost && self.was_calm(o, self.t - times::LEASE - 10) {
+                let since = self.t - times::LEASE - 10;
+                let beat = |c: &Client| c.wants && c.beats && c.since.max(c.unheard) < since;
+                let lost = self.clients.iter().any(|c| (c.region, c.key) == (o, k) && beat(c));
+                if lost && self.was_calm(o, since) {
                     return self.bad(format!("I6 beating client of key {k} expired"));
                 }
             }

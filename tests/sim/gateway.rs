@@ -18,6 +18,9 @@ pub const FAILURES_MAX: u32 = 3;
 /// How long the first ejection lasts.
 pub const EJECT_MS: u64 = 9_000;
 
+/// How long an endpoint that nobody calls is on probation after its ejection.
+pub const PROBATION_MS: u64 = 10_000;
+
 pub const RULES: PickRules = PickRules {
     over_provision: 1.4,
     panic_share: 0.5,
@@ -40,7 +43,12 @@ const GUARD: GuardRules = GuardRules { share_max: 0.5, floor: 100, window_ms: 30
 /// What its callers saw of one endpoint, kept apart from the code under test.
 #[derive(Clone, Copy, Default)]
 pub struct Blamed {
+    /// In a row.
     pub failures: u32,
+    /// Whether this row began long after any other failure.
+    pub is_first: bool,
+    /// When it failed last.
+    pub failed: Option<u64>,
     /// Until when it must be out of rotation.
     pub until: u64,
 }

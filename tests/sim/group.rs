@@ -115,8 +115,8 @@ impl World {
         let (holder, r) = (self.nodes[n].holder()?, self.nodes[n].region);
         let keys = (0..KEYS).filter(|k| visible_in(holder, r, cursor.keys(), *k));
         let heard = cursor.keys().filter_map(|feed| {
-            let beat = holder.heartbeat(feed)?;
-            Some((feed.clone(), *self.beaten.get(&(feed.clone(), beat.n))?))
+            let n = *self.nodes[n].heard[1].get(feed)?;
+            Some((feed.clone(), *self.beaten.get(&(feed.clone(), n))?))
         });
         let is_drain = self.nodes[n].drain.is_some();
         Some(Promise { keys: keys.collect(), heard: heard.collect(), cursor, at: self.t, is_drain })

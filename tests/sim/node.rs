@@ -75,6 +75,10 @@ pub struct Node {
     pub seen: BTreeMap<FeedId, Seen>,
     pub visible: Vec<BTreeSet<usize>>,
     pub dropped: BTreeSet<FeedId>,
+    /// By feed, the last tick in which another member had heard a newer heartbeat of it.
+    pub late: BTreeMap<FeedId, i64>,
+    /// By feed, the heartbeat it knew at its last own tick, and the same a tick earlier.
+    pub heard: [BTreeMap<FeedId, u64>; 2],
     /// Copies that were corrupted, or taken from such.
     pub dirty: BTreeSet<FeedId>,
 }
@@ -106,6 +110,8 @@ impl Node {
             seen: BTreeMap::new(),
             visible: vec![BTreeSet::new(); names::REGIONS_MAX],
             dropped: BTreeSet::new(),
+            late: BTreeMap::new(),
+            heard: Default::default(),
             dirty: BTreeSet::new(),
         }
     }

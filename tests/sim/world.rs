@@ -167,6 +167,13 @@ impl World {
         self.disturbed[r] < since
     }
 
+    /// The record that a node joins to the front for a key.
+    pub fn winner(&self, n: usize, o: usize, k: usize) -> Option<&landbridge_model::Registration> {
+        let winner =
+            self.nodes[n].holder()?.winner(&names::region(o), &names::service(k), &names::instance(o));
+        winner.map(|(_, record)| record)
+    }
+
     pub fn unix_ms(&self, n: usize) -> u64 {
         (1_000_000_000 + (self.t + self.nodes[n].skew) * 3000) as u64
     }
@@ -177,10 +184,7 @@ impl World {
 
     /// Whether a node shows an instance for a key.
     pub fn shows(&self, n: usize, o: usize, k: usize) -> bool {
-        self.nodes[n].holder().is_some_and(|holder| {
-            let winner = holder.winner(&names::region(o), &names::service(k), &names::instance(o));
-            winner.is_some_and(|(_, record)| record.instance().is_some())
-        })
+        self.winner(n, o, k).is_some_and(|record| record.instance().is_some())
     }
 
     /// Gives a process one input and carries out what follows.
@@ -317,6 +321,7 @@ impl World {
         }
         let r = self.nodes[n].region;
         let leading = self.leading(r, n);
+        self.note_heard(n);
         self.step(n, Input::Tick { unix_ms: self.unix_ms(n), leading }, Cause::Tick)?;
         let own = self.nodes[n].own();
         let beat = own.as_ref().and_then(|own| self.nodes[n].holder()?.heartbeat(own));
@@ -324,6 +329,16 @@ impl World {
             self.beaten.entry((own, beat.n)).or_insert(self.t);
         }
         Ok(())
+    }
+
+    /// What a closer compares with is what it had heard a tick earlier (R3).
+    fn note_heard(&mut self, n: usize) {
+        let Some(holder) = self.nodes[n].holder().filter(|_| self.nodes[n].is_member()) else { return };
+        let directory = holder.directory(&names::region(self.nodes[n].region));
+        let heard = |feed: &FeedId| Some((feed.clone(), holder.heartbeat(feed)?.n));
+        let heard = directory.keys().filter_map(heard).collect();
+        let [newer, older] = &mut self.nodes[n].heard;
+        *older = std::mem::replace(newer, heard);
     }
 
     /// Notes who is well linked, and whether a region is disturbed.

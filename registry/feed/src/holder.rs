@@ -311,7 +311,7 @@ impl Holder {
         }
     }
 
-    /// Tells a peer the newest heartbeats of what this holder may supply it with, its own and relayed ones (R20).
+    /// A peer is to be told the newest heartbeats of what this holder may supply it with, its own and relayed ones (R20).
     fn tell_beats(&mut self, id: StreamId) {
         let Some(stream) = self.streams.get_mut(&id) else { return };
         if self.settings.role == Role::Gateway {
@@ -319,22 +319,12 @@ impl Holder {
         }
         let near = &self.settings.region;
         let listed = self.holdings.origin(near).into_iter().flat_map(|o| o.directory.entries().keys());
-        let known: BTreeSet<_> = listed.chain(self.holdings.copies().keys()).collect();
-        let may_hear = |feed: &&&FeedId| stream.reach == Reach::Near || feed.region() == near;
-        let beats: Vec<_> = known
-            .iter()
-            .filter(may_hear)
-            .filter(|feed| !planted(Mutant::BeatsNotRelayed) || self.holdings.own() == Some(**feed))
-            .map(|feed| ((*feed).clone(), self.holdings.beats.newest(feed).unwrap_or_default()))
-            .collect();
-        let chunk = (self.settings.limits.bulk_bytes_max / weight::BEAT_BYTES).max(1);
-        for beats in beats.chunks(chunk) {
-            let message = Message::Beats { unix_ms: self.wall.0, beats: beats.to_vec() };
-            if stream.credit.has_room(&message) {
-                stream.credit.spend(&message);
-                self.said.push((id, message));
-            }
-        }
+        let known = listed.chain(self.holdings.copies().keys());
+        let may_hear = |feed: &&FeedId| stream.reach == Reach::Near || feed.region() == near;
+        let is_told =
+            |feed: &&FeedId| !planted(Mutant::BeatsNotRelayed) || self.holdings.own() == Some(*feed);
+        stream.pulse.owe(known.filter(may_hear).filter(is_told).cloned().collect());
+        self.hot.insert(id);
     }
 
     /// Draws the consequences of a step and hands out what there is to tell.
@@ -402,6 +392,11 @@ impl Holder {
             let Some(stream) = self.streams.get_mut(&id) else { continue };
             let mut said = Vec::new();
             let credit: &mut Credit = &mut stream.credit;
+            let beats = (self.wall.0, self.settings.limits.bulk_bytes_max / weight::BEAT_BYTES);
+            if !stream.pulse.produce(&self.holdings.beats, beats, credit, &mut said) {
+                self.said.extend(said.into_iter().map(|message| (id, message)));
+                continue;
+            }
             stream.follower.produce(&self.holdings, credit, &mut said);
             let lens = match (stream.reach, near) {
                 (Reach::Near, _) => Some(Lens::Whole),

@@ -19,6 +19,7 @@ mod holdings;
 pub mod input;
 mod lens;
 pub mod message;
+mod pulse;
 mod reads;
 mod ring;
 pub mod settings;

@@ -6,6 +6,7 @@ use crate::{
     credit::Credit,
     follower::Follower,
     input::{Peer, Role},
+    pulse::Pulse,
     settings::Settings,
     supplier::Supplier,
 };
@@ -18,6 +19,7 @@ pub(crate) struct Stream {
     pub supplier: Supplier,
     pub follower: Follower,
     pub credit: Credit,
+    pub pulse: Pulse,
 }
 
 /// What may pass on a stream (R15).
@@ -44,6 +46,7 @@ impl Stream {
             supplier: Supplier::default(),
             follower: Follower::default(),
             credit: Credit::new(&settings.limits),
+            pulse: Pulse::default(),
         })
     }
 

@@ -331,6 +331,45 @@ fn heartbeats_pass_while_a_long_reconcile_uses_up_its_credit() {
 }
 
 #[test]
+fn heartbeats_that_found_no_room_go_before_everything_else_with_the_next_credit() {
+    let (mut world, stream) = large(crate::Limits { credit_bytes: 900, ..little() });
+    world.run();
+    (0..6).for_each(|_| world.give("a", Input::Tick { unix_ms: 0 }));
+    let before = world.queued(stream, "a");
+
+    world.give("a", Input::Drained { stream, bytes: 900 });
+
+    let said = &world.queued(stream, "a")[before.len()..];
+    assert!(matches!(said[0], Message::Beats { .. }), "{said:?}");
+    assert!(said.len() > 1, "{said:?}");
+}
+
+#[test]
+fn with_little_credit_the_heartbeats_of_all_feeds_take_turns() {
+    let (mut world, stream) = pair();
+    let limits = crate::Limits { credit_bytes: 64 + 2 * 64, bulk_bytes_max: 2 * 64, ..limits() };
+    let directory = (1..=6).map(|index| listed(index, 0)).collect();
+    world.add("d", near(), crate::Role::Bridge, limits);
+    world.cut(stream);
+    world.give("d", Input::Installed { position: at(10), records: directory });
+    let stream = world.connect("d", "b");
+    world.drains = false;
+
+    let mut told = std::collections::BTreeSet::new();
+    for _ in 0..4 {
+        world.give("d", Input::Tick { unix_ms: 0 });
+        world.give("d", Input::Drained { stream, bytes: 64 + 2 * 64 });
+    }
+
+    for message in world.queued(stream, "d") {
+        if let Message::Beats { beats, .. } = message {
+            told.extend(beats.into_iter().map(|(feed, _)| feed));
+        }
+    }
+    assert_eq!(told.len(), 7, "{told:?}");
+}
+
+#[test]
 fn every_message_of_records_keeps_its_bound_even_after_a_heavy_step() {
     let (mut world, stream) = pair();
     world.drains = false;
