@@ -53,6 +53,11 @@ impl Snapshot {
         &self.services[position as usize]
     }
 
+    /// The position of a service.
+    pub fn position(&self, name: &Name) -> Option<u32> {
+        self.index.of(name)
+    }
+
     /// A service by what people write: `[[namespace@@]group@@]service` or `static:name`.
     pub fn named(&self, name: &str) -> Option<&Service> {
         let position = match name.strip_prefix("static:") {

@@ -31,6 +31,7 @@ use tokio::{
 };
 
 use crate::{
+    config::Config,
     gateway::Order,
     view::{Shared, View},
 };
@@ -41,6 +42,8 @@ pub(crate) struct Office {
     pub(crate) shared: Arc<Shared>,
     pub(crate) orders: mpsc::Sender<Order>,
     pub(crate) token: Option<String>,
+    /// The config it was started with, which knows its files.
+    pub(crate) running: Arc<Config>,
 }
 
 /// Serves operators until the end.
@@ -57,6 +60,7 @@ pub(crate) async fn serve(
         .route("/landbridge/v1/endpoints", get(endpoints))
         .route("/landbridge/v1/explain", get(explained))
         .route("/landbridge/v1/table/release", post(release))
+        .route("/landbridge/v1/reload", post(reload))
         .route("/landbridge/v1/evacuations", get(evacuate::list).post(evacuate::begin))
         .route("/landbridge/v1/evacuations/{id}", delete(evacuate::end))
         .route_layer(middleware::from_fn_with_state(office.clone(), admitted))
@@ -236,6 +240,26 @@ async fn explained(State(office): State<Office>, Query(asking): Query<Asking>) -
         "endpoints": service.endpoints().iter().map(|one| endpoint_json(&view, now, one)).collect::<Vec<_>>(),
     }))
     .into_response()
+}
+
+/// Reads the config again, as SIGHUP does, and tells what came of it.
+async fn reload(State(office): State<Office>) -> Response {
+    let fresh = match office.running.again() {
+        Ok(fresh) => fresh,
+        Err(mistakes) => {
+            return (StatusCode::CONFLICT, Json(json!({ "mistakes": mistakes }))).into_response();
+        }
+    };
+    let later = office.running.needs_restart(&fresh);
+    let (done, told) = oneshot::channel();
+    if office.orders.try_send(Order::Reload(Box::new(fresh), done)).is_err() {
+        return refusal(StatusCode::SERVICE_UNAVAILABLE, "too many orders wait");
+    }
+    match told.await {
+        Ok(Ok(())) => Json(json!({ "needs_restart": later })).into_response(),
+        Ok(Err(mistakes)) => (StatusCode::CONFLICT, Json(json!({ "mistakes": mistakes }))).into_response(),
+        Err(_) => refusal(StatusCode::SERVICE_UNAVAILABLE, "the gateway ends"),
+    }
 }
 
 async fn release(State(office): State<Office>) -> Response {

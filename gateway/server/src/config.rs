@@ -2,6 +2,7 @@
 
 mod cidr;
 mod page;
+mod ports;
 mod read;
 
 #[cfg(test)]
@@ -42,6 +43,8 @@ pub struct Config {
     pub registry: Option<Registry>,
     /// Where calls come in.
     pub listeners: Vec<Listener>,
+    /// Where connections to one service come in.
+    pub service_ports: Vec<ServicePort>,
     /// What client connections may cost.
     pub connections: Connections,
     /// What can be changed while it runs.
@@ -69,9 +72,28 @@ pub struct Listener {
     pub listen: SocketAddr,
     /// The certificate it shows; without one it speaks plain HTTP.
     pub tls: Option<ListenerTls>,
+    /// Whose connections begin with an introduction (PROXY protocol, either version).
+    pub proxy_from: Vec<Cidr>,
 }
 
-/// What a reload may change: everything that is not a port, a thread or a registry.
+/// One port whose connections all go to one service, whatever they speak.
+#[derive(Clone, Debug)]
+pub struct ServicePort {
+    /// Its name in logs.
+    pub name: EcoString,
+    /// Its address.
+    pub listen: SocketAddr,
+    /// The service.
+    pub target: Name,
+    /// A connection on which nothing moves is cut after this; `None` for `connections.stream_idle_timeout_ms`.
+    pub idle_timeout_ms: Option<u64>,
+    /// Whose connections begin with an introduction (PROXY protocol, either version).
+    pub proxy_from: Vec<Cidr>,
+    /// Connections to endpoints begin with an introduction (PROXY protocol, version 2).
+    pub proxy_to_endpoints: bool,
+}
+
+/// What a reload may change besides ports: everything that is not a thread or a registry.
 #[derive(Clone, Debug)]
 pub struct Live {
     /// The routes of each listener, in the listeners' order.
@@ -175,10 +197,6 @@ impl Config {
 
     /// The keys that differ from `other` and need a restart.
     pub fn needs_restart(&self, other: &Self) -> Vec<&'static str> {
-        let listeners = |config: &Self| {
-            let one = |listener: &Listener| (listener.name.clone(), listener.listen, listener.tls.clone());
-            config.listeners.iter().map(one).collect::<Vec<_>>()
-        };
         let registry = |config: &Self| {
             let one = |registry: &Registry| {
                 (registry.addresses.clone(), registry.keepsake.clone(), registry.tls.clone())
@@ -191,7 +209,6 @@ impl Config {
             ("threads", self.threads != other.threads),
             ("admin", (self.admin.listen, &self.admin.token) != (other.admin.listen, &other.admin.token)),
             ("registry", registry(self) != registry(other)),
-            ("listeners", listeners(self) != listeners(other)),
             ("connections", self.connections != other.connections),
             ("log", self.log != other.log),
         ];

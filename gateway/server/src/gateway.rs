@@ -6,15 +6,17 @@ use landbridge_client::Table;
 use landbridge_gateway_core::Evacuation;
 use landbridge_model::Moment;
 use landbridge_runtime::{clock::Clock, pages::Health, shutdown::Shutdown, telemetry::MetricsPage};
+use parking_lot::Mutex;
 use tokio::sync::{mpsc, oneshot, watch};
 
 use crate::{
     admin::{self, Office},
     config::{Config, Live},
-    metrics, ports,
-    tls::{self, Trust},
+    metrics,
+    ports::Ports,
+    tls,
     view::Shared,
-    worker::{self, Door},
+    worker,
     writer::Writer,
 };
 
@@ -26,8 +28,8 @@ const GAUGES_MS: u64 = 1_000;
 
 /// What the writer is told besides news of the registry.
 pub(crate) enum Order {
-    /// Take these settings.
-    Reload(Box<Live>, Option<Arc<Trust>>, oneshot::Sender<()>),
+    /// Take these settings, or tell everything that is in the way.
+    Reload(Box<Config>, oneshot::Sender<Result<(), Vec<String>>>),
     /// Give up what is held; tells how many endpoints that was.
     Release(oneshot::Sender<usize>),
     /// Let calls leave a place; tells the number of the drill, or nothing when too many run.
@@ -41,7 +43,7 @@ pub(crate) enum Order {
 /// A gateway that runs.
 #[derive(Debug)]
 pub struct Gateway {
-    addresses: Vec<SocketAddr>,
+    addresses: Arc<Mutex<Vec<SocketAddr>>>,
     admin: SocketAddr,
     orders: mpsc::Sender<Order>,
     shutdown: Shutdown,
@@ -70,19 +72,13 @@ impl Gateway {
         writer.follow(tables.borrow().clone(), Moment(clock.now()));
         let view = writer.view();
         let shared = Arc::new(Shared::new(view, clock, config.connections, config.threads, &config.name));
-        let ports = ports::open(&config.listeners, config.threads)?;
+        let mut ports = Ports::new(config.threads, shutdown.child_token());
+        let change = ports.prepare(&config)?;
         let admin_port =
             landbridge_runtime::listen::listen(config.admin.listen, "admin").map_err(|why| vec![why])?;
         let admin = admin_port.local_addr().map_err(|error| vec![error.to_string()])?;
-        let addresses = ports.iter().map(|port| port.address).collect();
-        let mut doors: Vec<Vec<Door>> = (0..config.threads).map(|_| Vec::new()).collect();
-        for port in ports {
-            for (doors, socket) in doors.iter_mut().zip(port.sockets) {
-                doors.push(Door { socket, acceptor: port.acceptor.clone() });
-            }
-        }
-        for (number, doors) in doors.into_iter().enumerate() {
-            let core = worker::start(number, shared.clone(), doors, shutdown.child_token());
+        for number in 0..config.threads {
+            let core = worker::start(number, shared.clone(), ports.add_core(), shutdown.child_token());
             let core = core.map_err(|error| vec![format!("cannot start core {number}: {error}")])?;
             shutdown.spawn(async move {
                 let joined = tokio::task::spawn_blocking(move || core.join()).await;
@@ -91,6 +87,8 @@ impl Gateway {
                 }
             });
         }
+        ports.commit(change);
+        let addresses = ports.addresses();
         let (orders, received) = mpsc::channel(ORDERS_MAX);
         let health = Health::new(clock);
         health.pass("ports");
@@ -98,15 +96,17 @@ impl Gateway {
             health.fail(TABLE_CHECK, "no registry has answered, and there was no keepsake");
         }
         let news = News { tables, orders: received, health: health.clone(), shutdown: shutdown.clone() };
-        shutdown.spawn(write(writer, shared.clone(), news));
-        let office = Office { shared, orders: orders.clone(), token: config.admin.token.clone() };
+        shutdown.spawn(write(writer, ports, shared.clone(), news));
+        let drain_ms = config.connections.drain_ms;
+        let (token, running) = (config.admin.token.clone(), Arc::new(config));
+        let office = Office { shared, orders: orders.clone(), token, running };
         shutdown.spawn(admin::serve(office, admin_port, health, page, shutdown.clone()));
-        Ok(Self { addresses, admin, orders, shutdown, drain_ms: config.connections.drain_ms })
+        Ok(Self { addresses, admin, orders, shutdown, drain_ms })
     }
 
-    /// Where the listeners listen, in the config's order.
-    pub fn addresses(&self) -> &[SocketAddr] {
-        &self.addresses
+    /// Where listeners and then service ports listen, in the order of the newest config.
+    pub fn addresses(&self) -> Vec<SocketAddr> {
+        self.addresses.lock().clone()
     }
 
     /// Where operators ask.
@@ -114,16 +114,13 @@ impl Gateway {
         self.admin
     }
 
-    /// Takes changed settings without touching a call; done when new calls are treated by them. An error says which
-    /// files cannot be read, and then nothing has changed.
-    pub async fn reload(&self, live: Live) -> Result<(), Vec<String>> {
-        let trust = tls::trust(live.settings.endpoint_tls.as_ref()).map_err(|why| vec![why])?;
+    /// Takes changed settings, ports and certificates without touching a call; done when new calls are treated by them.
+    /// An error tells every port and file that is in the way, and then nothing has changed.
+    pub async fn reload(&self, fresh: Config) -> Result<(), Vec<String>> {
         let (done, told) = oneshot::channel();
-        if self.orders.send(Order::Reload(Box::new(live), trust, done)).await.is_ok() {
-            // The writer ends only with the process.
-            let _ = told.await;
-        }
-        Ok(())
+        let ends = || vec!["the gateway ends".to_owned()];
+        self.orders.send(Order::Reload(Box::new(fresh), done)).await.map_err(|_| ends())?;
+        told.await.map_err(|_| ends())?
     }
 
     /// Waits for the word to end, and then for the calls in flight.
@@ -149,7 +146,7 @@ struct News {
 }
 
 /// Publishes a new view whenever something has changed, until the end.
-async fn write(mut writer: Writer, shared: Arc<Shared>, news: News) {
+async fn write(mut writer: Writer, mut ports: Ports, shared: Arc<Shared>, news: News) {
     let News { mut tables, mut orders, health, shutdown } = news;
     let clock = shared.clock;
     let mut gauges = tokio::time::interval(Duration::from_millis(GAUGES_MS));
@@ -166,7 +163,7 @@ async fn write(mut writer: Writer, shared: Arc<Shared>, news: News) {
                 writer.follow(table, Moment(clock.now()))
             }
             Some(order) = orders.recv() => {
-                obey(&mut writer, &shared, order);
+                obey(&mut writer, &mut ports, &shared, order);
                 false
             }
             () = clock.reach(writer.next_deadline().map(|moment| moment.0)) => {
@@ -183,14 +180,34 @@ async fn write(mut writer: Writer, shared: Arc<Shared>, news: News) {
     }
 }
 
-fn obey(writer: &mut Writer, shared: &Shared, order: Order) {
+/// Changes everything that a config can change while calls run, or nothing.
+fn reload(
+    writer: &mut Writer,
+    ports: &mut Ports,
+    shared: &Shared,
+    config: Config,
+    now: Moment,
+) -> Result<(), Vec<String>> {
+    let trust = tls::trust(config.live.settings.endpoint_tls.as_ref());
+    let (trust, change) = match (trust, ports.prepare(&config)) {
+        (Ok(trust), Ok(change)) => (trust, change),
+        (trust, change) => {
+            return Err(trust.err().into_iter().chain(change.err().into_iter().flatten()).collect());
+        }
+    };
+    // Routes first: a new port must find its own.
+    writer.reload(Live { routes: change.tables(), ..config.live }, trust, now);
+    writer.publish(shared);
+    ports.commit(change);
+    Ok(())
+}
+
+fn obey(writer: &mut Writer, ports: &mut Ports, shared: &Shared, order: Order) {
     let now = Moment(shared.clock.now());
     match order {
-        Order::Reload(live, trust, done) => {
-            writer.reload(*live, trust, now);
-            writer.publish(shared);
+        Order::Reload(config, done) => {
             // Who asked may have gone meanwhile.
-            let _ = done.send(());
+            let _ = done.send(reload(writer, ports, shared, *config, now));
         }
         Order::Release(done) => {
             let held = writer.release(now);

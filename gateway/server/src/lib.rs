@@ -11,6 +11,8 @@ mod writer;
 
 mod local;
 mod ports;
+mod proxy;
+mod service_port;
 mod worker;
 
 mod connection;
@@ -84,13 +86,7 @@ async fn reload(gateway: &Gateway, running: &Config) {
             if !later.is_empty() {
                 tracing::warn!(event = "reload_partial", keys = ?later, "these change with a restart only");
             }
-            if later.contains(&"listeners") {
-                return tracing::error!(
-                    event = "reload_refused",
-                    "routes belong to listeners: restart to change them"
-                );
-            }
-            match gateway.reload(fresh.live).await {
+            match gateway.reload(fresh).await {
                 Ok(()) => tracing::info!(event = "reloaded", "new calls are treated by the new settings"),
                 Err(mistakes) => {
                     tracing::error!(event = "reload_refused", ?mistakes, "the running settings stay");

@@ -33,6 +33,8 @@ pub(crate) enum Order {
 /// Why a connection was cut; a metric label.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Overrun {
+    /// Whose introduction could not be read in time, or at all.
+    Introduction,
     /// A request head was not complete in time.
     Head,
     /// No call for too long.
@@ -48,6 +50,7 @@ pub(crate) enum Overrun {
 impl Overrun {
     pub(crate) fn as_str(self) -> &'static str {
         match self {
+            Self::Introduction => "introduction",
             Self::Head => "head",
             Self::Idle => "idle",
             Self::Stalled => "stalled",
@@ -60,12 +63,16 @@ impl Overrun {
 /// The state of one client connection, written by its IO and its calls, read by its core's reaper.
 #[derive(Debug)]
 pub(crate) struct Seat {
+    /// The port it came by.
+    port: u64,
     /// Calls begun and not ended.
     calls: Cell<u32>,
     /// When the last call ended, or the connection began.
     quiet_since: Cell<u64>,
     /// When a byte last moved.
     moved: Cell<u64>,
+    /// A call that moves nothing for so long is given up; `None` for the gateway's own setting.
+    patience_ms: Cell<Option<u64>>,
     /// When the request head began that is not complete.
     head_since: Cell<Option<u64>>,
     /// The request body that is not complete: bytes so far, and how long they were waited for.
@@ -85,8 +92,10 @@ struct Body {
 }
 
 impl Seat {
-    pub(crate) fn new(now: u64) -> Self {
+    pub(crate) fn new(port: u64, now: u64) -> Self {
         Self {
+            port,
+            patience_ms: Cell::new(None),
             calls: Cell::new(0),
             quiet_since: Cell::new(now),
             moved: Cell::new(now),
@@ -102,6 +111,11 @@ impl Seat {
     /// Notes that bytes moved in either direction.
     pub(crate) fn touch(&self, now: u64) {
         self.moved.set(now);
+    }
+
+    /// Sets how long a call may move nothing.
+    pub(crate) fn be_patient(&self, idle_ms: u64) {
+        self.patience_ms.set(Some(idle_ms));
     }
 
     /// Notes whether a request head has begun and is not complete.
@@ -183,7 +197,8 @@ impl Seat {
         if self.calls.get() == 0 {
             return over(self.quiet_since.get(), limits.idle_timeout_ms).then_some(Overrun::Idle);
         }
-        over(self.moved.get(), limits.stream_idle_timeout_ms).then_some(Overrun::Stalled)
+        let patience_ms = self.patience_ms.get().unwrap_or(limits.stream_idle_timeout_ms);
+        over(self.moved.get(), patience_ms).then_some(Overrun::Stalled)
     }
 
     /// Gives the order that follows from the limits. Tells why when that cuts the connection.
@@ -254,8 +269,8 @@ pub(crate) struct Seats {
 
 impl Seats {
     /// Adds a connection.
-    pub(crate) fn take(&self, now: u64) -> Rc<Seat> {
-        let seat = Rc::new(Seat::new(now));
+    pub(crate) fn take(&self, port: u64, now: u64) -> Rc<Seat> {
+        let seat = Rc::new(Seat::new(port, now));
         if self.leaving.get() {
             seat.give(Order::Leave, now);
         }
@@ -289,6 +304,17 @@ impl Seats {
         }
     }
 
+    /// Tells the connections of one port; true if there are none.
+    pub(crate) fn give_port(&self, port: u64, order: Order, now: u64) -> bool {
+        let seats = self.seats.borrow();
+        let mut there = seats.iter().filter_map(Weak::upgrade).filter(|seat| seat.port == port).peekable();
+        let nobody = there.peek().is_none();
+        for seat in there {
+            seat.give(order, now);
+        }
+        nobody
+    }
+
     /// True when no connection is left.
     pub(crate) fn is_empty(&self) -> bool {
         self.seats.borrow().iter().all(|seat| seat.strong_count() == 0)
@@ -319,7 +345,7 @@ mod tests {
 
     #[test]
     fn a_head_that_never_completes_is_cut_after_its_time() {
-        let seat = Seat::new(0);
+        let seat = Seat::new(0, 0);
         seat.set_head(true, 1_000);
         seat.set_head(true, 9_000);
 
@@ -328,7 +354,7 @@ mod tests {
 
     #[test]
     fn a_trickling_body_is_cut_and_a_steady_one_is_not() {
-        let (slow, steady) = (Seat::new(0), Seat::new(0));
+        let (slow, steady) = (Seat::new(0, 0), Seat::new(0, 0));
         let now = Rc::new(Beat::default());
         let (slow, steady) = (Rc::new(slow), Rc::new(steady));
         let _calls = (OpenCall::begin(&slow, &now), OpenCall::begin(&steady, &now));
@@ -348,7 +374,7 @@ mod tests {
 
     #[test]
     fn a_body_we_do_not_ask_for_is_never_slow() {
-        let seat = Rc::new(Seat::new(0));
+        let seat = Rc::new(Seat::new(0, 0));
         let _call = OpenCall::begin(&seat, &Rc::default());
         seat.set_body(true);
         seat.add_body(1, 0);
@@ -358,7 +384,7 @@ mod tests {
 
     #[test]
     fn an_idle_connection_is_asked_to_leave_before_it_is_cut() {
-        let seat = Seat::new(0);
+        let seat = Seat::new(0, 0);
         assert_eq!(seat.review(&LIMITS, 60_001), None);
         assert_eq!(seat.order.get(), Order::Leave);
 
@@ -368,7 +394,7 @@ mod tests {
 
     #[test]
     fn a_call_in_flight_keeps_its_connection_until_nothing_moves_for_long() {
-        let seat = Rc::new(Seat::new(0));
+        let seat = Rc::new(Seat::new(0, 0));
         let beat = Rc::new(Beat::default());
         let call = OpenCall::begin(&seat, &beat);
         assert_eq!(seat.review(&LIMITS, 299_000), None);

@@ -25,12 +25,15 @@ const BUFFER_BYTES: usize = 16 * 1024;
 pub(crate) enum Kind {
     /// An HTTP/1.1 connection that became a WebSocket.
     Websocket,
+    /// A connection to a service port.
+    ServicePort,
 }
 
 impl Kind {
     pub(crate) fn as_str(self) -> &'static str {
         match self {
             Self::Websocket => "websocket",
+            Self::ServicePort => "service_port",
         }
     }
 }

@@ -3,7 +3,7 @@
 use std::{
     future::poll_fn,
     io,
-    net::{IpAddr, SocketAddr, TcpListener},
+    net::{IpAddr, SocketAddr},
     rc::Rc,
     sync::Arc,
     task::Poll,
@@ -11,12 +11,14 @@ use std::{
     time::Duration,
 };
 
+use arc_swap::ArcSwap;
 use http::HeaderValue;
 use tokio::{
     net::TcpStream,
     runtime::{Builder, LocalOptions},
-    task::spawn_local,
-    time::{Instant, MissedTickBehavior, interval, sleep},
+    sync::mpsc,
+    task::{JoinSet, spawn_local},
+    time::{Instant, MissedTickBehavior, interval, sleep, timeout},
 };
 use tokio_rustls::TlsAcceptor;
 use tokio_util::sync::CancellationToken;
@@ -25,7 +27,10 @@ use crate::{
     connection::converse,
     layers::Peer,
     local::{Local, TICK_MS},
-    seat::{Order, Seat},
+    ports::{Door, Purpose, Terms},
+    proxy,
+    seat::{Order, Overrun, Seat},
+    service_port::carry,
     stack::stack,
     view::Shared,
 };
@@ -39,17 +44,11 @@ const LAST_ACCEPTED_MAX: usize = 1_024;
 /// How often a core that ends looks whether its last call has ended.
 const DRAIN_LOOK_MS: u64 = 10;
 
-/// One core's part of a port.
-pub(crate) struct Door {
-    pub(crate) socket: TcpListener,
-    pub(crate) acceptor: Option<TlsAcceptor>,
-}
-
 /// Starts a core. It ends when told to, after its last call or the time to drain.
 pub(crate) fn start(
     number: usize,
     shared: Arc<Shared>,
-    doors: Vec<Door>,
+    doors: mpsc::Receiver<Door>,
     ending: CancellationToken,
 ) -> io::Result<JoinHandle<()>> {
     let work = move || {
@@ -62,18 +61,21 @@ pub(crate) fn start(
     thread::Builder::new().name(format!("calls-{number}")).spawn(work)
 }
 
-async fn serve(shared: Arc<Shared>, doors: Vec<Door>, ending: CancellationToken) {
+async fn serve(shared: Arc<Shared>, mut doors: mpsc::Receiver<Door>, ending: CancellationToken) {
     let local = Local::new(shared);
-    let accepting: Vec<_> = (0..)
-        .zip(doors)
-        .map(|(listener, door)| spawn_local(accept(local.clone(), listener, door, ending.clone())))
-        .collect();
     let ticking = spawn_local(tick(local.clone()));
-    ending.cancelled().await;
-    for task in accepting {
-        // A task that panicked accepts nothing more, which is what is wanted here.
-        let _ = task.await;
+    let mut accepting = JoinSet::new();
+    loop {
+        tokio::select! {
+            Some(door) = doors.recv() => {
+                accepting.spawn_local(accept(local.clone(), door, ending.clone()));
+            }
+            Some(_) = accepting.join_next() => {}
+            () = ending.cancelled() => break,
+        }
     }
+    // A task that panicked accepts nothing more, which is what is wanted here.
+    while accepting.join_next().await.is_some() {}
     drain(&local).await;
     ticking.abort();
     local.close();
@@ -99,9 +101,9 @@ async fn drain(local: &Rc<Local>) {
     local.seats.give_all(Order::Cut, local.shared.clock.now());
 }
 
-/// Takes connections in until the end, and then those that already wait.
-async fn accept(local: Rc<Local>, listener: usize, door: Door, ending: CancellationToken) {
-    let Door { socket, acceptor } = door;
+/// Takes connections in until the port closes, and then those that already wait.
+async fn accept(local: Rc<Local>, door: Door, ending: CancellationToken) {
+    let Door { port, socket, terms, closing } = door;
     let socket = match tokio::net::TcpListener::from_std(socket) {
         Ok(socket) => socket,
         Err(error) => {
@@ -110,7 +112,7 @@ async fn accept(local: Rc<Local>, listener: usize, door: Door, ending: Cancellat
         }
     };
     let open_max = local.shared.connections.open_max.div_ceil(local.shared.threads);
-    while !ending.is_cancelled() {
+    while !closing.is_cancelled() {
         if local.seats.count() >= open_max {
             sleep(Duration::from_millis(ACCEPT_PAUSE_MS)).await;
             local.tick();
@@ -118,10 +120,10 @@ async fn accept(local: Rc<Local>, listener: usize, door: Door, ending: Cancellat
         }
         let accepted = tokio::select! {
             accepted = socket.accept() => accepted,
-            () = ending.cancelled() => break,
+            () = closing.cancelled() => break,
         };
         match accepted {
-            Ok((stream, address)) => take_in(&local, listener, &acceptor, stream, address),
+            Ok((stream, address)) => take_in(&local, port, &terms, stream, address),
             Err(error) => {
                 tracing::warn!(event = "accept_failed", %error);
                 sleep(Duration::from_millis(ACCEPT_PAUSE_MS)).await;
@@ -131,37 +133,84 @@ async fn accept(local: Rc<Local>, listener: usize, door: Door, ending: Cancellat
     // Closing the socket would reset those whom the kernel has already let in.
     for _ in 0..LAST_ACCEPTED_MAX {
         let waiting = poll_fn(|cx| Poll::Ready(socket.poll_accept(cx))).await;
-        let Poll::Ready(Ok((stream, address))) = waiting else { return };
-        take_in(&local, listener, &acceptor, stream, address);
+        let Poll::Ready(Ok((stream, address))) = waiting else { break };
+        take_in(&local, port, &terms, stream, address);
+    }
+    if !ending.is_cancelled() {
+        spawn_local(dismiss(local, port));
     }
 }
 
-fn take_in(
-    local: &Rc<Local>,
-    listener: usize,
-    acceptor: &Option<TlsAcceptor>,
-    stream: TcpStream,
-    address: SocketAddr,
-) {
+/// Lets the connections of a port that is gone leave, at most for the time to drain.
+async fn dismiss(local: Rc<Local>, port: u64) {
+    let deadline = Instant::now() + Duration::from_millis(local.shared.connections.drain_ms);
+    while !local.seats.give_port(port, Order::Leave, local.shared.clock.now()) {
+        if Instant::now() >= deadline {
+            local.seats.give_port(port, Order::Cut, local.shared.clock.now());
+            return;
+        }
+        sleep(Duration::from_millis(DRAIN_LOOK_MS)).await;
+    }
+}
+
+fn take_in(local: &Rc<Local>, port: u64, terms: &ArcSwap<Terms>, mut stream: TcpStream, address: SocketAddr) {
     local.tally.borrow_mut().accepted();
     if stream.set_nodelay(true).is_err() {
         // The client has gone already.
         return;
     }
-    let seat = local.seats.take(local.beat.now.get());
-    let scheme = if acceptor.is_some() { "https" } else { "http" };
-    let peer = peer_of(local, listener, address.ip().to_canonical(), scheme, seat);
-    let (local, acceptor) = (local.clone(), acceptor.clone());
+    let seat = local.seats.take(port, local.beat.now.get());
+    let (local, terms) = (local.clone(), terms.load());
+    let introduced = terms.proxy_from.iter().any(|range| range.holds(address.ip()));
+    let purpose = terms.purpose.clone();
     spawn_local(async move {
-        let stack = stack(&local);
-        let Some(acceptor) = acceptor else { return converse(local, stream, peer, stack).await };
-        let wait = Duration::from_millis(local.shared.connections.header_timeout_ms);
-        match tokio::time::timeout(wait, acceptor.accept(stream)).await {
-            Ok(Ok(stream)) => converse(local, stream, peer, stack).await,
-            Ok(Err(error)) => tracing::debug!(event = "handshake_failed", %error),
-            Err(_) => tracing::debug!(event = "handshake_late"),
+        let mut caller = address;
+        if introduced {
+            match introduction(&local, &mut stream).await {
+                Ok(Some(told)) => caller = told,
+                Ok(None) => {}
+                Err(error) => {
+                    local.tally.borrow_mut().cut(Overrun::Introduction);
+                    tracing::debug!(event = "introduction_refused", %error);
+                    return;
+                }
+            }
+        }
+        caller.set_ip(caller.ip().to_canonical());
+        match purpose {
+            Purpose::Calls { listener, acceptor } => {
+                receive(local, listener, acceptor, stream, caller.ip(), seat).await;
+            }
+            Purpose::Service(carriage) => carry(local, carriage, stream, caller, seat).await,
         }
     });
+}
+
+/// Reads for whom a connection is, within the time that a request head has.
+async fn introduction(local: &Local, stream: &mut TcpStream) -> io::Result<Option<SocketAddr>> {
+    let wait = Duration::from_millis(local.shared.connections.header_timeout_ms);
+    timeout(wait, proxy::read(stream)).await.map_err(|_| io::ErrorKind::TimedOut)?
+}
+
+/// Serves one client's calls, after the handshake if there is to be one.
+async fn receive(
+    local: Rc<Local>,
+    listener: usize,
+    acceptor: Option<TlsAcceptor>,
+    stream: TcpStream,
+    caller: IpAddr,
+    seat: Rc<Seat>,
+) {
+    let scheme = if acceptor.is_some() { "https" } else { "http" };
+    let peer = peer_of(&local, listener, caller, scheme, seat);
+    let stack = stack(&local);
+    let Some(acceptor) = acceptor else { return converse(local, stream, peer, stack).await };
+    let wait = Duration::from_millis(local.shared.connections.header_timeout_ms);
+    match timeout(wait, acceptor.accept(stream)).await {
+        Ok(Ok(stream)) => converse(local, stream, peer, stack).await,
+        Ok(Err(error)) => tracing::debug!(event = "handshake_failed", %error),
+        Err(_) => tracing::debug!(event = "handshake_late"),
+    }
 }
 
 fn peer_of(local: &Local, listener: usize, address: IpAddr, scheme: &'static str, seat: Rc<Seat>) -> Peer {

@@ -18,6 +18,8 @@ pub(super) struct Page {
     #[serde(default)]
     pub(super) listeners: Vec<Listener>,
     #[serde(default)]
+    pub(super) service_ports: Vec<ServicePort>,
+    #[serde(default)]
     pub(super) statics: Vec<Static>,
     pub(super) connections: Connections,
     pub(super) upstream: Upstream,
@@ -68,7 +70,24 @@ pub(super) struct Listener {
     pub(super) by_header: bool,
     pub(super) tls: Option<ListenerTls>,
     #[serde(default)]
+    pub(super) proxy_from: Vec<String>,
+    #[serde(default)]
     pub(super) routes: Vec<Route>,
+}
+
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct ServicePort {
+    pub(super) name: String,
+    pub(super) listen: SocketAddr,
+    pub(super) service: Option<String>,
+    #[serde(rename = "static")]
+    pub(super) fixed: Option<String>,
+    pub(super) idle_timeout_ms: Option<u64>,
+    #[serde(default)]
+    pub(super) proxy_from: Vec<String>,
+    #[serde(default)]
+    pub(super) proxy_to_endpoints: bool,
 }
 
 /// The certificate a listener shows to its callers.
@@ -124,7 +143,7 @@ pub(super) struct StaticEndpoint {
 pub struct Connections {
     /// Client connections in all; further ones wait in the kernel's backlog.
     pub open_max: usize,
-    /// WebSockets at once; more get 503.
+    /// WebSockets and connections to service ports at once; more get 503, or are closed.
     pub tunnels_max: usize,
     /// A begun request head must be complete by then.
     pub header_timeout_ms: u64,

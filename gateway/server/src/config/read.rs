@@ -11,19 +11,22 @@ use landbridge_gateway_core::{
 use landbridge_model::{Address, Cluster, Region, ServiceKey, Zone};
 use landbridge_runtime::config::{Layers, load};
 
-use super::{Cidr, Config, DEFAULTS, EndpointTls, Limit, Listener, Live, Retries, Settings, page};
+use super::{
+    Config, DEFAULTS, EndpointTls, Limit, Live, Retries, Settings, page,
+    ports::{ports, ranges},
+};
 
 /// What is wrong with a page.
 #[derive(Default)]
-struct Mistakes(Vec<String>);
+pub(super) struct Mistakes(Vec<String>);
 
 impl Mistakes {
     /// Notes a mistake, if it is one, and goes on without the value.
-    fn taken<T, E: Display>(&mut self, place: impl Display, value: Result<T, E>) -> Option<T> {
+    pub(super) fn taken<T, E: Display>(&mut self, place: impl Display, value: Result<T, E>) -> Option<T> {
         value.map_err(|why| self.0.push(format!("{place}: {why}"))).ok()
     }
 
-    fn require(&mut self, holds: bool, sentence: impl Display) {
+    pub(super) fn require(&mut self, holds: bool, sentence: impl Display) {
         if !holds {
             self.0.push(sentence.to_string());
         }
@@ -66,7 +69,6 @@ fn checked(page: page::Page) -> Result<Config, Vec<String>> {
     let name = page.name.clone().unwrap_or_else(|| format!("landbridge-{}-{}", page.region, page.zone));
     let fits = |c: char| c.is_ascii_alphanumeric() || matches!(c, '-' | '.' | '_');
     wrong.require(!name.is_empty() && name.chars().all(fits), "name: letters, digits, dashes and dots only");
-    wrong.require(!page.listeners.is_empty(), "listeners: at least one is needed, or no call can come in");
     if let Err(why) = page.log.check() {
         wrong.0.push(format!("log: {why}"));
     }
@@ -74,6 +76,7 @@ fn checked(page: page::Page) -> Result<Config, Vec<String>> {
         wrong.require(!registry.addresses.is_empty(), "registry.addresses: at least one is needed");
     }
     connections(&mut wrong, &page.connections);
+    let (listeners, service_ports) = ports(&mut wrong, &page);
     let live = live(&mut wrong, &page);
     let cores = || thread::available_parallelism().map_or(1, NonZero::get);
     match (region, zone, live) {
@@ -83,7 +86,8 @@ fn checked(page: page::Page) -> Result<Config, Vec<String>> {
             threads: if page.threads == 0 { cores() } else { page.threads },
             admin: page.admin,
             registry: page.registry,
-            listeners: page.listeners.into_iter().map(listener).collect(),
+            listeners,
+            service_ports,
             connections: page.connections,
             live,
             log: page.log,
@@ -91,10 +95,6 @@ fn checked(page: page::Page) -> Result<Config, Vec<String>> {
         }),
         _ => Err(wrong.0),
     }
-}
-
-fn listener(page: page::Listener) -> Listener {
-    Listener { name: page.name.into(), listen: page.listen, tls: page.tls }
 }
 
 fn connections(wrong: &mut Mistakes, page: &page::Connections) {
@@ -123,11 +123,6 @@ fn live(wrong: &mut Mistakes, page: &page::Page) -> Option<Live> {
         let endpoints =
             fixed.endpoints.iter().filter_map(|endpoint| static_endpoint(wrong, &place, endpoint));
         statics.push((Name::Static(fixed.name.as_str().into()), endpoints.collect()));
-    }
-    let mut listeners = BTreeSet::new();
-    for listener in &page.listeners {
-        let unique = listeners.insert(listener.name.as_str());
-        wrong.require(unique, format!("listeners.{}: this name is taken twice", listener.name));
     }
     let routes = page.listeners.iter().map(|listener| routes(wrong, listener, &names)).collect();
     let costs: Vec<_> = page
@@ -295,11 +290,7 @@ fn settings(wrong: &mut Mistakes, page: &page::Page) -> Option<Settings> {
         latency_decay_ms: page.health.latency_decay_ms,
     };
     let over_provision = page.ladder.over_provision;
-    let trusted = page.admission.trusted_cidrs.iter().filter_map(|text| {
-        let range = Cidr::parse(text).ok_or_else(|| format!("{text:?} is no range such as 10.0.0.0/8"));
-        wrong.taken("admission.trusted_cidrs", range)
-    });
-    let trusted = trusted.collect();
+    let trusted = ranges(wrong, "admission.trusted_cidrs", &page.admission.trusted_cidrs);
     let limits = page.limits.iter().filter_map(|limit| limit_of(wrong, limit)).collect();
     Some(Settings {
         pick: PickRules {

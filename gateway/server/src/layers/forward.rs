@@ -231,7 +231,7 @@ mod tests {
             trusted,
             scheme: HeaderValue::from_static("http"),
             listener: 0,
-            seat: Rc::new(crate::seat::Seat::new(0)),
+            seat: Rc::new(crate::seat::Seat::new(0, 0)),
         }
     }
 

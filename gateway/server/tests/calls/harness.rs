@@ -213,7 +213,10 @@ pub(crate) struct House {
 
 impl House {
     pub(crate) async fn open(page: &str) -> Self {
-        let config = Config::read(page).unwrap();
+        Self::with(Config::read(page).unwrap()).await
+    }
+
+    pub(crate) async fn with(config: Config) -> Self {
         let (tables, news) = watch::channel(Arc::default());
         let shutdown = Shutdown::new();
         let surroundings = Surroundings { tables: news, shutdown: shutdown.clone(), metrics: metrics() };

@@ -15,7 +15,7 @@ async fn new_settings_take_hold_without_losing_a_call() {
     assert_eq!(house.get("/").await.1, "one");
     let fresh = Config::read(&page(&[at(two.address, "east", "a")], "")).unwrap();
 
-    house.gateway.as_ref().unwrap().reload(fresh.live).await.unwrap();
+    house.gateway.as_ref().unwrap().reload(fresh).await.unwrap();
 
     assert_eq!(house.get("/").await.1, "two");
 }

@@ -5,6 +5,8 @@
 mod harness;
 
 mod passing;
+mod ports;
+mod reloading;
 mod speech;
 mod trying;
 mod upgrades;
