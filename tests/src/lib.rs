@@ -1,9 +1,10 @@
 //! What several test suites share: waiting for a condition until a deadline, certificates to try with, server
-//! processes that are started, measured or spoken to, SDK connections, and the simulator.
+//! processes that are started, measured or spoken to, whole regions of them, SDK connections, and the simulator.
 
 pub mod authority;
 pub mod http;
 pub mod process;
+pub mod region;
 pub mod sdk;
 #[path = "../sim/mod.rs"]
 pub mod sim;

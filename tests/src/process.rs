@@ -3,7 +3,8 @@
 use std::{
     fs,
     net::{Ipv4Addr, SocketAddr, TcpListener},
-    process::{Child, Command, Stdio},
+    path::Path,
+    process::{Child, Command, ExitStatus, Stdio},
     time::Duration,
 };
 
@@ -28,6 +29,32 @@ impl Process {
             .spawn()
             .context("the server process cannot be started")?;
         Ok(Self(child))
+    }
+
+    /// As [`Self::start`], with what it says appended to a file.
+    pub fn start_logged(role: &str, arguments: &[String], log: &Path) -> Result<Self> {
+        let log = fs::OpenOptions::new().create(true).append(true).open(log)?;
+        let child = Command::new(std::env::current_exe()?)
+            .arg(format!("serve-{role}"))
+            .args(arguments)
+            .stdin(Stdio::null())
+            .stdout(log.try_clone()?)
+            .stderr(log)
+            .spawn()
+            .context("the server process cannot be started")?;
+        Ok(Self(child))
+    }
+
+    /// Sends it a signal, such as `TERM` or `STOP`.
+    pub fn signal(&self, name: &str) -> Result<()> {
+        let sent = Command::new("sh").args(["-c", &format!("kill -{name} {}", self.0.id())]).status()?;
+        ensure!(sent.success(), "the process does not take {name}");
+        Ok(())
+    }
+
+    /// How it ended, once it has.
+    pub fn ended(&mut self) -> Result<Option<ExitStatus>> {
+        Ok(self.0.try_wait()?)
     }
 
     /// CPU seconds so far, user and system.
@@ -68,7 +95,8 @@ pub fn free_base() -> Result<u16> {
     let free = |port: u16| TcpListener::bind((Ipv4Addr::LOCALHOST, port)).is_ok();
     for _ in 0..64 {
         let port = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?.local_addr()?.port();
-        if port < 60_000 && [1000, 1001].iter().all(|offset| free(port + offset)) {
+        let beside = [port.checked_sub(1000), port.checked_add(1000), port.checked_add(1001)];
+        if port < 60_000 && beside.into_iter().all(|port| port.is_some_and(free)) {
             return Ok(port);
         }
     }

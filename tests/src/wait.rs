@@ -19,13 +19,21 @@ pub fn until<T>(what: &str, deadline: Duration, mut ask: impl FnMut() -> Option<
 }
 
 /// As [`until`], for questions that are asked asynchronously.
-pub async fn until_async<T>(what: &str, deadline: Duration, mut ask: impl AsyncFnMut() -> Option<T>) -> T {
+pub async fn until_async<T>(what: &str, deadline: Duration, ask: impl AsyncFnMut() -> Option<T>) -> T {
+    match within(deadline, ask).await {
+        Some(answer) => answer,
+        None => panic!("not within {deadline:?}: {what}"),
+    }
+}
+
+/// Asks until the answer is there; none when `deadline` has passed without one.
+pub async fn within<T>(deadline: Duration, mut ask: impl AsyncFnMut() -> Option<T>) -> Option<T> {
     let started = tokio::time::Instant::now();
     loop {
-        if let Some(answer) = ask().await {
+        let answer = ask().await;
+        if answer.is_some() || started.elapsed() >= deadline {
             return answer;
         }
-        assert!(started.elapsed() < deadline, "not within {deadline:?}: {what}");
         tokio::time::sleep(REST).await;
     }
 }

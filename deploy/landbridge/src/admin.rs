@@ -27,7 +27,10 @@ const REGIONS: Shape = Shape {
 };
 
 /// The members of a region.
-const MEMBERS: Shape = Shape { columns: &["member", "address", "feed", "silent"], name: "member" };
+const MEMBERS: Shape = Shape {
+    columns: &["member", "address", "state", "phase", "raft", "feed", "silent", "version"],
+    name: "member",
+};
 
 /// The links of a bridge.
 const LINKS: Shape = Shape {

@@ -190,6 +190,8 @@ pub enum Input {
     Release,
     /// Leave in order: [`Effect::Departed`] follows.
     Drain,
+    /// No other member is up and ready: one that leaves has nobody to hand over to, and need not wait.
+    Alone,
 }
 
 /// How far a member is.

@@ -1,23 +1,24 @@
 //! A member's settings: the page as written, and the settings that can no longer be wrong.
 
 use std::{
+    collections::BTreeMap,
     net::{IpAddr, SocketAddr},
-    path::PathBuf,
+    path::{Path, PathBuf},
 };
 
 use landbridge_model::{MemberId, Region};
 use landbridge_registry_core::Visibility;
 use landbridge_runtime::{config::Layers, http::HttpLimits, log::LogConfig, tls::TlsFiles};
+use landbridge_store::Timing;
 use serde::Deserialize;
+
+use crate::peers::{FEEDS_ABOVE, Place, RAFT_BELOW, parse};
 
 /// The defaults, with the reason beside each.
 pub const DEFAULTS: &str = include_str!("../../../configs/registry.toml");
 
 /// How far above the HTTP port Nacos SDKs look for gRPC.
 const GRPC_OFFSET: u16 = 1000;
-
-/// How far above the HTTP port feeds are served.
-const FEEDS_OFFSET: u16 = 1001;
 
 /// The page as written; unknown keys are refused: a typo must not be silence.
 #[derive(Clone, Debug, Deserialize)]
@@ -30,6 +31,8 @@ struct Page {
     listen: ListenPage,
     tls: Option<TlsFiles>,
     admin: AdminPage,
+    cluster: ClusterPage,
+    raft: RaftPage,
     naming: NamingPage,
     limits: Limits,
     log: LogConfig,
@@ -42,6 +45,24 @@ struct ListenPage {
     http_port: u16,
     grpc_port: Option<u16>,
     feeds_port: Option<u16>,
+    raft_port: Option<u16>,
+}
+
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct ClusterPage {
+    members: String,
+    members_file: PathBuf,
+    drain_ms: u64,
+}
+
+#[derive(Clone, Copy, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct RaftPage {
+    heartbeat_ms: u64,
+    election_min_ms: u64,
+    election_max_ms: u64,
+    answer_ms: u64,
 }
 
 #[derive(Clone, Debug, Deserialize)]
@@ -113,6 +134,16 @@ pub struct Config {
     pub grpc: SocketAddr,
     /// Feeds, opened only with `tls`.
     pub feeds: SocketAddr,
+    /// Where other members call, opened only in a region of several.
+    pub raft: SocketAddr,
+    /// The region's members with this one; empty for a member alone.
+    pub members: BTreeMap<MemberId, Place>,
+    /// Where the list of members is read again, if it stands in a file.
+    pub members_file: Option<PathBuf>,
+    /// How long a member that leaves waits for its clients to move, in seconds.
+    pub drain_ticks: u32,
+    /// The paces of the Raft group.
+    pub timing: Timing,
     /// Who this member is to bridges and gateways.
     pub tls: Option<TlsFiles>,
     /// The secret that `/landbridge/v1` asks for.
@@ -134,6 +165,10 @@ impl Config {
         let ip = note(page.listen.host.parse::<IpAddr>(), "listen.host", &mut wrong);
         let visibility = note(visibility(&page.naming.visibility), "naming.visibility", &mut wrong);
         let admin_token = note(token(&page.admin.token_file), "admin.token_file", &mut wrong);
+        let members = page.members().unwrap_or_else(|mistakes| {
+            wrong.extend(mistakes);
+            BTreeMap::new()
+        });
         wrong.extend(page.log.check().err().map(|error| format!("log.level: {error}")));
         wrong.extend(page.mistakes());
         if let (Some(ip), Some(None)) = (ip, &admin_token)
@@ -156,7 +191,12 @@ impl Config {
             data_dir: page.data_dir,
             http: SocketAddr::new(ip, page.listen.http_port),
             grpc: SocketAddr::new(ip, port(page.listen.grpc_port, GRPC_OFFSET)),
-            feeds: SocketAddr::new(ip, port(page.listen.feeds_port, FEEDS_OFFSET)),
+            feeds: SocketAddr::new(ip, port(page.listen.feeds_port, FEEDS_ABOVE)),
+            raft: SocketAddr::new(ip, page.listen.raft()),
+            members,
+            members_file: page.cluster.file().map(Path::to_owned),
+            drain_ticks: ticks(page.cluster.drain_ms),
+            timing: page.raft.timing(),
             tls: page.tls,
             admin_token,
             naming: Naming {
@@ -178,16 +218,69 @@ impl ListenPage {
     fn beside(&self, offset: u16) -> u16 {
         if self.http_port == 0 { 0 } else { self.http_port.saturating_add(offset) }
     }
+
+    /// The Raft port: as given, or below the HTTP port; any free one if that leaves none.
+    fn raft(&self) -> u16 {
+        self.raft_port.unwrap_or_else(|| self.http_port.saturating_sub(RAFT_BELOW))
+    }
+}
+
+impl ClusterPage {
+    fn file(&self) -> Option<&Path> {
+        (!self.members_file.as_os_str().is_empty()).then_some(self.members_file.as_path())
+    }
+}
+
+impl RaftPage {
+    fn timing(self) -> Timing {
+        let Self { heartbeat_ms, election_min_ms, election_max_ms, answer_ms } = self;
+        Timing { heartbeat_ms, election_min_ms, election_max_ms, answer_ms }
+    }
+
+    fn mistakes(self) -> Option<String> {
+        let Self { heartbeat_ms, election_min_ms, election_max_ms, answer_ms } = self;
+        let rising =
+            0 < heartbeat_ms && heartbeat_ms * 2 <= election_min_ms && election_min_ms < election_max_ms;
+        (!rising || answer_ms < election_max_ms).then(|| {
+            "raft: 0 < 2 x heartbeat_ms <= election_min_ms < election_max_ms <= answer_ms must hold"
+                .to_owned()
+        })
+    }
 }
 
 impl Page {
+    /// The members with this one among them, or none for a member alone.
+    fn members(&self) -> Result<BTreeMap<MemberId, Place>, Vec<String>> {
+        let (key, text) = match (self.cluster.file(), self.cluster.members.trim()) {
+            (Some(_), text) if !text.is_empty() => {
+                return Err(vec!["cluster: members and members_file exclude each other".to_owned()]);
+            }
+            (Some(file), _) => {
+                let read = std::fs::read_to_string(file);
+                let about = |error| vec![format!("cluster.members_file: {}: {error}", file.display())];
+                ("cluster.members_file", read.map_err(about)?)
+            }
+            (None, text) => ("cluster.members", text.to_owned()),
+        };
+        let about = |wrong: Vec<String>| wrong.iter().map(|why| format!("{key}: {why}")).collect::<Vec<_>>();
+        let members = parse(&text).map_err(about)?;
+        if !members.is_empty() && !members.contains_key(&MemberId(self.member)) {
+            return Err(vec![format!("{key}: this member, number {}, is not listed", self.member)]);
+        }
+        if members.len() > 1 && self.tls.is_none() {
+            return Err(vec![format!("{key}: members speak over mutual TLS only, so [tls] must be given")]);
+        }
+        Ok(members)
+    }
+
     fn mistakes(&self) -> Vec<String> {
         let mut wrong = Vec::new();
+        wrong.extend(self.raft.mistakes());
         if self.deployment.is_empty() || self.deployment.len() > 64 {
             wrong.push("deployment: must be 1 to 64 characters".to_owned());
         }
-        if self.listen.http_port > u16::MAX - FEEDS_OFFSET {
-            let most = u16::MAX - FEEDS_OFFSET;
+        if self.listen.http_port > u16::MAX - FEEDS_ABOVE {
+            let most = u16::MAX - FEEDS_ABOVE;
             wrong.push(format!("listen.http_port: must be at most {most}, for SDKs add {GRPC_OFFSET} to it"));
         }
         let metadata_max = landbridge_model::instance::METADATA_CHARS_MAX;
@@ -237,7 +330,7 @@ fn visibility(text: &str) -> Result<Visibility, String> {
 }
 
 /// The secret in a file; an empty path means none.
-fn token(path: &std::path::Path) -> Result<Option<String>, String> {
+fn token(path: &Path) -> Result<Option<String>, String> {
     if path.as_os_str().is_empty() {
         return Ok(None);
     }

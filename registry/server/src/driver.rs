@@ -16,12 +16,13 @@ use landbridge_runtime::{clock::Clock, pages::Pulse, shutdown::Shutdown};
 use landbridge_store::{Applied, ProposeError, Store};
 use rustc_hash::FxHashMap;
 use tokio::{
-    sync::mpsc,
+    sync::{mpsc, watch},
     time::{Interval, MissedTickBehavior},
 };
 
 use crate::{
-    egress::push::Pusher,
+    beats::Beats,
+    egress::{farewell, push::Pusher},
     events::Events,
     metrics,
     orders::{Answered, Asker, Failed, Order},
@@ -42,6 +43,9 @@ const TICK: Duration = Duration::from_secs(1);
 /// Copies are on disk at most this long, and the writing, behind what is held.
 const SAVE_EVERY: Duration = Duration::from_millis(250);
 
+/// Beats for other members are gathered for so long.
+const FORWARD_EVERY: Duration = Duration::from_millis(100);
+
 /// What came of a proposal.
 struct Decided {
     ticket: Ticket,
@@ -60,6 +64,9 @@ pub(crate) struct Ends {
     pub(crate) shelf: Shelf,
     pub(crate) pulse: Pulse,
     pub(crate) clock: Clock,
+    /// The wish that the member leaves.
+    pub(crate) asked: Shutdown,
+    /// The end of everything, once it has left.
     pub(crate) shutdown: Shutdown,
 }
 
@@ -68,6 +75,8 @@ pub(crate) struct Sources {
     pub(crate) orders: mpsc::Receiver<Order>,
     pub(crate) applied: mpsc::Receiver<Applied>,
     pub(crate) streams: mpsc::Receiver<Event>,
+    /// Whether another member of the region is up and ready.
+    pub(crate) company: watch::Receiver<bool>,
 }
 
 /// The driver of one member.
@@ -77,6 +86,7 @@ pub(crate) struct Driver {
     effects: Vec<Effect>,
     touched: BTreeSet<ServiceKey>,
     askers: FxHashMap<Ticket, Asker>,
+    beats: Beats,
     answers: Vec<(Asker, Result<Answered, Failed>)>,
     /// Proposals that Raft decided at a position the core has not seen yet.
     decided: Vec<(Asker, Position, Reply)>,
@@ -102,6 +112,7 @@ impl Driver {
             effects: Vec::new(),
             touched: BTreeSet::new(),
             askers: FxHashMap::default(),
+            beats: Beats::default(),
             answers: Vec::new(),
             decided: Vec::new(),
             applied: Position::NONE,
@@ -119,12 +130,19 @@ impl Driver {
     pub(crate) async fn run(mut self, mut sources: Sources) {
         let mut tick = every(TICK);
         let mut save = every(SAVE_EVERY);
+        let mut forward = every(FORWARD_EVERY);
         let mut round = Vec::with_capacity(ROUND_MAX);
         let mut leaving = false;
         while !self.departed {
             tokio::select! {
-                _ = tick.tick() => self.tick(),
+                _ = tick.tick() => {
+                    self.tick();
+                    if leaving && !*sources.company.borrow() {
+                        self.step(Input::Alone);
+                    }
+                }
                 _ = save.tick() => self.save(),
+                _ = forward.tick() => self.forward(),
                 Some(applied) = sources.applied.recv() => self.applied(applied),
                 Some(event) = sources.streams.recv() => self.stream(event),
                 Some(decided) = self.proposals.1.recv() => self.decide(decided),
@@ -136,7 +154,7 @@ impl Driver {
                         self.order(order);
                     }
                 }
-                () = self.ends.shutdown.wait(), if !leaving => {
+                () = self.ends.asked.wait(), if !leaving => {
                     leaving = true;
                     self.step(Input::Drain);
                 }
@@ -198,19 +216,33 @@ impl Driver {
 
     fn stream(&mut self, event: Event) {
         match event {
-            Event::Opened { stream, peer } => self.step(Input::Opened { stream, peer }),
+            Event::Opened { stream, peer } => {
+                self.beats.opened(stream, &peer, &self.member.holder().settings().region);
+                self.step(Input::Opened { stream, peer });
+            }
             Event::Received { stream, message } => {
                 self.measure(&message);
                 self.step(Input::Received { stream, message });
             }
             Event::Drained { stream, bytes } => self.step(Input::Drained { stream, bytes }),
-            Event::Closed { stream, .. } => self.step(Input::Closed { stream }),
-            // In a region of one member there is no other member to forward or to answer.
-            Event::Forwarded { stream, .. } | Event::Answered { stream, .. } => {
-                if let Some(carrier) = &self.ends.carrier {
-                    carrier.close(stream, "beats are forwarded between members only");
-                }
+            Event::Closed { stream, .. } => {
+                self.beats.closed(stream);
+                self.step(Input::Closed { stream });
             }
+            Event::Forwarded { stream, forward } => {
+                let ticket = self.beats.question(stream, &forward);
+                self.step(Input::ForwardedBeats { ticket, feed: forward.feed, targets: forward.keys });
+            }
+            Event::Answered { answer, .. } => {
+                let verdicts = self.beats.answered(&answer);
+                self.step(Input::BeatsAnswered { verdicts });
+            }
+        }
+    }
+
+    fn forward(&mut self) {
+        if let Some(carrier) = &self.ends.carrier {
+            self.beats.send(carrier);
         }
     }
 
@@ -245,12 +277,17 @@ impl Driver {
             }
             Effect::Propose { ticket, command } => self.propose(ticket, command),
             Effect::Answer { ticket, result } => {
+                let carrier = self.ends.carrier.as_ref();
+                let of_peer =
+                    carrier.is_some_and(|carrier| self.beats.answer(ticket, result.as_ref().ok(), carrier));
+                if of_peer {
+                    return;
+                }
                 if let Some(asker) = self.askers.remove(&ticket) {
                     self.answers.push((asker, result.map(Answered::Core).map_err(Failed::Refused)));
                 }
             }
-            // A region of one member has nobody to forward to; the core takes over when no answer comes (R11).
-            Effect::ForwardBeat { .. } => {}
+            Effect::ForwardBeat { to, feed, target } => self.beats.gather(to, feed, target),
             Effect::Check { connection } => {
                 if let Some(session) = self.ends.sessions.find(connection.0) {
                     session.outbox().control(crate::answer::detection());
@@ -282,6 +319,11 @@ impl Driver {
     fn phase(&mut self, phase: Phase) {
         self.phase = Some(phase);
         self.ends.events.phase_changed(phase);
+        if phase == Phase::Draining {
+            self.ends.state.open.store(false, Ordering::Release);
+            let goodbye = farewell::say(Arc::clone(&self.ends.sessions), self.ends.shutdown.clone());
+            self.ends.shutdown.spawn(goodbye);
+        }
     }
 
     fn propose(&mut self, ticket: Option<Ticket>, command: Command) {

@@ -5,13 +5,17 @@
 pub mod config;
 pub mod metrics;
 
+pub mod peers;
+
 mod member;
 
 mod answer;
+mod beats;
 mod desk;
 mod driver;
 mod events;
 mod orders;
+mod region;
 mod session;
 mod state;
 mod window;

@@ -1,16 +1,10 @@
 //! Puts a member together, runs it, and takes it apart in order.
 
-use std::{
-    collections::{BTreeMap, BTreeSet},
-    fmt,
-    net::SocketAddr,
-    sync::Arc,
-};
+use std::{collections::BTreeSet, fmt, net::SocketAddr, sync::Arc};
 
-use ecow::EcoString;
 use landbridge_carrier::{Carrier, CarrierConfig, Loaded, Shelf};
 use landbridge_feed::{Peer, Role};
-use landbridge_model::{Era, MemberId, Region};
+use landbridge_model::{MemberId, Region};
 use landbridge_registry_core::{BeatBoard, Limits as CoreLimits, Member, Settings};
 use landbridge_runtime::{
     clock::Clock,
@@ -22,11 +16,11 @@ use landbridge_runtime::{
     telemetry::MetricsPage,
     tls::Identity,
 };
-use landbridge_store::{Applied, GroupId, NoPeers, Store, StoreConfig, StoreLimits, Timing};
+use landbridge_store::Store;
 use landbridge_wire::feeds::Hello;
 use tokio::{
     net::{TcpListener, UdpSocket},
-    sync::mpsc,
+    sync::{mpsc, watch},
 };
 use tracing::{error, info};
 
@@ -38,6 +32,7 @@ use crate::{
     events::Events,
     ingress,
     orders::Orders,
+    region::{self, Company},
     session::Sessions,
     state::State,
     window::Window,
@@ -89,6 +84,7 @@ pub(crate) struct Shared {
     pub(crate) events: Arc<Events>,
     pub(crate) udp: Arc<UdpPush>,
     pub(crate) store: Store,
+    pub(crate) company: Company,
     pub(crate) desks: Arc<Desks>,
     /// Where HTTP is served, as clients are told.
     pub(crate) http: SocketAddr,
@@ -125,6 +121,7 @@ struct Doors {
     http: TcpListener,
     grpc: TcpListener,
     feeds: Option<(TcpListener, Identity)>,
+    raft: Option<TcpListener>,
     udp: UdpSocket,
 }
 
@@ -138,34 +135,42 @@ impl Doors {
             }
             None => None,
         };
+        let several = config.members.len() > 1;
+        let raft = several.then(|| listen(config.raft, "raft").map_err(Failure::Start)).transpose()?;
         let any_port = SocketAddr::new(config.http.ip(), 0);
         let udp = UdpSocket::bind(any_port).await;
         Ok(Self {
             http: listen(config.http, "http").map_err(Failure::Start)?,
             grpc: listen(config.grpc, "grpc").map_err(Failure::Start)?,
             feeds,
+            raft,
             udp: udp.map_err(|error| Failure::Start(format!("no UDP port for pushes: {error}")))?,
         })
     }
 }
 
-/// Runs a member until the shutdown has begun and the member has left in order, or until it cannot go on.
-pub async fn run(config: Config, page: MetricsPage, shutdown: Shutdown) -> Result<(), Failure> {
+/// Runs a member until it was asked to end and has left in order, or until it cannot go on.
+///
+/// Who leaves still follows, supplies and answers, so the wish to end and the end of everything are two things.
+pub async fn run(config: Config, page: MetricsPage, asked: Shutdown) -> Result<(), Failure> {
     let clock = Clock::start();
     let health = Health::new(clock);
-    let Doors { http, grpc, feeds, udp } = Doors::open(&config).await?;
-    if let Some((_, identity)) = &feeds {
-        identity.keep_fresh(&shutdown);
+    let shutdown = Shutdown::new();
+    let Doors { http, grpc, feeds, raft, udp } = Doors::open(&config).await?;
+    let identity = feeds.as_ref().map(|(_, identity)| identity.clone());
+    if let Some(identity) = &identity {
+        identity.keep_fresh(&asked);
     }
     let core = Member::new(settings(&config, &feeds));
-    let (store, applied) = open_store(&config, clock).await?;
+    let company = Company::new(&config, identity.clone());
+    let (store, applied) = region::open_store(&config, &company, clock).await?;
     let (shelf, copies) = open_shelf(&config).await?;
     let (orders, order_queue) = Orders::new(config.limits.core_queue_max);
     let (stream_events, streams) = mpsc::channel(STREAM_EVENTS_MAX);
     let carrier = feeds.map(|(listener, identity)| {
         Carrier::start(carry(&config, listener, identity), stream_events, &shutdown)
     });
-    let udp = Arc::new(UdpPush::new(udp, clock));
+    let (udp, members_file) = (Arc::new(UdpPush::new(udp, clock)), config.members_file.clone());
     let desks = Arc::new(Desks::new(store.clone()));
     let shared = Arc::new(Shared {
         clock,
@@ -177,6 +182,7 @@ pub async fn run(config: Config, page: MetricsPage, shutdown: Shutdown) -> Resul
         events: Arc::new(Events::new()),
         udp: Arc::clone(&udp),
         store: store.clone(),
+        company,
         desks: Arc::clone(&desks),
         http: config.http,
         region: config.region,
@@ -186,6 +192,17 @@ pub async fn run(config: Config, page: MetricsPage, shutdown: Shutdown) -> Resul
         naming: config.naming,
         limits: config.limits,
     });
+    let (ready, company) = watch::channel(false);
+    if let (Some(listener), Some(identity), Some(carrier)) = (raft, identity, &carrier) {
+        region::join(
+            &shared,
+            (listener, identity),
+            carrier.clone(),
+            (ready, members_file),
+            &asked,
+            &shutdown,
+        );
+    }
     let pusher = Arc::new(Pusher::new(shared.naming.push_merge_ms, clock, udp, desks));
     let ends = Ends {
         window: Arc::clone(&shared.window),
@@ -198,59 +215,55 @@ pub async fn run(config: Config, page: MetricsPage, shutdown: Shutdown) -> Resul
         carrier,
         shelf,
         clock,
+        asked,
         shutdown: shutdown.clone(),
     };
     tokio::spawn(async move { pusher.run().await });
     open_doors(&shared, http, grpc, health, page, &shutdown);
-    let driver = Driver::new(core, ends, copies);
-    let mut failed = store.failed();
-    let ended = tokio::select! {
-        () = driver.run(Sources { orders: order_queue, applied, streams }) => Ok(()),
-        why = failed.wait_for(Option::is_some) => {
-            let why = why.ok().and_then(|why| why.as_ref().map(ToString::to_string));
-            Err(Failure::Store(why.unwrap_or_else(|| "it stopped without a word".to_owned())))
-        }
-    };
+    let sources = Sources { orders: order_queue, applied, streams, company };
+    let ended = drive(Driver::new(core, ends, copies), sources, &store).await;
     leave(&shared, store, &shutdown).await;
     ended
 }
 
+/// Runs the driver until the member has departed, or until the store cannot go on.
+async fn drive(driver: Driver, sources: Sources, store: &Store) -> Result<(), Failure> {
+    let mut failed = store.failed();
+    tokio::select! {
+        () = driver.run(sources) => Ok(()),
+        why = failed.wait_for(Option::is_some) => {
+            let why = why.ok().and_then(|why| why.as_ref().map(ToString::to_string));
+            Err(Failure::Store(why.unwrap_or_else(|| "it stopped without a word".to_owned())))
+        }
+    }
+}
+
 /// What the core needs to know about itself.
 fn settings(config: &Config, feeds: &Option<(TcpListener, Identity)>) -> Settings {
-    let address = match feeds {
-        Some((listener, _)) => listener.local_addr().map(|address| address.to_string()).unwrap_or_default(),
-        None => String::new(),
+    let address = match (config.members.get(&config.member), feeds) {
+        (Some(place), Some(_)) => place.feeds(),
+        (None, Some((listener, _))) => {
+            listener.local_addr().map(|address| address.to_string()).unwrap_or_default()
+        }
+        (_, None) => String::new(),
     };
     let naming = &config.naming;
     Settings {
         region: config.region.clone(),
         member: config.member,
         address: address.into(),
-        members: 1,
+        members: config.members.len().max(1),
         seed: dice::seed(),
         visibility: naming.visibility,
         limits: CoreLimits {
             failover_min: naming.failover_min,
             failover_ticks: naming.failover_ticks,
             failover_linger_ticks: naming.failback_ticks,
+            drain_ticks: config.drain_ticks,
             ..CoreLimits::STANDARD
         },
         feed: landbridge_feed::Limits::STANDARD,
     }
-}
-
-/// Opens the Raft store of a group of one.
-async fn open_store(config: &Config, clock: Clock) -> Result<(Store, mpsc::Receiver<Applied>), Failure> {
-    let store = StoreConfig {
-        dir: config.data_dir.join("raft"),
-        member: config.member,
-        group: GroupId { deployment: config.deployment.as_str().into(), region: config.region.clone() },
-        voters: BTreeMap::from([(config.member, EcoString::new())]),
-        era: Era(clock.unix_ms()),
-        limits: StoreLimits::ORDINARY,
-        timing: Timing::ORDINARY,
-    };
-    Store::open(store, Arc::new(NoPeers)).await.map_err(|error| Failure::Start(error.to_string()))
 }
 
 /// Opens the copies on disk; reading them blocks, so it happens on a thread for that.
@@ -262,7 +275,7 @@ async fn open_shelf(config: &Config) -> Result<(Shelf, Vec<Loaded>), Failure> {
     }
 }
 
-/// What this member says of itself to bridges and gateways; a member dials nobody in a region of one.
+/// What this member says of itself to other members, bridges and gateways; which members it dials is told later.
 fn carry(config: &Config, listener: TcpListener, identity: Identity) -> CarrierConfig {
     let id = identity.name().id.as_str().into();
     let peer = Peer { region: config.region.clone(), role: Role::Member(config.member), id };
@@ -304,6 +317,7 @@ fn open_doors(
 
 /// Takes the member apart: connections first, the store last.
 async fn leave(shared: &Shared, store: Store, shutdown: &Shutdown) {
+    region::hand_over(&store, shared.member).await;
     shutdown.begin();
     for session in shared.sessions.all() {
         session.close();

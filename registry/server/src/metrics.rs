@@ -36,6 +36,10 @@ pub const READY: &str = "landbridge_registry_ready";
 pub const RAFT_LEADER: &str = "landbridge_registry_raft_leader";
 /// The Raft position this member has applied.
 pub const RAFT_APPLIED: &str = "landbridge_registry_raft_applied_seq";
+/// Other members of the region, by how they answer.
+pub const PEERS: &str = "landbridge_registry_peers";
+/// Beats handed to other members, by what came of them.
+pub const BEATS_FORWARDED: &str = "landbridge_registry_beats_forwarded_total";
 /// Seconds since a heartbeat of the origin last advanced here.
 pub const ORIGIN_AGE_SECONDS: &str = "landbridge_registry_origin_age_seconds";
 /// 0 live, 1 suspect, 2 frozen, by origin.
@@ -103,6 +107,11 @@ pub(crate) fn connections(open: usize) {
 /// An SDK connection is gone.
 pub(crate) fn connection_closed(reason: &'static str) {
     counter!(CONNECTIONS_CLOSED, "reason" => reason).increment(1);
+}
+
+/// So many beats were handed to another member, or came to nothing.
+pub(crate) fn forwarded(outcome: &'static str, beats: usize) {
+    counter!(BEATS_FORWARDED, "outcome" => outcome).increment(beats as u64);
 }
 
 /// A registration of another region came here after so long.

@@ -6,6 +6,7 @@
 pub mod disk;
 pub mod feeds;
 pub mod nacos;
+pub mod peers;
 
 #[cfg(test)]
 mod samples;

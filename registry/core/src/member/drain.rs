@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! draining ──every live record has a greater one elsewhere, or drain_ticks──▶ closing ──closed──▶ departed
-//!     └── nobody else is there, or no feed was ever open ──▶ departed           └──drain_ticks──▶ departed
+//!     └── nobody else is ready, or no feed was ever open ──▶ departed           └──drain_ticks──▶ departed
 //! ```
 
 use std::collections::BTreeSet;
@@ -42,6 +42,13 @@ impl Member {
         // Their views name no slots from here on.
         for service in services {
             self.touch(&service, effects);
+        }
+    }
+
+    /// What is saved is served again after the restart; waiting would only make the outage longer.
+    pub(super) fn stop_draining(&mut self, effects: &mut Vec<Effect>) {
+        if self.drain.is_some() {
+            self.depart(effects);
         }
     }
 

@@ -195,6 +195,7 @@ impl Member {
                 self.tell_held(effects);
             }
             Input::Drain => self.start_drain(effects),
+            Input::Alone => self.stop_draining(effects),
         }
     }
 

@@ -1,5 +1,7 @@
 //! The operators' door: `/landbridge/v1`, JSON over HTTP with a token.
 
+mod company;
+
 use std::{net::IpAddr, sync::Arc, time::Duration};
 
 use axum::{
@@ -32,7 +34,7 @@ pub(crate) fn routes(shared: Arc<Shared>) -> Router {
     Router::new()
         .route("/landbridge/v1/status", get(status))
         .route("/landbridge/v1/regions", get(regions))
-        .route("/landbridge/v1/members", get(members))
+        .route("/landbridge/v1/members", get(company::members))
         .route("/landbridge/v1/connections", get(connections))
         .route("/landbridge/v1/services", get(services))
         .route("/landbridge/v1/instances", get(instances))
@@ -141,19 +143,6 @@ fn origin(status: &RegionStatus, own: &Region) -> Origin {
 
 async fn regions(State(shared): State<Arc<Shared>>) -> Json<Vec<Origin>> {
     Json(shared.state.sight().origins.iter().map(|status| origin(status, &shared.region)).collect())
-}
-
-async fn members(State(shared): State<Arc<Shared>>) -> Json<Vec<Value>> {
-    let sight = shared.state.sight();
-    let rows = sight.feeds.iter().map(|open| {
-        json!({
-            "member": open.member.0,
-            "address": open.address,
-            "feed": open.feed.to_string(),
-            "silent": open.silent,
-        })
-    });
-    Json(rows.collect())
 }
 
 /// The SDK connections, and what each says of itself.

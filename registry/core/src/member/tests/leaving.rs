@@ -33,6 +33,21 @@ fn a_leaving_member_deletes_nothing_when_its_connections_end() {
 }
 
 #[test]
+fn a_leaving_member_does_not_wait_when_nobody_else_is_ready() {
+    let mut rig = Rig::ready(2);
+    rig.connect(0, 1);
+    rig.publish(0, 1, 1, "a").unwrap();
+    rig.give(0, Input::Alone);
+    assert!(!departed(&rig), "it was not asked to leave");
+    rig.give(0, Input::Drain);
+    assert!(!departed(&rig), "its client has not moved");
+
+    rig.give(0, Input::Alone);
+
+    assert!(departed(&rig));
+}
+
+#[test]
 fn a_leaving_member_names_no_place_to_note_beats_any_more() {
     let mut rig = Rig::ready(2);
     rig.register(0, 1, "a").unwrap();

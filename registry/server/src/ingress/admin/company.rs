@@ -1,0 +1,71 @@
+//! The members of the region as this one knows them: where, how, and what part each has.
+
+use std::{collections::BTreeSet, sync::Arc};
+
+use axum::{Json, extract::State};
+use landbridge_model::MemberId;
+use serde::Serialize;
+
+use crate::{member::Shared, state::OpenFeed};
+
+/// One member.
+#[derive(Debug, Serialize)]
+pub(crate) struct Row {
+    pub(crate) member: u16,
+    /// Of its HTTP port if the list has it, else of its feeds.
+    pub(crate) address: String,
+    /// UP, SUSPICIOUS or DOWN, Nacos's words.
+    pub(crate) state: &'static str,
+    /// What it last said of itself.
+    pub(crate) phase: String,
+    version: String,
+    /// leader, voter or learner; empty if it is not in the Raft group.
+    raft: &'static str,
+    /// Its newest open feed.
+    feed: String,
+    /// Whether that feed's heartbeats have not been heard for ten seconds.
+    silent: bool,
+}
+
+pub(super) async fn members(State(shared): State<Arc<Shared>>) -> Json<Vec<Row>> {
+    Json(rows(&shared))
+}
+
+/// Every member that is listed, votes, or writes an open feed.
+pub(crate) fn rows(shared: &Shared) -> Vec<Row> {
+    let sight = shared.state.sight();
+    let (listed, hails) = (shared.company.addresses.all(), shared.company.hails.all());
+    let group = shared.store.members();
+    let leader = shared.store.standing().borrow().leader;
+    let known: BTreeSet<MemberId> = listed
+        .keys()
+        .copied()
+        .chain(group.voters.iter().chain(&group.learners).copied())
+        .chain(sight.feeds.iter().map(|open| open.member))
+        .collect();
+    let row = |member: MemberId| {
+        let open: Option<&OpenFeed> = sight.feeds.iter().rfind(|open| open.member == member);
+        let of_feed = open.map(|open| open.address.clone()).unwrap_or_default();
+        let (me, hail) = (member == shared.member, hails.get(&member));
+        let raft = match (leader == Some(member), group.voters.contains(&member)) {
+            (true, _) => "leader",
+            (false, true) => "voter",
+            (false, false) if group.learners.contains(&member) => "learner",
+            (false, false) => "",
+        };
+        let said = |of_me: &str, of_peer: Option<&String>| {
+            if me { of_me.to_owned() } else { of_peer.cloned().unwrap_or_default() }
+        };
+        Row {
+            member: member.0,
+            address: listed.get(&member).map_or(of_feed, |place| place.http()),
+            state: if me { "UP" } else { hail.map_or("DOWN", |hail| hail.health.word()) },
+            phase: said(shared.state.phase(), hail.map(|hail| &hail.phase)),
+            version: said(env!("CARGO_PKG_VERSION"), hail.map(|hail| &hail.version)),
+            raft,
+            feed: open.map(|open| open.feed.to_string()).unwrap_or_default(),
+            silent: open.is_some_and(|open| open.silent),
+        }
+    };
+    known.into_iter().map(row).collect()
+}

@@ -1,0 +1,111 @@
+//! A member's part in its region: its Raft store, the calls between members, and who else is there.
+
+use std::{collections::BTreeMap, path::PathBuf, sync::Arc, time::Duration};
+
+use ecow::EcoString;
+use landbridge_carrier::Carrier;
+use landbridge_model::{Era, MemberId};
+use landbridge_runtime::{clock::Clock, shutdown::Shutdown, tls::Identity};
+use landbridge_store::{Applied, GroupId, NoPeers, Store, StoreConfig, StoreLimits, Transport};
+use tokio::{
+    net::TcpListener,
+    sync::{mpsc, watch},
+    time::timeout,
+};
+use tracing::info;
+
+use crate::{
+    config::Config,
+    member::{Failure, Shared},
+    peers::{self, Addresses, Calls, Hails, over_tcp},
+};
+
+/// A leader that ends waits so long for another one to take over; then the others find out by themselves.
+const HAND_OVER_WITHIN: Duration = Duration::from_secs(2);
+
+/// The other members, as this one knows them.
+#[derive(Clone)]
+pub(crate) struct Company {
+    /// Where each is found, this one too; empty for a member alone.
+    pub(crate) addresses: Addresses,
+    /// How each other one is.
+    pub(crate) hails: Hails,
+    /// How they are called; none for a member alone.
+    pub(crate) calls: Option<Calls>,
+}
+
+impl Company {
+    /// The company that the configuration names.
+    pub(crate) fn new(config: &Config, identity: Option<Identity>) -> Self {
+        let addresses = Addresses::new(config.members.clone());
+        let several = config.members.len() > 1;
+        let calls = identity
+            .filter(|_| several)
+            .map(|identity| Calls::new(addresses.clone(), config.region.clone(), Some(identity), over_tcp()));
+        Self { addresses, hails: Hails::default(), calls }
+    }
+}
+
+/// Opens the Raft store; alone it leads when this returns, among several the group goes on in the background.
+pub(crate) async fn open_store(
+    config: &Config,
+    company: &Company,
+    clock: Clock,
+) -> Result<(Store, mpsc::Receiver<Applied>), Failure> {
+    let mut voters: BTreeMap<_, _> =
+        config.members.keys().map(|member| (*member, EcoString::new())).collect();
+    voters.insert(config.member, EcoString::new());
+    let store = StoreConfig {
+        dir: config.data_dir.join("raft"),
+        member: config.member,
+        group: GroupId { deployment: config.deployment.as_str().into(), region: config.region.clone() },
+        voters,
+        era: Era(clock.unix_ms()),
+        limits: StoreLimits::ORDINARY,
+        timing: config.timing,
+    };
+    let transport: Arc<dyn Transport> = match &company.calls {
+        Some(calls) => Arc::new(calls.clone()),
+        None => Arc::new(NoPeers),
+    };
+    Store::open(store, transport).await.map_err(|error| Failure::Start(error.to_string()))
+}
+
+/// Answers the other members, follows them and asks how they are.
+pub(crate) fn join(
+    shared: &Arc<Shared>,
+    (listener, identity): (TcpListener, Identity),
+    carrier: Carrier,
+    (ready, members_file): (watch::Sender<bool>, Option<PathBuf>),
+    asked: &Shutdown,
+    shutdown: &Shutdown,
+) {
+    let whose = (shared.region.clone(), Arc::clone(&shared.state));
+    shutdown.spawn(peers::serve(listener, identity, shared.store.clone(), whose, shutdown.clone()));
+    let Company { addresses, hails, calls } = shared.company.clone();
+    let me = (shared.member, shared.region.clone());
+    // The wish to read files again comes with the process's own shutdown; this task ends with it, and needs no more.
+    asked.spawn(peers::keep_read(members_file, addresses.clone(), me, carrier, asked.clone()));
+    if let Some(calls) = calls {
+        shutdown.spawn(peers::hail(calls, (addresses, shared.member), hails, ready, shutdown.clone()));
+    }
+}
+
+/// Hands leadership to another voter before the process ends, so that writes stop for milliseconds only.
+pub(crate) async fn hand_over(store: &Store, me: MemberId) {
+    let mut standing = store.standing();
+    let heirs = store.members().voters.into_iter().filter(|voter| *voter != me);
+    for heir in heirs {
+        if !standing.borrow_and_update().leading {
+            return;
+        }
+        if store.transfer(heir).await.is_err() {
+            return;
+        }
+        let moved = standing.wait_for(|standing| !standing.leading);
+        if timeout(HAND_OVER_WITHIN, moved).await.is_ok_and(|moved| moved.is_ok()) {
+            info!(event = "leadership_handed_over", %heir);
+            return;
+        }
+    }
+}

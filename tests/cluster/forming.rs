@@ -1,0 +1,97 @@
+//! Members find each other, whatever comes first, and show what any of them took.
+
+use std::time::Duration;
+
+use anyhow::{Result, ensure};
+use landbridge_tests::{
+    region::Region,
+    sdk::{ask_well, connect, enrolment, service},
+    wait::until_async,
+};
+use landbridge_wire::nacos::grpc::ask;
+
+use crate::clients::{persist, register, shown};
+
+/// A change reaches every member within this.
+pub const SEEN_WITHIN: Duration = Duration::from_secs(10);
+
+/// Waits until every member that runs shows exactly these instances.
+pub async fn all_show(region: &Region, name: &str, instances: &[String]) {
+    for member in region.members().into_iter().filter(|member| region.runs(*member)) {
+        let what = format!("member {member} shows {instances:?} of {name}");
+        until_async(&what, SEEN_WITHIN, async || {
+            region.shown(member, name).await.filter(|seen| seen == instances)
+        })
+        .await;
+    }
+}
+
+/// A region of three that is ready.
+pub async fn three() -> Result<Region> {
+    let mut region = Region::new(3)?;
+    region.start_all()?;
+    region.all_ready().await;
+    Ok(region)
+}
+
+pub async fn three_members_form_in_any_order() -> Result<()> {
+    let mut region = Region::new(3)?;
+    region.start(3)?;
+    region.start(1)?;
+    region.ready(1).await;
+    region.ready(3).await;
+    ensure!(persist(region.http(1), "first", 1).await, "two of three are a majority");
+
+    region.start(2)?;
+    region.ready(2).await;
+
+    all_show(&region, "first", &[shown(1)]).await;
+    until_async("all three vote", SEEN_WITHIN, async || {
+        let members = region.page(2, "members").await?;
+        let parts: Vec<_> = members.as_array()?.iter().map(|row| row["raft"].clone()).collect();
+        (parts.iter().filter(|part| *part == "voter").count() == 2
+            && parts.iter().any(|part| part == "leader"))
+        .then_some(())
+    })
+    .await;
+    let mut eras = Vec::new();
+    for member in region.members() {
+        let origins = region.page(member, "regions").await.unwrap_or_default();
+        eras.push(origins[0]["era"].clone());
+    }
+    ensure!(eras.iter().all(|era| *era == eras[0] && era.is_u64()), "one region, one era: {eras:?}");
+    Ok(())
+}
+
+pub async fn what_is_registered_at_one_is_seen_at_the_others() -> Result<()> {
+    let region = three().await?;
+
+    for member in region.members() {
+        register(&region, member, "beats", u32::from(member)).await?;
+        ensure!(persist(region.http(member), "stays", u32::from(member)).await, "every member takes writes");
+    }
+    let mut connection = connect(region.grpc(2)).await?;
+    let instances = [enrolment(1), enrolment(2)];
+    ask_well(&mut connection.requests, ask::register_batch(&service("sessions"), &instances)).await?;
+
+    let numbers = [shown(1), shown(2), shown(3)];
+    all_show(&region, "beats", &numbers).await;
+    all_show(&region, "stays", &numbers).await;
+    let named = instances.map(|held| format!("{}:{}", held.key.ip, held.key.port));
+    all_show(&region, "sessions", &named).await;
+    drop(connection);
+    all_show(&region, "sessions", &[]).await;
+    Ok(())
+}
+
+pub async fn a_list_that_leaves_this_member_out_is_refused() -> Result<()> {
+    let mut region = Region::new(2)?;
+    region.sets.push("member=7".to_owned());
+
+    region.start(1)?;
+
+    let status = until_async("it ends", SEEN_WITHIN, async || region.ended_by_itself(1).ok().flatten()).await;
+    ensure!(!status.success(), "it served although nobody would have found it");
+    ensure!(region.log(1).contains("is not listed"), "it said:\n{}", region.log(1));
+    Ok(())
+}

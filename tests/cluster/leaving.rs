@@ -1,0 +1,67 @@
+//! Members that end in order: their clients move first, and nobody misses anything meanwhile.
+
+use std::time::{Duration, Instant};
+
+use anyhow::{Result, ensure};
+
+use crate::{
+    clients::{Beating, Looking, persist, shown},
+    forming::{all_show, three},
+};
+
+/// Clients that beat.
+const CLIENTS: u32 = 20;
+
+fn names() -> Vec<String> {
+    let mut names: Vec<_> = (0..CLIENTS).map(shown).collect();
+    names.sort();
+    names
+}
+
+pub async fn a_member_that_ends_hands_its_clients_over_and_nobody_blinks() -> Result<()> {
+    let mut region = three().await?;
+    let leaver = region.leader().await;
+    let mut order: Vec<u16> = region.members();
+    order.sort_by_key(|member| *member != leaver);
+    let order: Vec<_> = order.into_iter().map(|member| region.http(member)).collect();
+    let others: Vec<u16> = region.members().into_iter().filter(|member| *member != leaver).collect();
+    let beating = Beating::start(order, "orders", 0..CLIENTS, Duration::from_secs(2));
+    all_show(&region, "orders", &names()).await;
+    let looking = Looking::start(&region, "orders", CLIENTS as usize);
+
+    let asked = Instant::now();
+    region.ask_to_end(leaver)?;
+    region.ended(leaver).await?;
+    println!("  it ended after {:?}", asked.elapsed());
+    ensure!(asked.elapsed() < Duration::from_secs(40), "its clients had moved");
+    ensure!(persist(region.http(others[0]), "stays", 1).await, "leadership was handed over");
+    region.start(leaver)?;
+    region.ready(leaver).await;
+
+    all_show(&region, "orders", &names()).await;
+    looking.end().await?;
+    beating.stop().await;
+    Ok(())
+}
+
+pub async fn members_that_all_end_at_once_do_not_wait_for_each_other() -> Result<()> {
+    let mut region = three().await?;
+    for number in 0..CLIENTS {
+        ensure!(persist(region.http(1), "stays", number).await, "the region takes writes");
+    }
+    all_show(&region, "stays", &names()).await;
+
+    let asked = Instant::now();
+    for member in region.members() {
+        region.ask_to_end(member)?;
+    }
+    for member in region.members() {
+        region.ended(member).await?;
+    }
+    ensure!(asked.elapsed() < Duration::from_secs(30), "they waited: {:?}", asked.elapsed());
+    region.start_all()?;
+    region.all_ready().await;
+
+    all_show(&region, "stays", &names()).await;
+    Ok(())
+}

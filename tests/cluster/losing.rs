@@ -1,0 +1,82 @@
+//! Members that are killed: nothing alive is missing from the answers of those that are ready.
+
+use std::time::{Duration, Instant};
+
+use anyhow::{Result, ensure};
+use landbridge_tests::wait::until_async;
+
+use crate::{
+    clients::{Beating, Looking, persist, register, shown},
+    forming::{SEEN_WITHIN, all_show, three},
+};
+
+/// Clients that beat.
+const CLIENTS: u32 = 20;
+
+/// After a leader's death writes go on within this, on a machine that does other things too.
+const WRITES_WITHIN: Duration = Duration::from_secs(20);
+
+fn names(numbers: std::ops::Range<u32>) -> Vec<String> {
+    let mut names: Vec<_> = numbers.map(shown).collect();
+    names.sort();
+    names
+}
+
+pub async fn beating_clients_of_a_killed_member_are_taken_over_and_it_comes_back() -> Result<()> {
+    let mut region = three().await?;
+    // They know the victim first, so that their records stand in its feed.
+    let order = [2, 3, 1].map(|member| region.http(member)).to_vec();
+    let beating = Beating::start(order, "orders", 0..CLIENTS, Duration::from_secs(2));
+    all_show(&region, "orders", &names(0..CLIENTS)).await;
+    let looking = Looking::start(&region, "orders", CLIENTS as usize);
+
+    region.kill(2)?;
+    // Longer than a lease: whoever was not taken over would be gone.
+    let killed = Instant::now();
+    until_async("a lease and a half pass", Duration::from_secs(60), async || {
+        (killed.elapsed() > Duration::from_secs(40)).then_some(())
+    })
+    .await;
+    all_show(&region, "orders", &names(0..CLIENTS)).await;
+    let status = region.page(3, "members").await.unwrap_or_default();
+    ensure!(status[1]["state"] == "DOWN", "member 2 is dead: {status}");
+    region.start(2)?;
+    region.ready(2).await;
+    all_show(&region, "orders", &names(0..CLIENTS)).await;
+
+    let seen = looking.end().await?;
+    ensure!(seen.whole > 100, "nobody looked: {seen:?}");
+    beating.stop().await;
+    Ok(())
+}
+
+pub async fn a_killed_leader_stops_no_registration_and_writes_go_on_soon() -> Result<()> {
+    let mut region = three().await?;
+    ensure!(persist(region.http(1), "stays", 1).await, "the region takes writes");
+    let leader = region.leader().await;
+    let rest: Vec<u16> = region.members().into_iter().filter(|member| *member != leader).collect();
+
+    region.kill(leader)?;
+    let killed = Instant::now();
+    for (member, number) in rest.iter().zip(10..) {
+        register(&region, *member, "orders", number).await?;
+    }
+    until_async("a persistent write is taken", WRITES_WITHIN, async || {
+        persist(region.http(rest[0]), "stays", 2).await.then_some(())
+    })
+    .await;
+    println!("  the first write after the leader's death took {:?}", killed.elapsed());
+
+    all_show(&region, "stays", &names(1..3)).await;
+    all_show(&region, "orders", &names(10..12)).await;
+    region.start(leader)?;
+    region.ready(leader).await;
+    all_show(&region, "stays", &names(1..3)).await;
+    let leaders = until_async("one leads", SEEN_WITHIN, async || {
+        let rows = region.page(leader, "members").await?;
+        let leaders = rows.as_array()?.iter().filter(|row| row["raft"] == "leader").count();
+        (leaders > 0).then_some(leaders)
+    });
+    ensure!(leaders.await == 1, "one leads");
+    Ok(())
+}

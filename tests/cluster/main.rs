@@ -1,0 +1,64 @@
+//! Regions of several members, each a process of its own, that are killed, cut apart, damaged and restarted.
+//!
+//! `cargo test -p landbridge-tests --test cluster [-- WORD ...]` runs the tests whose names hold a word; all unless one is
+//! named. They run one after the other: each needs the machine for its clocks.
+
+mod clients;
+mod serve;
+
+mod forming;
+mod leaving;
+mod losing;
+
+use std::{pin::Pin, process::ExitCode, time::Instant};
+
+/// A test and what would be wrong if it failed.
+type Test = (&'static str, fn() -> Pin<Box<dyn Future<Output = anyhow::Result<()>>>>);
+
+/// Names functions as tests.
+macro_rules! tests {
+    ($($room:ident: $($name:ident),+;)+) => {
+        [$($((stringify!($name), || Box::pin($room::$name()))),+),+]
+    };
+}
+
+const TESTS: &[Test] = &tests! {
+    forming:
+        three_members_form_in_any_order,
+        what_is_registered_at_one_is_seen_at_the_others,
+        a_list_that_leaves_this_member_out_is_refused;
+    losing:
+        beating_clients_of_a_killed_member_are_taken_over_and_it_comes_back,
+        a_killed_leader_stops_no_registration_and_writes_go_on_soon;
+    leaving:
+        a_member_that_ends_hands_its_clients_over_and_nobody_blinks,
+        members_that_all_end_at_once_do_not_wait_for_each_other;
+};
+
+fn main() -> ExitCode {
+    let words: Vec<String> = std::env::args().skip(1).collect();
+    if words.first().is_some_and(|word| word == "serve-registry") {
+        return serve::serve(&words[1..]);
+    }
+    let words: Vec<&String> = words.iter().filter(|word| !word.starts_with('-')).collect();
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build();
+    let runtime = runtime.expect("a runtime can be built");
+    let wanted = |name: &str| words.is_empty() || words.iter().any(|word| name.contains(word.as_str()));
+    let (mut ran, mut failed) = (0, 0);
+    for (name, test) in TESTS.iter().filter(|(name, _)| wanted(name)) {
+        let begun = Instant::now();
+        let local = tokio::task::LocalSet::new();
+        let done = local.block_on(&runtime, async { tokio::task::spawn_local(test()).await });
+        ran += 1;
+        let took = begun.elapsed().as_secs_f64();
+        match done.map_err(anyhow::Error::from).flatten() {
+            Ok(()) => println!("{name} ... ok ({took:.1} s)"),
+            Err(why) => {
+                failed += 1;
+                println!("{name} ... FAILED ({took:.1} s): {why:#}");
+            }
+        }
+    }
+    println!("cluster: {ran} tests, {failed} failed");
+    if failed == 0 { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+}
