@@ -6,7 +6,7 @@ use anyhow::{Result, ensure};
 use landbridge_tests::{
     region::Region,
     sdk::{ask_well, connect, enrolment, service},
-    wait::until_async,
+    wait::{until_async, within},
 };
 use landbridge_wire::nacos::grpc::ask;
 
@@ -18,11 +18,14 @@ pub const SEEN_WITHIN: Duration = Duration::from_secs(10);
 /// Waits until every member that runs shows exactly these instances.
 pub async fn all_show(region: &Region, name: &str, instances: &[String]) {
     for member in region.members().into_iter().filter(|member| region.runs(*member)) {
-        let what = format!("member {member} shows {instances:?} of {name}");
-        until_async(&what, SEEN_WITHIN, async || {
-            region.shown(member, name).await.filter(|seen| seen == instances)
-        })
-        .await;
+        let seen =
+            within(SEEN_WITHIN, async || region.shown(member, name).await.filter(|seen| seen == instances))
+                .await;
+        if seen.is_none() {
+            let shown = region.shown(member, name).await;
+            let told = region.tell_all().await;
+            panic!("member {member} shows {shown:?} of {name}, not {instances:?}\n{told}");
+        }
     }
 }
 
@@ -93,5 +96,19 @@ pub async fn a_list_that_leaves_this_member_out_is_refused() -> Result<()> {
     let status = until_async("it ends", SEEN_WITHIN, async || region.ended_by_itself(1).ok().flatten()).await;
     ensure!(!status.success(), "it served although nobody would have found it");
     ensure!(region.log(1).contains("is not listed"), "it said:\n{}", region.log(1));
+    Ok(())
+}
+
+pub async fn a_list_that_is_empty_founds_no_region_of_its_own() -> Result<()> {
+    let mut region = Region::new(3)?;
+    let file = region.data(9);
+    std::fs::write(&file, "# somebody is about to write\n")?;
+    region.sets.push(format!("cluster.members_file={}", file.display()));
+
+    region.start(1)?;
+
+    let status = until_async("it ends", SEEN_WITHIN, async || region.ended_by_itself(1).ok().flatten()).await;
+    ensure!(!status.success(), "it stands alone and takes writes that the others never see");
+    ensure!(region.log(1).contains("nobody is listed"), "it said:\n{}", region.log(1));
     Ok(())
 }

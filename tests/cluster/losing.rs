@@ -40,6 +40,8 @@ pub async fn beating_clients_of_a_killed_member_are_taken_over_and_it_comes_back
     all_show(&region, "orders", &names(0..CLIENTS)).await;
     let status = region.page(3, "members").await.unwrap_or_default();
     ensure!(status[1]["state"] == "DOWN", "member 2 is dead: {status}");
+    let (_, down) = region.ask(3, "GET", "/nacos/v1/core/cluster/nodes?state=DOWN").await;
+    ensure!(down.contains(&region.http(2).to_string()), "Nacos's node list says so too: {down}");
     region.start(2)?;
     region.ready(2).await;
     all_show(&region, "orders", &names(0..CLIENTS)).await;

@@ -26,7 +26,8 @@ const TESTS: &[Test] = &tests! {
     forming:
         three_members_form_in_any_order,
         what_is_registered_at_one_is_seen_at_the_others,
-        a_list_that_leaves_this_member_out_is_refused;
+        a_list_that_leaves_this_member_out_is_refused,
+        a_list_that_is_empty_founds_no_region_of_its_own;
     losing:
         beating_clients_of_a_killed_member_are_taken_over_and_it_comes_back,
         a_killed_leader_stops_no_registration_and_writes_go_on_soon;

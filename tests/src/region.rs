@@ -24,6 +24,9 @@ pub const READY_WITHIN: Duration = Duration::from_secs(60);
 /// A member that ends does so within this.
 pub const ENDED_WITHIN: Duration = Duration::from_secs(60);
 
+/// So many lines of a member's log are told when something is wrong.
+const LOG_LINES: usize = 60;
+
 struct Seat {
     base: u16,
     /// What the others call; differs from the member's own ports where something stands between.
@@ -82,10 +85,12 @@ impl Region {
         self.seats.iter().map(line).collect()
     }
 
-    /// Writes every member's list anew.
+    /// Writes every member's list anew, each in one go: somebody may be reading it.
     pub fn write_list(&self) -> Result<()> {
         for member in self.seats.keys() {
-            std::fs::write(self.list_file(*member), self.list(*member))?;
+            let new = self.list_file(*member).with_extension("new");
+            std::fs::write(&new, self.list(*member))?;
+            std::fs::rename(&new, self.list_file(*member))?;
         }
         Ok(())
     }
@@ -242,6 +247,25 @@ impl Region {
             None
         })
         .await
+    }
+
+    /// What every member that runs says of itself and of the others, and the end of each log.
+    pub async fn tell_all(&self) -> String {
+        let mut told = String::new();
+        for member in self.members() {
+            told.push_str(&format!("== member {member}\n"));
+            for page in ["status", "members", "regions"] {
+                let said = self.page(member, page).await.unwrap_or_default();
+                told.push_str(&format!("{page}: {said}\n"));
+            }
+            let log = self.log(member);
+            let lines: Vec<_> = log.lines().collect();
+            for line in &lines[lines.len().saturating_sub(LOG_LINES)..] {
+                told.push_str(line);
+                told.push('\n');
+            }
+        }
+        told
     }
 
     /// The instances of a service of the default group that a member shows, as `ip:port`; none if it does not answer.

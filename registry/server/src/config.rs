@@ -264,6 +264,10 @@ impl Page {
         };
         let about = |wrong: Vec<String>| wrong.iter().map(|why| format!("{key}: {why}")).collect::<Vec<_>>();
         let members = parse(&text).map_err(about)?;
+        // Read while somebody writes it, it is empty for a moment: whoever took that for "alone" would found a second group.
+        if self.cluster.file().is_some() && members.is_empty() {
+            return Err(vec![format!("{key}: nobody is listed; a member alone is given no file")]);
+        }
         if !members.is_empty() && !members.contains_key(&MemberId(self.member)) {
             return Err(vec![format!("{key}: this member, number {}, is not listed", self.member)]);
         }
@@ -380,6 +384,15 @@ mod tests {
         let wrong = read(&["listen.host=0.0.0.0"]).expect_err("there is no secret");
 
         assert!(wrong[0].contains("admin.token_file"), "{wrong:?}");
+    }
+
+    #[test]
+    fn a_members_file_that_names_nobody_is_no_leave_to_stand_alone() {
+        let file = tempfile::NamedTempFile::new().expect("a file");
+
+        let wrong = read(&[&format!("cluster.members_file={}", file.path().display())]).expect_err("empty");
+
+        assert!(wrong[0].contains("nobody is listed"), "{wrong:?}");
     }
 
     #[test]

@@ -194,14 +194,8 @@ pub async fn run(config: Config, page: MetricsPage, asked: Shutdown) -> Result<(
     });
     let (ready, company) = watch::channel(false);
     if let (Some(listener), Some(identity), Some(carrier)) = (raft, identity, &carrier) {
-        region::join(
-            &shared,
-            (listener, identity),
-            carrier.clone(),
-            (ready, members_file),
-            &asked,
-            &shutdown,
-        );
+        let (way, list) = ((listener, identity), (ready, members_file));
+        region::join(&shared, way, carrier.clone(), list, &asked, &shutdown);
     }
     let pusher = Arc::new(Pusher::new(shared.naming.push_merge_ms, clock, udp, desks));
     let ends = Ends {

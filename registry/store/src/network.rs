@@ -30,6 +30,9 @@ pub(crate) struct Network {
     pub(crate) group: u64,
     pub(crate) transport: Arc<dyn Transport>,
     pub(crate) snapshot_part_bytes: usize,
+    /// How long a member may take to make entries durable. The time that openraft gives is a part of a heartbeat's
+    /// period: a disk slower than that would have each append given up and sent again for ever.
+    pub(crate) append_within: Duration,
 }
 
 /// The way to one member.
@@ -99,8 +102,9 @@ impl RaftNetworkV2<Group> for Way {
         call: AppendEntriesRequest<Group>,
         option: RPCOption,
     ) -> Result<AppendEntriesResponse<Group>, RPCError<Group>> {
-        let answer: AppendAnswer =
-            self.call(Rpc::Append, &AppendCall::of(&call), &option).await.map_err(lost)?;
+        let within = option.soft_ttl().max(self.network.append_within);
+        let answer = self.network.call(self.to, Rpc::Append, &AppendCall::of(&call), within).await;
+        let answer: AppendAnswer = answer.map_err(lost)?;
         answer.response().map_err(|error| lost(failed(error)))
     }
 

@@ -110,6 +110,7 @@ pub(crate) async fn open(config: StoreConfig, transport: Arc<dyn Transport>) -> 
         group: rpc::group_number(&config.group),
         transport,
         snapshot_part_bytes: config.limits.snapshot_part_bytes,
+        append_within: Duration::from_millis(config.timing.answer_ms / 2),
     };
     let raft_config = raft_config(&config)?;
     let raft = Raft::new(config.member.0.into(), Arc::new(raft_config), network.clone(), log, machine).await;

@@ -26,6 +26,8 @@ const PAUSE: Duration = Duration::from_millis(5);
 struct Wire {
     ends: Mutex<BTreeMap<MemberId, Store>>,
     cut: Mutex<BTreeSet<MemberId>>,
+    /// How long each member takes to say that entries are durable.
+    slow: Mutex<Duration>,
 }
 
 /// One member's end.
@@ -36,6 +38,7 @@ struct End {
 
 impl Transport for End {
     fn call(&self, to: MemberId, rpc: Rpc, body: Bytes) -> Call<'_> {
+        let slow = *self.wire.slow.lock().unwrap();
         let end = {
             let cut = self.wire.cut.lock().unwrap();
             let end = self.wire.ends.lock().unwrap().get(&to).cloned();
@@ -43,7 +46,12 @@ impl Transport for End {
         };
         Box::pin(async move {
             let end = end.ok_or_else(|| CallError::Unreachable("cut".to_owned()))?;
-            end.answer(rpc, body).await
+            let answer = end.answer(rpc, body).await;
+            let synced = Instant::now() + if rpc == Rpc::Append { slow } else { Duration::ZERO };
+            while Instant::now() < synced {
+                tokio::time::sleep(PAUSE).await;
+            }
+            answer
         })
     }
 }
@@ -207,6 +215,18 @@ async fn a_member_without_a_majority_answers_that_it_is_unavailable() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn disks_that_are_slower_than_heartbeats_keep_no_entry_from_being_answered() {
+    let three = Three::start(StoreLimits::ORDINARY).await;
+    let leader = three.leader(&[1, 2, 3]).await;
+
+    *three.wire.slow.lock().unwrap() = Duration::from_millis(300);
+    let answer = three.store(leader).propose(&opening(1)).await;
+
+    assert!(answer.is_ok(), "{answer:?}");
+    three.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_member_that_missed_what_was_purged_is_given_a_snapshot() {
     let limits = StoreLimits {
         snapshot_entries: 40,
@@ -271,6 +291,7 @@ async fn a_call_of_another_group_is_refused() {
         group: crate::rpc::group_number(&other.group),
         transport: Arc::new(End { from: MemberId(2), wire }),
         snapshot_part_bytes: 1,
+        append_within: DEADLINE,
     };
 
     let answer =

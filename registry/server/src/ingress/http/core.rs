@@ -1,6 +1,6 @@
 //! Members, Raft operations and the connections of this member, as Nacos's core module tells of them.
 
-use std::{net::SocketAddr, time::Duration};
+use std::{collections::BTreeMap, net::SocketAddr, time::Duration};
 
 use axum::http::StatusCode;
 use landbridge_model::MemberId;
@@ -82,15 +82,23 @@ fn myself(ask: &Ask) -> Value {
     member(ask, ask.shared.http, if ask.shared.state.answers() { "UP" } else { "STARTING" })
 }
 
-/// The members that have an open feed, and this one; by address and state if the caller says so.
+/// This member, and those that have an open feed or are listed by address; by address and state if the caller says so.
 fn members(ask: &Ask) -> Value {
     let sight = ask.shared.state.sight();
-    let mut all = vec![myself(ask)];
+    let hails = ask.shared.company.hails.all();
+    let mut others = BTreeMap::new();
     for feed in sight.feeds.iter().filter(|feed| feed.member != ask.shared.member) {
         let Ok(address) = feed.address.parse::<SocketAddr>() else { continue };
         let address = SocketAddr::new(address.ip(), address.port().saturating_sub(FEEDS_OFFSET));
-        all.push(member(ask, address, if feed.silent { "SUSPICIOUS" } else { "UP" }));
+        others.insert(feed.member, (address, if feed.silent { "SUSPICIOUS" } else { "UP" }));
     }
+    for (number, place) in ask.shared.company.addresses.all().iter().filter(|(m, _)| **m != ask.shared.member)
+    {
+        let Ok(address) = place.http().parse::<SocketAddr>() else { continue };
+        others.insert(*number, (address, hails.get(number).map_or("DOWN", |hail| hail.health.word())));
+    }
+    let mut all = vec![myself(ask)];
+    all.extend(others.into_values().map(|(address, state)| member(ask, address, state)));
     let address = ask.asked.value(&["address", "keyword"]).unwrap_or_default();
     let state = ask.text("state").to_ascii_uppercase();
     all.retain(|member| {
