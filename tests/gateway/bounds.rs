@@ -4,11 +4,11 @@
 
 use std::time::Duration;
 
-/// The slowest idempotent call after a freeze or a black hole: this is wanted.
+/// The slowest idempotent call after an endpoint, zone or region stopped answering: this is wanted.
 pub(crate) const SLOWEST_WANTED: Duration = Duration::from_millis(1_000);
 
 /// This must hold even where the machine itself stands still for a while.
-pub(crate) const SLOWEST_MUST: Duration = Duration::from_millis(12_000);
+pub(crate) const SLOWEST_MUST: Duration = Duration::from_millis(3_000);
 
 /// A slow endpoint counts from so long after the event.
 pub(crate) const SLOW_AFTER: Duration = Duration::from_secs(1);
@@ -23,4 +23,4 @@ pub(crate) const SLOW_SHARE_MUST: f64 = 0.15;
 pub(crate) const OUT_WANTED: Duration = Duration::from_secs(3);
 
 /// This must hold.
-pub(crate) const OUT_MUST: Duration = Duration::from_secs(12);
+pub(crate) const OUT_MUST: Duration = Duration::from_secs(6);

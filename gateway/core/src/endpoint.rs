@@ -1,8 +1,9 @@
 //! What all cores know of one endpoint: calls in flight, how slow it is, and whether it is out of rotation.
 //!
 //! ```text
-//! closed ── failures_max in a row, or too large a share of failures ──▶ open
-//!    ▲                                 (for eject_ms, doubled each time up to eject_max_ms) │ time
+//! closed ── failures_max in a row, silence among them, or too large a share of failures ──▶ open
+//!    ▲  ▲                              (for eject_ms, doubled each time up to eject_max_ms) │ time
+//!    │  └── any answer, if it was silence ─────────────────────────────────────────────────┤
 //!    └── success, then a slow start ── probation: one trial call a second ◀───────────────┘
 //!                                          └── one failure ──▶ open again
 //! ```
@@ -101,7 +102,33 @@ pub enum Outcome {
         /// Microseconds until that was known.
         latency_us: u32,
     },
+    /// It still waits; unless the endpoint has answered another call meanwhile, that counts as a failure.
+    Silent {
+        /// Microseconds so far.
+        latency_us: u32,
+    },
 }
+
+impl Outcome {
+    /// When the call began whose outcome this is.
+    fn begun(self, now: Moment) -> Moment {
+        match self {
+            Self::Answered { latency_us }
+            | Self::Abandoned { latency_us }
+            | Self::Failed { latency_us }
+            | Self::Silent { latency_us } => Moment(now.0.saturating_sub(u64::from(latency_us) / 1_000)),
+        }
+    }
+}
+
+/// It is not suspected.
+const TRUSTED: u32 = 0;
+
+/// It was taken out of rotation because calls failed.
+const FAILED: u32 = 1;
+
+/// It was taken out of rotation because it answered nobody.
+const SILENT: u32 = 2;
 
 /// The shared state of one endpoint; it survives snapshots. Padded so that two endpoints never share a cache line.
 #[derive(Debug)]
@@ -114,8 +141,10 @@ pub struct EndpointState {
     /// How often the ejection time was doubled.
     doublings: AtomicU32,
     ejected_until: AtomicU64,
-    /// 1 from an ejection to the next success.
+    /// Why it was ejected, from then to the next success.
     suspected: AtomicU32,
+    /// When it last answered a call.
+    answered: AtomicU64,
     /// When the last call on probation began.
     trial: AtomicU64,
     /// When it was new, or came back; 0 for one that was there from the beginning.
@@ -142,7 +171,8 @@ impl EndpointState {
             failures: AtomicU32::new(0),
             doublings: AtomicU32::new(0),
             ejected_until: AtomicU64::new(0),
-            suspected: AtomicU32::new(0),
+            suspected: AtomicU32::new(TRUSTED),
+            answered: AtomicU64::new(0),
             trial: AtomicU64::new(0),
             born: AtomicU64::new(0),
             record: Record::default(),
@@ -170,7 +200,7 @@ impl EndpointState {
     /// Counts a call that begins.
     pub fn begin(&self, now: Moment) {
         self.in_flight.fetch_add(1, Relaxed);
-        if self.suspected.load(Relaxed) != 0 {
+        if self.suspected.load(Relaxed) != TRUSTED {
             self.trial.store(now.0, Relaxed);
         }
     }
@@ -200,7 +230,7 @@ impl EndpointState {
         let until = self.ejected_until.load(Relaxed);
         if now.0 < until {
             Breaker::Open
-        } else if self.suspected.load(Relaxed) != 0 && now.0 < until.saturating_add(PROBATION_MS) {
+        } else if self.suspected.load(Relaxed) != TRUSTED && now.0 < until.saturating_add(PROBATION_MS) {
             Breaker::Probation
         } else {
             Breaker::Closed
@@ -237,12 +267,20 @@ impl EndpointState {
         latency * faded(rules, written, now)
     }
 
-    /// Learns from a call that ended, and tells what that changed.
+    /// True if it has answered a call after that moment.
+    pub fn answered_since(&self, moment: Moment) -> bool {
+        self.answered.load(Relaxed) > moment.0
+    }
+
+    /// Learns from a call that ended or waits, and tells what that changed.
     pub fn report(&self, rules: &HealthRules, now: Moment, outcome: Outcome) -> Turn {
         match outcome {
             Outcome::Answered { latency_us } => {
                 self.learn(rules, now, latency_us);
                 self.record.count(now, false);
+                if self.answered.load(Relaxed) < now.0 {
+                    self.answered.store(now.0, Relaxed);
+                }
                 self.forgive(rules, now)
             }
             Outcome::Abandoned { latency_us } => {
@@ -254,7 +292,14 @@ impl EndpointState {
             Outcome::Failed { latency_us } => {
                 self.learn(rules, now, latency_us.max(rules.failure_penalty_us));
                 self.record.count(now, true);
-                self.blame(rules, now)
+                self.blame(rules, now, outcome.begun(now), FAILED)
+            }
+            Outcome::Silent { latency_us } => {
+                if self.answered_since(outcome.begun(now)) {
+                    return Turn::Stays;
+                }
+                self.learn(rules, now, latency_us);
+                self.blame(rules, now, outcome.begun(now), SILENT)
             }
         }
     }
@@ -284,8 +329,15 @@ impl EndpointState {
         if doublings != 0 && now.since(self.ejected_until()) > rules.ejection_ms(doublings) {
             self.doublings.store(0, Relaxed);
         }
-        let back = self.suspected.load(Relaxed) != 0 && !self.ejected(now);
-        if back && self.suspected.swap(0, Relaxed) != 0 {
+        let suspected = self.suspected.load(Relaxed);
+        if suspected == SILENT && self.ejected(now) {
+            self.suspected.store(TRUSTED, Relaxed);
+            self.ejected_until.store(now.0, Relaxed);
+            self.doublings.store(doublings.saturating_sub(1), Relaxed);
+            return Turn::Returned { grown: now };
+        }
+        let back = suspected != TRUSTED && !self.ejected(now);
+        if back && self.suspected.swap(TRUSTED, Relaxed) != TRUSTED {
             self.born.store(now.0, Relaxed);
             return Turn::Returned { grown: now.after(rules.slow_start_ms) };
         }
@@ -293,12 +345,16 @@ impl EndpointState {
     }
 
     /// Counts a failure; the count stays up through an ejection, so that one more failure on probation ejects again.
-    fn blame(&self, rules: &HealthRules, now: Moment) -> Turn {
+    /// A call that began before it was ejected says nothing about the time after.
+    fn blame(&self, rules: &HealthRules, now: Moment, begun: Moment, why: u32) -> Turn {
+        if self.suspected.load(Relaxed) != TRUSTED && begun < self.ejected_until() {
+            return Turn::Stays;
+        }
         let failures = self.failures.fetch_add(1, Relaxed).saturating_add(1);
         let in_a_row = rules.failures_max > 0 && failures >= rules.failures_max;
         let on_probation = self.breaker(now) == Breaker::Probation;
         if in_a_row || on_probation || self.fails_too_often(rules, now) {
-            self.eject(rules, now)
+            self.eject(rules, now, why)
         } else {
             Turn::Stays
         }
@@ -314,7 +370,7 @@ impl EndpointState {
     }
 
     /// Takes it out of rotation, unless it is.
-    fn eject(&self, rules: &HealthRules, now: Moment) -> Turn {
+    fn eject(&self, rules: &HealthRules, now: Moment, why: u32) -> Turn {
         let until = self.ejected_until.load(Relaxed);
         if now.0 < until || planted(Mutant::NoEjection) {
             return Turn::Stays;
@@ -325,7 +381,7 @@ impl EndpointState {
         if self.ejected_until.compare_exchange(until, next.0, Relaxed, Relaxed).is_err() {
             return Turn::Stays;
         }
-        self.suspected.store(1, Relaxed);
+        self.suspected.store(why, Relaxed);
         self.doublings.store((doublings + 1).min(DOUBLINGS_MAX), Relaxed);
         Turn::Ejected { until: next }
     }

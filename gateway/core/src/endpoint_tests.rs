@@ -209,3 +209,63 @@ fn failures_from_before_an_ejection_do_not_count_after_it() {
 
     assert_eq!(fail(&state, 2_002), None);
 }
+
+fn silent(state: &EndpointState, begun: u64, ms: u64) -> Turn {
+    state.report(&RULES, Moment(ms), Outcome::Silent { latency_us: (ms - begun) as u32 * 1_000 })
+}
+
+#[test]
+fn silence_ejects_and_a_single_late_answer_takes_that_back_at_once() {
+    let state = fresh();
+    answer(&state, 1_000, 1_000);
+
+    let told = [250, 500, 750].map(|waited| silent(&state, 1_000, 1_000 + waited));
+    assert_eq!(told, [Turn::Stays, Turn::Stays, Turn::Ejected { until: Moment(2_750) }]);
+    assert_eq!(state.breaker(Moment(1_800)), Breaker::Open);
+
+    let late = state.report(&RULES, Moment(1_900), Outcome::Answered { latency_us: 900_000 });
+
+    assert_eq!(late, Turn::Returned { grown: Moment(1_900) });
+    assert_eq!(state.breaker(Moment(1_900)), Breaker::Closed);
+    assert_eq!(state.grown(&RULES, Moment(1_900)), 1.0, "it was slow, not gone");
+    (0..3).for_each(|_| assert_eq!(silent(&state, 1_500, 1_950), Turn::Stays));
+    let again = [2_400, 2_500, 2_600].map(|ms| silent(&state, 2_000, ms));
+    assert_eq!(again[2], Turn::Ejected { until: Moment(3_600) }, "not doubled: the first was a mistake");
+}
+
+#[test]
+fn an_endpoint_that_answers_others_is_slow_and_not_silent() {
+    let state = fresh();
+
+    for call in 0..100 {
+        answer(&state, 300 + call * 10, 300_000);
+        assert_eq!(silent(&state, 49 + call * 10, 300 + call * 10), Turn::Stays);
+    }
+
+    assert_eq!(state.breaker(Moment(1_400)), Breaker::Closed);
+}
+
+#[test]
+fn an_answer_does_not_excuse_failures() {
+    let state = fresh();
+    fail_thrice(&state);
+
+    answer(&state, 500, 1_000);
+
+    assert_eq!(state.breaker(Moment(600)), Breaker::Open);
+}
+
+#[test]
+fn a_call_from_before_the_ejection_does_not_spoil_the_probation() {
+    let state = fresh();
+    for _ in 0..3 {
+        silent(&state, 0, 300);
+    }
+    assert_eq!(state.breaker(Moment(1_400)), Breaker::Probation);
+
+    assert_eq!(silent(&state, 0, 1_400), Turn::Stays);
+    let late = state.report(&RULES, Moment(1_400), Outcome::Failed { latency_us: 1_400_000 });
+
+    assert_eq!((late, state.breaker(Moment(1_400))), (Turn::Stays, Breaker::Probation));
+    assert_eq!(silent(&state, 1_450, 1_700), Turn::Ejected { until: Moment(3_700) }, "the trial counts");
+}

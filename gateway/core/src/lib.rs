@@ -13,6 +13,7 @@ pub mod speech;
 pub mod pick;
 
 pub mod budget;
+pub mod hedge;
 pub mod protect;
 
 pub mod route;
@@ -21,8 +22,11 @@ pub mod snapshot;
 pub use budget::{Budget, BudgetRules};
 pub use endpoint::{Breaker, EndpointState, HealthRules, Outcome, Turn};
 pub use evacuation::Evacuation;
+pub use hedge::{Haste, HedgeRules, NEAR_TRIES_MAX, Next, Pace, Waiting};
 pub use ladder::{Caller, Costs, Ladder, Orders, Rung, Step, Terms};
-pub use pick::{Choice, Compared, Decision, Explanation, PickRules, Weighed, explain, pick, spread};
+pub use pick::{
+    Choice, Compared, Decision, Explanation, PickRules, Weighed, explain, overtake, pick, spread,
+};
 pub use protect::{Guard, GuardRules};
 pub use route::{Asked, HostMatch, Matched, Policy, Route, RouteTable};
 pub use service::{Endpoint, EndpointSpec, Name, Service};

@@ -119,6 +119,21 @@ pub fn pick(
     Asking { rules, service, ladder, now, dice: Dice(dice), calm, listener: &mut Nobody }.decide(tried)
 }
 
+/// Chooses an endpoint beside `tried`, which wait: none of them, none out of rotation, another region only if `far`.
+pub fn overtake(
+    rules: &PickRules,
+    service: &Service,
+    ladder: &Ladder,
+    now: Moment,
+    dice: u64,
+    tried: &[u32],
+    far: bool,
+) -> Decision {
+    let calm = service.calm(now);
+    let mut asking = Asking { rules, service, ladder, now, dice: Dice(dice), calm, listener: &mut Nobody };
+    asking.beside(tried, far).map_or(Decision::Nobody, Decision::Use)
+}
+
 /// Chooses as [`pick`] does and tells why.
 pub fn explain(
     rules: &PickRules,
@@ -193,6 +208,8 @@ enum Avoid<'a> {
 struct Fit<'a> {
     avoid: Avoid<'a>,
     believe: bool,
+    /// Only the caller's own region.
+    near: bool,
 }
 
 /// How a walk up the ladder ended.
@@ -252,7 +269,7 @@ impl<L: Listener> Asking<'_, L> {
         };
         let rung_share = self.rung_share(step);
         let believe = rung_share > 0.0 && !(short && rung_share < self.rules.panic_share);
-        let fit = |believe| Fit { avoid: Avoid::Nothing, believe };
+        let fit = |believe| Fit { avoid: Avoid::Nothing, believe, near: false };
         // Another core may have ejected the last endpoint of the step since it was weighed.
         self.choose(step, fit(believe))
             .or_else(|| self.nearest(fit(true)))
@@ -347,15 +364,24 @@ impl<L: Listener> Asking<'_, L> {
             _ => Avoid::Regions(tried),
         };
         let fits = [
-            Fit { avoid: wide, believe: true },
-            Fit { avoid: Avoid::Zones(tried), believe: true },
-            Fit { avoid: Avoid::Endpoints(tried), believe: true },
-            Fit { avoid: Avoid::Endpoints(tried), believe: false },
-            Fit { avoid: Avoid::Nothing, believe: true },
-            Fit { avoid: Avoid::Nothing, believe: false },
+            (wide, true),
+            (Avoid::Zones(tried), true),
+            (Avoid::Endpoints(tried), true),
+            (Avoid::Endpoints(tried), false),
+            (Avoid::Nothing, true),
+            (Avoid::Nothing, false),
         ];
         let skip = if tried.len() < 2 { 2 } else { 0 };
-        fits[skip..].iter().find_map(|fit| self.nearest(*fit))
+        fits[skip..]
+            .iter()
+            .find_map(|(avoid, believe)| self.nearest(Fit { avoid: *avoid, believe: *believe, near: false }))
+    }
+
+    /// The nearest endpoint beside those that wait, as far from them as is wanted; nobody rather than one of them.
+    fn beside(&mut self, tried: &[u32], far: bool) -> Option<Choice> {
+        let wide = [Avoid::Regions(tried), Avoid::Zones(tried), Avoid::Endpoints(tried)];
+        let skip = if far { 0 } else { 3 - tried.len().clamp(1, 2) };
+        wide[skip..].iter().find_map(|avoid| self.nearest(Fit { avoid: *avoid, believe: true, near: !far }))
     }
 
     /// The nearest that fits; what is evacuated only after everything else.
@@ -363,7 +389,8 @@ impl<L: Listener> Asking<'_, L> {
         let ladder = self.ladder;
         [false, true].into_iter().find_map(|leaving| {
             let steps = ladder.steps.iter().enumerate();
-            let mut wanted = steps.filter(|(_, step)| step.leaving.is_some() == leaving);
+            let in_reach = |step: &Step| !fit.near || step.rung <= Rung::SameRegion;
+            let mut wanted = steps.filter(|(_, step)| step.leaving.is_some() == leaving && in_reach(step));
             wanted.find_map(|(position, _)| self.choose(position, fit))
         })
     }

@@ -50,6 +50,29 @@ fn retried(service: &Service, tried: &[u32]) -> Vec<u32> {
     all
 }
 
+/// Where tries beside `tried` go.
+fn beside(service: &Service, tried: &[u32], far: bool) -> Vec<u32> {
+    let one = |throw| match overtake(&RULES, service, service.home(), Moment(0), throw, tried, far) {
+        Decision::Use(choice) => Some(choice.endpoint),
+        Decision::Nobody => None,
+    };
+    let all: std::collections::BTreeSet<u32> = (0..200).filter_map(one).collect();
+    all.into_iter().collect()
+}
+
+#[test]
+fn a_try_beside_others_goes_to_the_next_endpoint_then_zone_and_leaves_the_region_only_when_it_may() {
+    let service = service([many(2, "home", "a"), many(2, "home", "b"), many(2, "far", "a")].concat());
+
+    assert_eq!(beside(&service, &[0], false), [1]);
+    assert_eq!(beside(&service, &[0, 1], false), [2, 3]);
+    assert_eq!(beside(&service, &[0, 1, 2], false), [3]);
+    assert_eq!(beside(&service, &[0, 1, 2, 3], false), [], "nobody near is left");
+    assert_eq!(beside(&service, &[0, 1, 2], true), [4, 5]);
+    eject(&service, 1, 0);
+    assert_eq!(beside(&service, &[0], false), [2, 3], "one that is out of rotation helps nobody");
+}
+
 #[test]
 fn all_calls_stay_in_the_zone_while_it_is_well() {
     let service = service([many(3, "home", "a"), many(3, "home", "b"), many(9, "far", "a")].concat());

@@ -138,6 +138,23 @@ impl Held {
         Self { local, view, service, endpoint, begun, reported: false }
     }
 
+    /// Counts from then on, when its endpoint had all it needs.
+    pub(crate) fn count_from(&mut self, since: Instant) {
+        self.begun = since;
+    }
+
+    /// How long the answer has taken by then, in microseconds.
+    pub(crate) fn passed_us(&self, now: Instant) -> u32 {
+        let passed = now.saturating_duration_since(self.begun).as_micros();
+        u32::try_from(passed).unwrap_or(u32::MAX)
+    }
+
+    /// Tells the shared state that it still waits.
+    pub(crate) fn waits(&mut self, now: Instant) {
+        self.report(now, |latency_us| Outcome::Silent { latency_us });
+        self.reported = false;
+    }
+
     /// The core it runs on.
     pub(crate) fn local(&self) -> &Rc<Local> {
         &self.local
@@ -165,8 +182,7 @@ impl Held {
 
     fn report(&mut self, now: Instant, outcome: impl FnOnce(u32) -> Outcome) {
         self.reported = true;
-        let passed = now.saturating_duration_since(self.begun).as_micros();
-        let outcome = outcome(u32::try_from(passed).unwrap_or(u32::MAX));
+        let outcome = outcome(self.passed_us(now));
         let service = self.view.snapshot.service(self.service);
         let rules = &self.view.settings.pick.health;
         match service.report(self.endpoint, rules, self.local.moment(now), outcome) {

@@ -17,7 +17,7 @@ use std::{
 use ecow::EcoString;
 use http::{Method, StatusCode};
 use landbridge_gateway_core::{
-    BudgetRules, Caller, Costs, EndpointSpec, GuardRules, Name, Orders, PickRules, RouteTable,
+    BudgetRules, Caller, Costs, EndpointSpec, GuardRules, HedgeRules, Name, Orders, PickRules, RouteTable,
 };
 use landbridge_runtime::log::LogConfig;
 
@@ -125,6 +125,8 @@ pub struct Settings {
     pub try_ms: u64,
     /// How failures are tried again.
     pub retries: Retries,
+    /// How calls that wait are tried beside.
+    pub hedging: Hedging,
     /// Calls in flight in all.
     pub in_flight_max: u32,
     /// Keys one limit keeps apart.
@@ -154,6 +156,15 @@ pub struct Retries {
     pub budget: BudgetRules,
     /// Before the same endpoint is tried again.
     pub pause_ms: u64,
+}
+
+/// How calls that wait are tried beside.
+#[derive(Clone, Copy, Debug)]
+pub struct Hedging {
+    /// After what time.
+    pub rules: HedgeRules,
+    /// How such tries are earned where the endpoint answers others.
+    pub budget: BudgetRules,
 }
 
 /// A rate that calls may not exceed.

@@ -17,12 +17,15 @@ pub(crate) mod limit;
 
 pub(crate) mod forward;
 
+pub(crate) mod patience;
+mod race;
 pub(crate) mod retry;
 
 pub(crate) mod balance;
 pub(crate) mod send;
 
 use std::{
+    cell::Cell,
     convert::Infallible,
     net::IpAddr,
     pin::Pin,
@@ -36,6 +39,7 @@ use landbridge_gateway_core::Policy;
 use pin_project_lite::pin_project;
 use tokio::time::Instant;
 
+use self::patience::Patience;
 use crate::{answer::Answer, payload::Payload, seat::Seat, view::Seen};
 
 /// Whose connection a call came by.
@@ -80,7 +84,7 @@ pub(crate) struct Called {
 /// The most tries of one call; the config cannot ask for more.
 pub(crate) const TRIES_MAX: usize = 8;
 
-/// The endpoints that failed a call, in order.
+/// The endpoints that a call was given to, in order.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Tried {
     endpoints: [u32; TRIES_MAX],
@@ -100,15 +104,28 @@ impl Tried {
     }
 }
 
+/// Where a try may go.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Reach {
+    /// Wherever the ladder leads.
+    Ladder,
+    /// Beside another try, inside the region.
+    Near,
+    /// Beside another try, to any region.
+    Far,
+}
+
 /// One try of a call, for an endpoint that is not chosen yet.
 pub(crate) struct Attempt {
     pub(crate) request: Request<Payload>,
     pub(crate) view: Rc<Seen>,
     pub(crate) service: u32,
     pub(crate) http2: bool,
-    pub(crate) tried: Tried,
+    pub(crate) reach: Reach,
+    /// All tries of the call so far; the endpoint that is chosen is added.
+    pub(crate) tried: Rc<Cell<Tried>>,
     pub(crate) begun: Instant,
-    pub(crate) deadline: Instant,
+    pub(crate) patience: Patience,
 }
 
 pin_project! {

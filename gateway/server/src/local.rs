@@ -7,7 +7,7 @@ use std::{
 };
 
 use arc_swap::{ArcSwap, Cache};
-use landbridge_gateway_core::{Budget, Service};
+use landbridge_gateway_core::{Budget, Pace, Service};
 use landbridge_model::Moment;
 use landbridge_runtime::dice;
 use rustc_hash::FxHashMap;
@@ -27,11 +27,19 @@ pub(crate) const TICK_MS: u64 = 250;
 /// Ticks between two reports to the recorder: a second.
 const TICKS_PER_REPORT: u64 = 4;
 
-/// Retry budgets kept; past it all start anew, full (services that are gone leave theirs behind).
-const BUDGETS_MAX: usize = 10_000;
+/// Services whose means are kept; past it all start anew (services that are gone leave theirs behind).
+const MEANS_MAX: usize = 10_000;
 
 /// Ticks between two forgettings of the ways to buckets: a minute.
 const TICKS_PER_FORGET: u64 = 240;
+
+/// What the calls of a service have earned and shown on this core.
+#[derive(Debug)]
+pub(crate) struct Means {
+    pub(crate) retries: Budget,
+    pub(crate) hedges: Budget,
+    pub(crate) pace: Pace,
+}
 
 /// One core's own things.
 pub(crate) struct Local {
@@ -41,7 +49,9 @@ pub(crate) struct Local {
     pub(crate) tally: RefCell<Tally>,
     pub(crate) limiter: RefCell<Limiter>,
     pub(crate) beat: Rc<Beat>,
-    budgets: RefCell<FxHashMap<u64, Budget>>,
+    /// Tries that lost against another and are heard out.
+    pub(crate) losers: Rc<Cell<u32>>,
+    means: RefCell<FxHashMap<u64, Means>>,
     cache: RefCell<Cache<Arc<ArcSwap<View>>, Arc<View>>>,
     view: RefCell<Rc<Seen>>,
     dice: Cell<u64>,
@@ -65,7 +75,8 @@ impl Local {
             tally: RefCell::new(Tally::new()),
             limiter: RefCell::default(),
             beat: Rc::new(Beat { now: Cell::new(now), ..Beat::default() }),
-            budgets: RefCell::default(),
+            losers: Rc::default(),
+            means: RefCell::default(),
             cache: RefCell::new(cache),
             view: RefCell::new(Rc::new(Seen(view))),
             dice: Cell::new(dice::seed() | 1),
@@ -108,16 +119,27 @@ impl Local {
         state.wrapping_mul(0x2545_f491_4f6c_dd1d)
     }
 
-    /// Works on a service's retry budget.
-    pub(crate) fn with_budget<T>(
+    /// Works on a service's budgets and pace.
+    pub(crate) fn with_means<T>(
         &self,
         view: &View,
         service: &Service,
-        work: impl FnOnce(&mut Budget) -> T,
+        work: impl FnOnce(&mut Means) -> T,
     ) -> T {
-        let mut budgets = self.budgets.borrow_mut();
-        let fresh = || Budget::new(&view.settings.retries.budget, Moment(self.beat.now.get()));
-        work(budgets.entry(service.serial()).or_insert_with(fresh))
+        let mut means = self.means.borrow_mut();
+        let fresh = || {
+            let now = Moment(self.beat.now.get());
+            let budget = |rules| Budget::new(rules, now);
+            let (retries, hedges) =
+                (budget(&view.settings.retries.budget), budget(&view.settings.hedging.budget));
+            Means { retries, hedges, pace: Pace::default() }
+        };
+        work(means.entry(service.serial()).or_insert_with(fresh))
+    }
+
+    /// Learns how long an answer of a service took.
+    pub(crate) fn paced(&self, view: &View, service: &Service, latency_us: u32) {
+        self.with_means(view, service, |means| means.pace.learn(latency_us));
     }
 
     /// Looks after limits, idle connections and counts.
@@ -136,8 +158,8 @@ impl Local {
         if ticks.is_multiple_of(TICKS_PER_FORGET) {
             self.limiter.borrow_mut().forget();
         }
-        if self.budgets.borrow().len() > BUDGETS_MAX {
-            self.budgets.borrow_mut().clear();
+        if self.means.borrow().len() > MEANS_MAX {
+            self.means.borrow_mut().clear();
         }
         drop(tally);
         self.shared.tunnels_open.replace(&self.reported_tunnels, u64::from(self.beat.tunnels.get()));

@@ -14,6 +14,12 @@ pub(crate) const REFUSALS: &str = "landbridge_gateway_refusals_total";
 pub(crate) const RETRIES: &str = "landbridge_gateway_retries_total";
 /// Repeats that were due and not made because the budget was spent, by service.
 pub(crate) const RETRIES_DENIED: &str = "landbridge_gateway_retries_denied_total";
+/// Tries made beside one that waited, by service.
+pub(crate) const HEDGES: &str = "landbridge_gateway_hedges_total";
+/// Calls answered by a try made beside another, by service.
+pub(crate) const HEDGES_WON: &str = "landbridge_gateway_hedges_won_total";
+/// Tries that were due beside another and not made because the budget was spent, by service.
+pub(crate) const HEDGES_DENIED: &str = "landbridge_gateway_hedges_denied_total";
 /// Tries that failed, by rung and kind of failure.
 pub(crate) const TRIES_FAILED: &str = "landbridge_gateway_tries_failed_total";
 /// Endpoints taken out of rotation, by service.
@@ -52,6 +58,9 @@ pub(crate) fn describe() {
     describe_counter!(REFUSALS, "Calls the gateway answered by itself.");
     describe_counter!(RETRIES, "Tries after the first.");
     describe_counter!(RETRIES_DENIED, "Repeats not made because the budget was spent.");
+    describe_counter!(HEDGES, "Tries made beside one that waited.");
+    describe_counter!(HEDGES_WON, "Calls answered by a try made beside another.");
+    describe_counter!(HEDGES_DENIED, "Tries not made beside another because the budget was spent.");
     describe_counter!(TRIES_FAILED, "Tries that failed.");
     describe_counter!(EJECTIONS, "Endpoints taken out of rotation.");
     describe_counter!(RETURNS, "Endpoints back in rotation after a probation.");

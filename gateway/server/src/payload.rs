@@ -3,26 +3,91 @@
 //! Invariant: no more than the configured bytes of a body are kept; a longer one flows, and cannot be repeated.
 
 use std::{
-    cell::RefCell,
+    cell::{Cell, RefCell},
     error, fmt,
     pin::Pin,
     rc::Rc,
-    task::{Context, Poll, ready},
+    task::{Context, Poll, Waker, ready},
 };
 
 use bytes::Bytes;
 use http::HeaderMap;
 use http_body::{Body, Frame, SizeHint};
 use hyper::body::Incoming;
+use tokio::time::Instant;
 
 /// A request body.
 pub(crate) enum Payload {
     /// Nothing.
     Empty,
     /// What the caller sends, once.
-    Once(Incoming),
+    Once(Incoming, Rc<Upload>),
     /// What the caller sends, from the beginning each time.
     Taped(TapeReader),
+}
+
+/// How far a caller's body has come, for those who wait for the answer.
+#[derive(Debug)]
+pub(crate) struct Upload(Cell<Stage>);
+
+#[derive(Clone, Copy, Debug)]
+enum Stage {
+    /// What came lies with the endpoint or waits for it.
+    Passing(Instant),
+    /// The endpoint has all that came, and the caller owes the rest.
+    Owed,
+    /// All of it came, then.
+    Whole(Instant),
+}
+
+impl Upload {
+    /// A body of which nothing came yet.
+    pub(crate) fn begin(now: Instant) -> Self {
+        Self(Cell::new(Stage::Passing(now)))
+    }
+
+    /// Notes that something came; it was the `end`, or not.
+    pub(crate) fn come(&self, now: Instant, end: bool) {
+        match self.0.get() {
+            Stage::Whole(_) => {}
+            Stage::Passing(_) | Stage::Owed => {
+                self.0.set(if end { Stage::Whole(now) } else { Stage::Passing(now) });
+            }
+        }
+    }
+
+    /// Notes that the caller is awaited.
+    pub(crate) fn owe(&self) {
+        match self.0.get() {
+            Stage::Whole(_) | Stage::Owed => {}
+            Stage::Passing(_) => self.0.set(Stage::Owed),
+        }
+    }
+
+    /// Since when, as seen at `now`, nobody waits for the caller; not before `begun`.
+    pub(crate) fn since(&self, begun: Instant, now: Instant) -> Instant {
+        match self.0.get() {
+            Stage::Passing(since) | Stage::Whole(since) => since.max(begun),
+            Stage::Owed => now.max(begun),
+        }
+    }
+
+    /// True once all of it came.
+    pub(crate) fn is_whole(&self) -> bool {
+        match self.0.get() {
+            Stage::Whole(_) => true,
+            Stage::Passing(_) | Stage::Owed => false,
+        }
+    }
+
+    /// Notes what reading the caller's body gave.
+    fn note<E>(&self, read: &Poll<Option<Result<Frame<Bytes>, E>>>, source: &Incoming) {
+        match read {
+            Poll::Pending => self.owe(),
+            Poll::Ready(Some(Ok(_))) => self.come(Instant::now(), source.is_end_stream()),
+            Poll::Ready(None | Some(Err(_))) => self.come(Instant::now(), true),
+        }
+    }
 }
 
 /// Why a body ended before its end.
@@ -52,7 +117,11 @@ impl Body for Payload {
     fn poll_frame(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Broken>>> {
         match self.get_mut() {
             Self::Empty => Poll::Ready(None),
-            Self::Once(incoming) => Pin::new(incoming).poll_frame(cx).map_err(Broken::Caller),
+            Self::Once(incoming, upload) => {
+                let read = Pin::new(&mut *incoming).poll_frame(cx);
+                upload.note(&read, incoming);
+                read.map_err(Broken::Caller)
+            }
             Self::Taped(reader) => reader.poll_frame(cx),
         }
     }
@@ -60,7 +129,7 @@ impl Body for Payload {
     fn is_end_stream(&self) -> bool {
         match self {
             Self::Empty => true,
-            Self::Once(incoming) => incoming.is_end_stream(),
+            Self::Once(incoming, _) => incoming.is_end_stream(),
             Self::Taped(reader) => reader.is_end_stream(),
         }
     }
@@ -68,7 +137,7 @@ impl Body for Payload {
     fn size_hint(&self) -> SizeHint {
         match self {
             Self::Empty => SizeHint::with_exact(0),
-            Self::Once(incoming) => incoming.size_hint(),
+            Self::Once(incoming, _) => incoming.size_hint(),
             Self::Taped(reader) => reader.tape.borrow().size,
         }
     }
@@ -87,8 +156,11 @@ struct Recording {
     overflowed: bool,
     ended: bool,
     failed: bool,
-    /// Only the newest reader may go on.
+    /// While more is to come, only the newest reader may go on; after the end, all may.
     readers: u64,
+    upload: Rc<Upload>,
+    /// Whoever waits for more of it: the source wakes only the last who asked.
+    waiting: Vec<Waker>,
 }
 
 /// A body that can be read again from its beginning.
@@ -105,7 +177,7 @@ pub(crate) struct TapeReader {
 }
 
 impl Tape {
-    pub(crate) fn new(source: Incoming, bytes_max: usize) -> Self {
+    pub(crate) fn new(source: Incoming, bytes_max: usize, upload: Rc<Upload>) -> Self {
         let size = source.size_hint();
         Self(Rc::new(RefCell::new(Recording {
             source,
@@ -118,6 +190,8 @@ impl Tape {
             ended: false,
             failed: false,
             readers: 0,
+            upload,
+            waiting: Vec::new(),
         })))
     }
 
@@ -131,12 +205,36 @@ impl Tape {
         let number = recording.readers;
         Some(TapeReader { tape: self.0.clone(), number, at: 0, told_trailers: false })
     }
+
+    /// True if all of it is kept: several readers may read it at once.
+    pub(crate) fn is_whole(&self) -> bool {
+        let recording = self.0.borrow();
+        recording.ended && !recording.overflowed && !recording.failed
+    }
+
+    /// Reads ahead of the endpoint what is sure to fit, so that another try can have it.
+    pub(crate) fn read_ahead(&self, cx: &mut Context<'_>) {
+        let mut recording = self.0.borrow_mut();
+        let fits = recording.size.upper().is_some_and(|upper| upper <= recording.bytes_max as u64);
+        while fits && !recording.ended && !recording.failed {
+            if recording.poll_source(cx).is_pending() {
+                return;
+            }
+        }
+    }
+}
+
+impl Drop for TapeReader {
+    fn drop(&mut self) {
+        // The source may be about to wake this reader: somebody else has to ask again.
+        self.tape.borrow_mut().wake();
+    }
 }
 
 impl TapeReader {
     fn poll_frame(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Broken>>> {
         let mut recording = self.tape.borrow_mut();
-        if recording.readers != self.number {
+        if recording.readers != self.number && !recording.ended {
             return Poll::Ready(Some(Err(Broken::Superseded)));
         }
         if let Some(frame) = recording.frames.get(self.at) {
@@ -164,7 +262,16 @@ impl TapeReader {
 
 impl Recording {
     fn poll_source(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, Broken>>> {
-        let frame = match ready!(Pin::new(&mut self.source).poll_frame(cx)) {
+        let read = Pin::new(&mut self.source).poll_frame(cx);
+        self.upload.note(&read, &self.source);
+        let Poll::Ready(read) = read else {
+            if !self.waiting.iter().any(|waker| waker.will_wake(cx.waker())) {
+                self.waiting.push(cx.waker().clone());
+            }
+            return Poll::Pending;
+        };
+        self.wake();
+        let frame = match read {
             Some(Ok(frame)) => frame,
             Some(Err(error)) => {
                 self.failed = true;
@@ -187,6 +294,12 @@ impl Recording {
             self.trailers = Some(trailers.clone());
             self.ended = true;
         }
+        self.ended |= self.source.is_end_stream();
         Poll::Ready(Some(Ok(frame)))
+    }
+
+    /// Wakes all who wait; each asks again.
+    fn wake(&mut self) {
+        self.waiting.drain(..).for_each(Waker::wake);
     }
 }

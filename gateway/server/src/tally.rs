@@ -10,8 +10,8 @@ use rustc_hash::FxHashMap;
 
 use crate::{
     metrics::{
-        CALL_SECONDS, CALLS, CONNECTIONS_ACCEPTED, CONNECTIONS_CUT, EJECTIONS, REFUSALS, RETRIES,
-        RETRIES_DENIED, RETURNS, TRIES_FAILED, TUNNELS, UPSTREAM_OPENED,
+        CALL_SECONDS, CALLS, CONNECTIONS_ACCEPTED, CONNECTIONS_CUT, EJECTIONS, HEDGES, HEDGES_DENIED,
+        HEDGES_WON, REFUSALS, RETRIES, RETRIES_DENIED, RETURNS, TRIES_FAILED, TUNNELS, UPSTREAM_OPENED,
     },
     refusal::Refusal,
     seat::Overrun,
@@ -59,13 +59,26 @@ struct PerService {
     calls: [[u64; CLASSES.len()]; Rung::ALL.len() + 1],
     retries: u64,
     denied: u64,
+    hedges: u64,
+    hedges_won: u64,
+    hedges_denied: u64,
     ejections: u64,
     returns: u64,
 }
 
 impl PerService {
     fn new(label: String) -> Self {
-        Self { label, calls: Default::default(), retries: 0, denied: 0, ejections: 0, returns: 0 }
+        Self {
+            label,
+            calls: Default::default(),
+            retries: 0,
+            denied: 0,
+            hedges: 0,
+            hedges_won: 0,
+            hedges_denied: 0,
+            ejections: 0,
+            returns: 0,
+        }
     }
 }
 
@@ -158,6 +171,18 @@ impl Tally {
         self.of(Some(service)).denied += 1;
     }
 
+    pub(crate) fn hedged(&mut self, service: &Service) {
+        self.of(Some(service)).hedges += 1;
+    }
+
+    pub(crate) fn hedge_won(&mut self, service: &Service) {
+        self.of(Some(service)).hedges_won += 1;
+    }
+
+    pub(crate) fn hedge_denied(&mut self, service: &Service) {
+        self.of(Some(service)).hedges_denied += 1;
+    }
+
     pub(crate) fn ejected(&mut self, service: &Service) {
         self.of(Some(service)).ejections += 1;
     }
@@ -229,6 +254,9 @@ impl PerService {
         for (name, count) in [
             (RETRIES, self.retries),
             (RETRIES_DENIED, self.denied),
+            (HEDGES, self.hedges),
+            (HEDGES_WON, self.hedges_won),
+            (HEDGES_DENIED, self.hedges_denied),
             (EJECTIONS, self.ejections),
             (RETURNS, self.returns),
         ] {

@@ -26,6 +26,7 @@ pub(super) struct Page {
     pub(super) endpoint_tls: Option<EndpointTls>,
     pub(super) timeouts: Timeouts,
     pub(super) retries: Retries,
+    pub(super) hedging: Hedging,
     pub(super) health: Health,
     pub(super) ladder: Ladder,
     pub(super) protection: Protection,
@@ -209,10 +210,21 @@ pub(super) struct Retries {
     pub(super) pause_ms: u64,
 }
 
+#[derive(Clone, Copy, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Hedging {
+    pub(super) delay_min_ms: u64,
+    pub(super) delay_max_ms: u64,
+    pub(super) budget_percent: u32,
+    pub(super) budget_per_second: u32,
+    pub(super) budget_burst: u32,
+}
+
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Health {
     pub(super) failures_max: u32,
+    pub(super) silence_min_ms: u64,
     pub(super) failure_share_max: f64,
     pub(super) share_calls_min: u32,
     pub(super) slow_start_ms: u64,

@@ -5,14 +5,14 @@ use std::{collections::BTreeSet, fmt::Display, num::NonZero, path::Path, thread}
 use ecow::EcoString;
 use http::{HeaderName, HeaderValue, Method, StatusCode, uri::PathAndQuery};
 use landbridge_gateway_core::{
-    BudgetRules, Caller, Costs, EndpointSpec, GuardRules, HealthRules, HostMatch, Name, Orders, PickRules,
-    Policy, Protocol, Route, RouteTable, Speech,
+    BudgetRules, Caller, Costs, EndpointSpec, GuardRules, HealthRules, HedgeRules, HostMatch, Name, Orders,
+    PickRules, Policy, Protocol, Route, RouteTable, Speech,
 };
 use landbridge_model::{Address, Cluster, Region, ServiceKey, Zone};
 use landbridge_runtime::config::{Layers, load};
 
 use super::{
-    Config, DEFAULTS, EndpointTls, Limit, Live, Retries, Settings, page,
+    Config, DEFAULTS, EndpointTls, Hedging, Limit, Live, Retries, Settings, page,
     ports::{ports, ranges},
 };
 
@@ -304,6 +304,7 @@ fn settings(wrong: &mut Mistakes, page: &page::Page) -> Option<Settings> {
         overall_ms: page.timeouts.overall_ms,
         try_ms: page.timeouts.try_ms,
         retries: retries(wrong, &page.retries),
+        hedging: hedging(wrong, page.hedging, page.health.silence_min_ms),
         in_flight_max: page.admission.in_flight_max,
         limiter_keys_max: page.admission.limiter_keys_max,
         caller_regions_max: page.admission.caller_regions_max,
@@ -347,6 +348,19 @@ fn retries(wrong: &mut Mistakes, page: &page::Retries) -> Retries {
             burst: page.budget_burst,
         },
         pause_ms: page.pause_ms,
+    }
+}
+
+fn hedging(wrong: &mut Mistakes, page: page::Hedging, silence_min_ms: u64) -> Hedging {
+    let (delay_min_ms, delay_max_ms) = (page.delay_min_ms, page.delay_max_ms);
+    wrong.require(
+        delay_max_ms == 0 || (1..=delay_max_ms).contains(&delay_min_ms),
+        "hedging.delay_min_ms: from 1 to hedging.delay_max_ms",
+    );
+    let (percent, per_second, burst) = (page.budget_percent, page.budget_per_second, page.budget_burst);
+    Hedging {
+        rules: HedgeRules { delay_min_ms, delay_max_ms, silence_min_ms },
+        budget: BudgetRules { percent, per_second, burst },
     }
 }
 

@@ -1,15 +1,16 @@
 //! Chooses the endpoint of one try, waits for it no longer than the try may take, and reports how it went.
 
-use std::{rc::Rc, time::Duration};
+use std::{pin::pin, rc::Rc, time::Duration};
 
 use http::{HeaderValue, Response};
-use landbridge_gateway_core::{Choice, Decision, Endpoint, pick};
-use tokio::time::{Instant, sleep, timeout_at};
+use landbridge_gateway_core::{Choice, Decision, Endpoint, overtake, pick};
+use tokio::time::{Instant, sleep, sleep_until};
 use tower::{Service, service_fn};
 
 use super::{
-    Attempt,
+    Attempt, Reach, Tried,
     forward::strip_hop_by_hop,
+    patience::Patience,
     retry::{Missed, Reached},
     send::{Failure, Sent, Try},
 };
@@ -20,6 +21,7 @@ use crate::{
     tally::Miss,
     tunnel::Half,
     upgrade,
+    view::Seen,
 };
 
 /// The status with which a gRPC endpoint says that it cannot serve.
@@ -36,31 +38,98 @@ where
     service_fn(move |attempt: Attempt| {
         let (local, mut inner) = (local.clone(), inner.clone());
         async move {
-            let Attempt { request, view, service, http2, tried, begun, deadline } = attempt;
-            let target = view.snapshot.service(service);
-            let (rules, now) = (&view.settings.pick, local.moment(begun));
-            let tried = tried.as_slice();
-            let choice = match pick(rules, target, target.home(), now, local.throw(), tried) {
-                Decision::Use(choice) => choice,
-                Decision::Nobody => return Err(Missed::Nobody),
-            };
-            if tried.contains(&choice.endpoint) {
+            let Attempt { request, view, service, http2, reach, tried, begun, patience } = attempt;
+            let choice = choose(&local, &view, service, reach, tried.get(), begun)?;
+            if tried.get().as_slice().contains(&choice.endpoint) {
                 sleep(Duration::from_millis(view.settings.retries.pause_ms)).await;
             }
-            let held = Held::begin(local.clone(), view.clone(), service, choice.endpoint, begun);
+            let mut grown = tried.get();
+            grown.add(choice.endpoint);
+            tried.set(grown);
+            let mut held = Held::begin(local.clone(), view.clone(), service, choice.endpoint, begun);
             let one = Try { request, view, service, endpoint: choice.endpoint, http2 };
-            let outcome = timeout_at(deadline, inner.call(one)).await;
-            match outcome {
-                Ok(Ok(sent)) => Ok(reached(held, choice, sent)),
-                Ok(Err(failure)) => Err(missed(held, choice, failure)),
-                Err(_) => {
-                    let mut held = held;
+            match answer_in_time(&patience, begun, &mut held, inner.call(one)).await {
+                Some(Ok(sent)) => Ok(reached(held, choice, sent)),
+                Some(Err(failure)) => Err(missed(held, choice, failure)),
+                None => {
                     held.failed(Instant::now());
-                    Err(Missed::Lost { endpoint: choice.endpoint, rung: choice.rung, miss: Miss::Late })
+                    Err(Missed::Lost { rung: choice.rung, miss: Miss::Late })
                 }
             }
         }
     })
+}
+
+fn choose(
+    local: &Local,
+    view: &Seen,
+    service: u32,
+    reach: Reach,
+    tried: Tried,
+    begun: Instant,
+) -> Result<Choice, Missed> {
+    let (target, rules) = (view.snapshot.service(service), &view.settings.pick);
+    let (ladder, now, dice, tried) = (target.home(), local.moment(begun), local.throw(), tried.as_slice());
+    let decision = match reach {
+        Reach::Ladder => pick(rules, target, ladder, now, dice, tried),
+        Reach::Near => overtake(rules, target, ladder, now, dice, tried, false),
+        Reach::Far => overtake(rules, target, ladder, now, dice, tried, true),
+    };
+    match decision {
+        Decision::Use(choice) => {
+            if reach != Reach::Ladder {
+                local.tally.borrow_mut().hedged(target);
+            }
+            Ok(choice)
+        }
+        Decision::Nobody => Err(Missed::Nobody),
+    }
+}
+
+/// Waits for the answer; counts the endpoint's silence meanwhile. `None`: it is too late for one.
+async fn answer_in_time<F: Future>(
+    patience: &Patience,
+    begun: Instant,
+    held: &mut Held,
+    answering: F,
+) -> Option<F::Output> {
+    let strikes_max = held.view.settings.pick.health.failures_max;
+    let mut strikes = 0;
+    let mut answering = pin!(answering);
+    let mut look = pin!(sleep_until(next_look(patience, begun, strikes, strikes_max)));
+    loop {
+        tokio::select! {
+            biased;
+            answer = &mut answering => {
+                held.count_from(patience.since(begun, Instant::now()));
+                return Some(answer);
+            }
+            () = &mut look => {}
+        }
+        let now = Instant::now();
+        held.count_from(patience.since(begun, now));
+        if patience.end_of_try(begun, now) <= now {
+            return None;
+        }
+        let due = patience.next_strike(begun, now, strikes).is_some_and(|due| due <= now);
+        if due && strikes < strikes_max && patience.answer_is_owed() {
+            strikes += 1;
+            held.waits(now);
+        }
+        look.as_mut().reset(next_look(patience, begun, strikes, strikes_max));
+    }
+}
+
+/// When there is something to decide about a try that waits.
+fn next_look(patience: &Patience, begun: Instant, strikes: u32, strikes_max: u32) -> Instant {
+    let now = Instant::now();
+    let end = patience.end_of_try(begun, now);
+    let strike = patience.next_strike(begun, now, strikes).filter(|_| strikes < strikes_max);
+    match strike {
+        // Until the caller's body is whole nothing counts, and the end may move.
+        Some(strike) if strike > now => strike.min(end),
+        Some(_) | None => end,
+    }
 }
 
 fn reached(mut held: Held, choice: Choice, sent: Sent) -> Reached {
@@ -76,6 +145,7 @@ fn reached(mut held: Held, choice: Choice, sent: Sent) -> Reached {
         held.failed(now);
     } else {
         held.answered(now);
+        held.local.paced(&held.view, held.view.snapshot.service(held.service), held.passed_us(now));
     }
     let service = Some((held.view.clone(), held.service));
     let body = match upgraded {
@@ -87,7 +157,7 @@ fn reached(mut held: Held, choice: Choice, sent: Sent) -> Reached {
     };
     let response = Response::from_parts(head, body);
     let answer = Answer { response, service, rung: Some(choice.rung), refusal: None, at: Some(now) };
-    Reached { answer, endpoint: choice.endpoint, rung: choice.rung, failure }
+    Reached { answer, rung: choice.rung, failure }
 }
 
 fn show_place(settings: &Settings, endpoint: &Endpoint, headers: &mut http::HeaderMap) {
@@ -105,24 +175,28 @@ fn show_place(settings: &Settings, endpoint: &Endpoint, headers: &mut http::Head
 }
 
 fn missed(mut held: Held, choice: Choice, failure: Failure) -> Missed {
-    let (endpoint, rung) = (choice.endpoint, choice.rung);
+    let rung = choice.rung;
     match failure {
         Failure::Unsent(request) => {
             held.failed(Instant::now());
-            Missed::Unsent { endpoint, rung, request }
+            Missed::Unsent { rung, request }
         }
         Failure::Broken { reused: false } => {
             held.failed(Instant::now());
-            Missed::Lost { endpoint, rung, miss: Miss::Broken }
+            Missed::Lost { rung, miss: Miss::Broken }
         }
         // A server may close a connection it thinks idle at any moment: that says nothing about the endpoint.
         Failure::Broken { reused: true } => {
             held.excuse();
-            Missed::Lost { endpoint, rung, miss: Miss::Broken }
+            Missed::Lost { rung, miss: Miss::Broken }
         }
         Failure::Caller => {
             held.excuse();
             Missed::Caller
+        }
+        Failure::Superseded => {
+            held.excuse();
+            Missed::Superseded
         }
     }
 }

@@ -1,29 +1,43 @@
-//! Tries a call again where that is safe: after nothing was sent, or when the call may be repeated and the budget allows.
+//! Gives a call to endpoints until one answers: again after a failure, beside one that waits, where that is safe.
 //!
+//! ```text
+//! start ──▶ waiting ── failed, may be repeated ──▶ start elsewhere
+//!              ├── its delay is over, may be repeated ──▶ start beside it: near, and before silence far
+//!              └── first good answer, or nothing left to try ──▶ over; the others are heard out aside
+//! ```
 //! Invariant: a call that may not be repeated is never sent twice.
 //! Invariant: all tries together end by the call's deadline.
 
-use std::{convert::Infallible, rc::Rc, time::Duration};
+use std::{
+    cell::Cell,
+    convert::Infallible,
+    future::poll_fn,
+    pin::{Pin, pin},
+    rc::Rc,
+    task::{Context, Poll},
+    time::Duration,
+};
 
 use http::{HeaderMap, Method, Request, Uri, Version};
 use http_body::Body as _;
-use landbridge_gateway_core::Rung;
-use tokio::time::Instant;
+use landbridge_gateway_core::{Haste, NEAR_TRIES_MAX, Next, Rung, Waiting};
+use tokio::time::{Instant, Sleep, sleep_until};
 use tower::{Service, service_fn};
 
-use super::{Attempt, Called, TRIES_MAX, Tried};
+use super::{Attempt, Called, Reach, TRIES_MAX, Tried, patience::Patience, race::Race};
 use crate::{
     answer::Answer,
     local::Local,
-    payload::{Payload, Tape},
+    payload::{Payload, Tape, Upload},
     refusal::Refusal,
     tally::Miss,
+    upgrade,
+    view::Seen,
 };
 
 /// A try that got an answer.
 pub(crate) struct Reached {
     pub(crate) answer: Answer,
-    pub(crate) endpoint: u32,
     pub(crate) rung: Rung,
     /// The answer is a failure of the endpoint.
     pub(crate) failure: bool,
@@ -31,28 +45,26 @@ pub(crate) struct Reached {
 
 /// A try that got none.
 pub(crate) enum Missed {
-    /// The service has no endpoint.
+    /// The service has no endpoint, or none where the try may go.
     Nobody,
     /// No byte was sent: here is the request again.
     Unsent {
-        /// The endpoint that could not be reached.
-        endpoint: u32,
-        /// Where it is.
+        /// Where the endpoint is.
         rung: Rung,
         /// What was to be sent.
         request: Box<Request<Payload>>,
     },
     /// Something was sent, perhaps all of it.
     Lost {
-        /// The endpoint that did not answer, to blame or not.
-        endpoint: u32,
-        /// Where it is.
+        /// Where the endpoint is that did not answer, to blame or not.
         rung: Rung,
         /// How it failed.
         miss: Miss,
     },
     /// The caller's body broke off.
     Caller,
+    /// Another try has the caller's body.
+    Superseded,
 }
 
 /// The layer.
@@ -65,7 +77,10 @@ where
 {
     service_fn(move |called: Called| {
         let (local, inner) = (local.clone(), inner.clone());
-        async move { Ok(Course::new(local, called).run(inner).await) }
+        async move {
+            let (course, request) = Course::new(local, called);
+            Ok(course.run(request, inner).await)
+        }
     })
 }
 
@@ -96,120 +111,273 @@ impl Copy {
 /// The tries of one call.
 struct Course {
     local: Rc<Local>,
-    attempt: Attempt,
-    copy: Option<Copy>,
+    view: Rc<Seen>,
+    service: u32,
     grpc: bool,
+    copy: Option<Copy>,
     tries_left: u32,
-    try_ms: Duration,
-    deadline: Instant,
+    patience: Patience,
+    tried: Rc<Cell<Tried>>,
+    /// When the newest try began.
+    newest: Instant,
+    /// The region may hold an endpoint that was not tried.
+    near: bool,
+    /// When to look whether the call is to be tried beside; `None`: never again.
+    due: Option<Instant>,
+    /// The caller's body is read ahead of the endpoint.
+    ahead: bool,
+}
+
+/// What follows from a try that ended.
+enum Verdict {
+    Over(Answer),
+    Again(Request<Payload>),
+    /// Others run.
+    Wait,
 }
 
 impl Course {
-    fn new(local: Rc<Local>, called: Called) -> Self {
+    fn new(local: Rc<Local>, called: Called) -> (Self, Request<Payload>) {
         let Called { head, body, begun, view, service, policy, grpc, .. } = called;
         let settings = &view.settings;
         let repeatable = settings.retries.methods.contains(&head.method);
-        let overall = Duration::from_millis(policy.timeout_ms.unwrap_or(settings.overall_ms));
-        let try_ms = Duration::from_millis(policy.try_timeout_ms.unwrap_or(settings.try_ms));
         let tries = policy.tries_max.unwrap_or(settings.retries.tries_max).clamp(1, TRIES_MAX as u32);
-        let empty = body.is_end_stream();
+        let upload = (!body.is_end_stream()).then(|| Rc::new(Upload::begin(begun)));
         let mut copy = None;
-        let payload = if repeatable && tries > 1 {
-            let tape = (!empty).then(|| Tape::new(body, settings.retries.body_bytes_max));
-            let payload = tape.as_ref().and_then(Tape::play).map_or(Payload::Empty, Payload::Taped);
-            let (method, uri) = (head.method.clone(), head.uri.clone());
-            copy =
-                Some(Copy { method, uri, version: head.version, headers: head.headers.clone(), body: tape });
-            payload
-        } else if empty {
-            Payload::Empty
-        } else {
-            Payload::Once(body)
+        let payload = match &upload {
+            _ if repeatable && tries > 1 => {
+                let bytes_max = settings.retries.body_bytes_max;
+                let tape = upload.as_ref().map(|upload| Tape::new(body, bytes_max, upload.clone()));
+                let payload = tape.as_ref().and_then(Tape::play).map_or(Payload::Empty, Payload::Taped);
+                let (method, uri) = (head.method.clone(), head.uri.clone());
+                let (version, headers) = (head.version, head.headers.clone());
+                copy = Some(Copy { method, uri, version, headers, body: tape });
+                payload
+            }
+            Some(upload) => Payload::Once(body, upload.clone()),
+            None => Payload::Empty,
         };
-        let budget = settings.retries.budget;
-        local.with_budget(&view, view.snapshot.service(service), |saved| saved.earn(&budget));
-        let deadline = begun + overall;
-        let request = Request::from_parts(head, payload);
-        let (tried, http2) = (Tried::default(), grpc);
-        let attempt =
-            Attempt { request, view, service, http2, tried, begun, deadline: deadline.min(begun + try_ms) };
-        Self { local, attempt, copy, grpc, tries_left: tries - 1, try_ms, deadline }
+        let (budget, rules) = (settings.retries.budget, settings.hedging);
+        let mut haste = local.with_means(&view, view.snapshot.service(service), |means| {
+            means.retries.earn(&budget);
+            means.hedges.earn(&rules.budget);
+            means.pace.haste(&rules.rules)
+        });
+        if copy.is_none() || upgrade::asks_websocket(&head.headers) {
+            haste = Haste { delay_ms: None, ..haste };
+        }
+        let patience = Patience {
+            called: begun,
+            overall: Duration::from_millis(policy.timeout_ms.unwrap_or(settings.overall_ms)),
+            one_try: Duration::from_millis(policy.try_timeout_ms.unwrap_or(settings.try_ms)),
+            haste,
+            upload,
+        };
+        let due = haste.delay_ms.map(|delay_ms| begun + Duration::from_millis(delay_ms));
+        let (tries_left, tried) = (tries - 1, Rc::default());
+        let course = Self {
+            local,
+            view,
+            service,
+            grpc,
+            copy,
+            tries_left,
+            patience,
+            tried,
+            newest: begun,
+            near: true,
+            due,
+            ahead: false,
+        };
+        (course, Request::from_parts(head, payload))
     }
 
-    async fn run<S>(self, inner: S) -> Answer
+    async fn run<S>(mut self, request: Request<Payload>, mut inner: S) -> Answer
     where
-        S: Service<Attempt, Response = Reached, Error = Missed> + Clone,
+        S: Service<Attempt, Response = Reached, Error = Missed, Future: 'static>,
     {
-        let Self { local, mut attempt, copy, grpc, mut tries_left, try_ms, deadline } = self;
-        let (view, service) = (attempt.view.clone(), attempt.service);
-        let mut tried = Tried::default();
+        let mut race = Race::new();
+        race.start(inner.call(self.attempt(request, Reach::Ladder)), false);
+        let mut alarm = pin!(self.due.map(sleep_until));
         loop {
-            let outcome = inner.clone().call(attempt).await;
-            let tries = Tries { local: &local, copy: copy.as_ref(), left: tries_left, deadline };
-            let (next, refusal) = match outcome {
-                Ok(reached) if !reached.failure => return reached.answer,
-                Ok(reached) => {
-                    tried.add(reached.endpoint);
-                    local.tally.borrow_mut().missed(reached.rung, Miss::Status);
-                    match tries.repeat(&view, service) {
-                        Some(request) => (Some(request), Refusal::Unreachable),
-                        None => return reached.answer,
+            match poll_fn(|cx| self.poll_event(cx, &mut race, alarm.as_mut())).await {
+                Some((outcome, beside)) => match self.settle(outcome, beside, race.is_empty()) {
+                    Verdict::Over(answer) => {
+                        race.hear_out(&self.local.losers, self.hearing_ms());
+                        return answer;
+                    }
+                    Verdict::Again(request) => {
+                        self.tries_left -= 1;
+                        self.newest = Instant::now();
+                        self.local.tally.borrow_mut().retried(self.view.snapshot.service(self.service));
+                        race.start(inner.call(self.attempt(request, Reach::Ladder)), false);
+                    }
+                    Verdict::Wait => {}
+                },
+                None => {
+                    if let Some((request, reach)) = self.beside() {
+                        race.start(inner.call(self.attempt(request, reach)), true);
                     }
                 }
-                Err(Missed::Nobody) => (None, Refusal::NoEndpoint),
-                Err(Missed::Caller) => (None, Refusal::Caller),
-                Err(Missed::Unsent { endpoint, rung, request }) => {
-                    tried.add(endpoint);
-                    local.tally.borrow_mut().missed(rung, Miss::Connect);
-                    (tries.resend(*request), Refusal::Unreachable)
-                }
-                Err(Missed::Lost { endpoint, rung, miss }) => {
-                    tried.add(endpoint);
-                    local.tally.borrow_mut().missed(rung, miss);
-                    let refusal = if miss == Miss::Late { Refusal::Late } else { Refusal::Unreachable };
-                    (tries.repeat(&view, service), refusal)
-                }
-            };
-            let begun = Instant::now();
-            let request = match next {
-                Some(request) if begun < deadline => request,
-                Some(_) => return Answer::refuse(Refusal::Late, grpc).about(&view, service),
-                None => return Answer::refuse(refusal, grpc).about(&view, service),
-            };
-            tries_left -= 1;
-            local.tally.borrow_mut().retried(view.snapshot.service(service));
-            let (view, http2, deadline) = (view.clone(), grpc, deadline.min(begun + try_ms));
-            attempt = Attempt { request, view, service, http2, tried, begun, deadline };
+            }
+            if let (Some(alarm), Some(due)) = (alarm.as_mut().as_pin_mut(), self.due)
+                && alarm.deadline() != due
+            {
+                alarm.reset(due);
+            }
         }
     }
-}
 
-/// What decides about one more try.
-struct Tries<'a> {
-    local: &'a Local,
-    copy: Option<&'a Copy>,
-    left: u32,
-    deadline: Instant,
-}
+    fn attempt(&self, request: Request<Payload>, reach: Reach) -> Attempt {
+        Attempt {
+            request,
+            view: self.view.clone(),
+            service: self.service,
+            http2: self.grpc,
+            reach,
+            tried: self.tried.clone(),
+            begun: self.newest,
+            patience: self.patience.clone(),
+        }
+    }
 
-impl Tries<'_> {
-    /// A request of which nothing was sent costs no endpoint anything: it needs no budget.
-    fn resend(&self, request: Request<Payload>) -> Option<Request<Payload>> {
-        (self.left > 0).then_some(request)
+    /// The next try that ends and whether it was beside another, or nothing when it is due to look.
+    fn poll_event<F>(
+        &self,
+        cx: &mut Context<'_>,
+        race: &mut Race<F>,
+        alarm: Pin<&mut Option<Sleep>>,
+    ) -> Poll<Option<(F::Output, bool)>>
+    where
+        F: Future + 'static,
+    {
+        if let Poll::Ready(ended) = race.poll_ended(cx) {
+            return Poll::Ready(Some(ended));
+        }
+        if self.ahead
+            && let Some(tape) = self.copy.as_ref().and_then(|copy| copy.body.as_ref())
+        {
+            tape.read_ahead(cx);
+        }
+        match (self.due, alarm.as_pin_mut()) {
+            (Some(_), Some(alarm)) => alarm.poll(cx).map(|()| None),
+            (None, _) | (_, None) => Poll::Pending,
+        }
+    }
+
+    /// What follows from a try that ended; `alone` if no other runs.
+    fn settle(&mut self, outcome: Result<Reached, Missed>, beside: bool, alone: bool) -> Verdict {
+        let missed = |rung, miss| self.local.tally.borrow_mut().missed(rung, miss);
+        let (next, answer) = match outcome {
+            Ok(reached) if !reached.failure => {
+                if beside {
+                    self.local.tally.borrow_mut().hedge_won(self.view.snapshot.service(self.service));
+                }
+                return Verdict::Over(reached.answer);
+            }
+            Ok(reached) => {
+                missed(reached.rung, Miss::Status);
+                (self.repeat(), reached.answer)
+            }
+            Err(Missed::Nobody) if beside => return self.found_nobody(alone),
+            Err(Missed::Nobody) => (None, self.refuse(Refusal::NoEndpoint)),
+            Err(Missed::Caller) => return Verdict::Over(self.refuse(Refusal::Caller)),
+            Err(Missed::Superseded) => (None, self.refuse(Refusal::Unreachable)),
+            // A request of which nothing was sent costs no endpoint anything: it needs no budget.
+            Err(Missed::Unsent { rung, request }) => {
+                missed(rung, Miss::Connect);
+                ((self.tries_left > 0).then_some(*request), self.refuse(Refusal::Unreachable))
+            }
+            Err(Missed::Lost { rung, miss }) => {
+                missed(rung, miss);
+                let refusal = if miss == Miss::Late { Refusal::Late } else { Refusal::Unreachable };
+                (self.repeat(), self.refuse(refusal))
+            }
+        };
+        let now = Instant::now();
+        match next {
+            Some(request) if now < self.patience.end(now) => Verdict::Again(request),
+            Some(_) if alone => Verdict::Over(self.refuse(Refusal::Late)),
+            None if alone => Verdict::Over(answer),
+            Some(_) | None => Verdict::Wait,
+        }
+    }
+
+    /// A try beside others found nobody: it was none.
+    fn found_nobody(&mut self, alone: bool) -> Verdict {
+        self.tries_left += 1;
+        if self.near {
+            self.near = false;
+            self.due = Some(Instant::now());
+        } else {
+            self.due = None;
+        }
+        if alone { Verdict::Over(self.refuse(Refusal::Unreachable)) } else { Verdict::Wait }
+    }
+
+    fn refuse(&self, refusal: Refusal) -> Answer {
+        Answer::refuse(refusal, self.grpc).about(&self.view, self.service)
     }
 
     /// A request that was sent is sent again only if that is allowed, possible and within the budget.
-    fn repeat(&self, view: &crate::view::View, service: u32) -> Option<Request<Payload>> {
-        let request = self.copy.filter(|_| self.left > 0).and_then(Copy::request);
+    fn repeat(&self) -> Option<Request<Payload>> {
+        let request = self.copy.as_ref().filter(|_| self.tries_left > 0).and_then(Copy::request);
         let now = Instant::now();
-        let request = request.filter(|_| now < self.deadline)?;
-        let (rules, moment) = (view.settings.retries.budget, self.local.moment(now));
-        let service = view.snapshot.service(service);
-        if self.local.with_budget(view, service, |saved| saved.spend(&rules, moment)) {
+        let request = request.filter(|_| now < self.patience.end(now))?;
+        let (rules, moment) = (self.view.settings.retries.budget, self.local.moment(now));
+        let service = self.view.snapshot.service(self.service);
+        if self.local.with_means(&self.view, service, |means| means.retries.spend(&rules, moment)) {
             Some(request)
         } else {
             self.local.tally.borrow_mut().denied(service);
             None
         }
+    }
+
+    /// Looks whether the call is to be tried beside those that wait, and when to look again.
+    fn beside(&mut self) -> Option<(Request<Payload>, Reach)> {
+        self.due = None;
+        let copy = self.copy.as_ref().filter(|_| self.tries_left > 0)?;
+        let delay = Duration::from_millis(self.patience.haste.delay_ms?);
+        let now = Instant::now();
+        if copy.body.as_ref().is_some_and(|tape| !tape.is_whole()) {
+            (self.ahead, self.due) = (true, Some(now + delay));
+            return None;
+        }
+        let since = self.local.moment(self.patience.since(self.newest, now));
+        let service = self.view.snapshot.service(self.service);
+        let tried = self.tried.get();
+        let newest = tried.as_slice().last().map(|newest| service.endpoint(*newest));
+        let near = self.near && tried.as_slice().len() < NEAR_TRIES_MAX;
+        let silent = newest.is_some_and(|endpoint| !endpoint.state.answered_since(since));
+        let moment = self.local.moment(now);
+        let reach = match self.patience.haste.next(moment, &Waiting { since, silent, near }) {
+            Next::Wait { until } => {
+                self.due = Some(now + Duration::from_millis(until.since(moment).max(1)));
+                return None;
+            }
+            Next::Near => Reach::Near,
+            Next::Far => Reach::Far,
+            Next::Never => return None,
+        };
+        self.due = Some(now + delay);
+        let rules = self.view.settings.hedging.budget;
+        // Where silence is overtaken, nobody works twice.
+        let may =
+            silent || self.local.with_means(&self.view, service, |means| means.hedges.spend(&rules, moment));
+        if !may {
+            self.local.tally.borrow_mut().hedge_denied(service);
+            return None;
+        }
+        let request = copy.request()?;
+        self.tries_left -= 1;
+        self.newest = now;
+        Some((request, reach))
+    }
+
+    /// How long tries that lost are heard out: until their endpoints' silence has counted as often as it may.
+    fn hearing_ms(&self) -> u64 {
+        let counts = u64::from(self.view.settings.pick.health.failures_max) + 1;
+        self.patience.haste.silence_ms.map_or(0, |silence_ms| silence_ms.saturating_mul(counts))
     }
 }

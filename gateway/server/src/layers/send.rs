@@ -45,6 +45,8 @@ pub(crate) enum Failure {
     },
     /// The caller's body broke off.
     Caller,
+    /// Another try reads the caller's body by now.
+    Superseded,
 }
 
 /// The innermost service.
@@ -153,7 +155,8 @@ async fn send_http2(
 fn broken(error: &hyper::Error, reused: bool) -> Failure {
     let body = error.source().and_then(|source| source.downcast_ref::<Broken>());
     match body {
-        Some(Broken::Caller(_) | Broken::Superseded) => Failure::Caller,
+        Some(Broken::Caller(_)) => Failure::Caller,
+        Some(Broken::Superseded) => Failure::Superseded,
         None => Failure::Broken { reused },
     }
 }

@@ -2,7 +2,12 @@
 
 use std::time::{Duration, Instant};
 
-use crate::harness::{Endpoint, House, at, page};
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::TcpStream,
+};
+
+use crate::harness::{Endpoint, House, at, page, until};
 
 #[tokio::test]
 async fn a_get_survives_an_endpoint_that_breaks_off() {
@@ -132,5 +137,100 @@ async fn an_endpoint_that_dies_under_load_costs_no_get() {
 
     for _ in 0..50 {
         assert_eq!(house.get("/").await, (200, "good".to_owned()));
+    }
+}
+
+/// Nothing ends by itself while a test runs.
+const LONG: &str = "[timeouts]\ntry_ms = 60000\noverall_ms = 60000\n";
+
+#[tokio::test]
+async fn a_get_that_waits_is_answered_by_another_endpoint_and_the_silent_one_leaves_the_rotation() {
+    let (silent, good) = (Endpoint::silent().await, Endpoint::named("good").await);
+    let more = format!("{LONG}[hedging]\ndelay_max_ms = 60\n");
+    let house = House::before(&[&silent, &good], &more).await;
+
+    for _ in 0..40 {
+        assert_eq!(house.get("/").await, (200, "good".to_owned()));
+    }
+
+    assert!(silent.count() <= 4, "{} of 40 calls met the silent endpoint", silent.count());
+    until("operators see it out of rotation", async || {
+        house.ask("/landbridge/v1/endpoints?service=static:web").await.contains("\"breaker\":\"open\"")
+    })
+    .await;
+    until("the metrics tell of the second try", async || {
+        let page = house.ask("/metrics").await;
+        let counted = |name: &str| {
+            page.lines()
+                .any(|line| line.starts_with(name) && line.contains("static:web") && !line.ends_with(" 0"))
+        };
+        counted("landbridge_gateway_hedges_total") && counted("landbridge_gateway_hedges_won_total")
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_put_that_waits_has_its_whole_body_at_both_endpoints() {
+    let (silent, good) = (Endpoint::silent().await, Endpoint::named("good").await);
+    let places = [at(silent.address, "east", "a"), at(good.address, "east", "b")];
+    let house = House::open(&page(&places, &format!("{LONG}[hedging]\ndelay_max_ms = 60\n"))).await;
+
+    assert_eq!(house.call("PUT", "/", "the body").await, (200, "good".to_owned()));
+
+    assert_eq!(
+        (silent.asked()[0].body.as_ref(), good.asked()[0].body.as_ref()),
+        (&b"the body"[..], &b"the body"[..])
+    );
+}
+
+#[tokio::test]
+async fn a_post_that_waits_is_not_tried_beside() {
+    let (silent, good) = (Endpoint::silent().await, Endpoint::named("good").await);
+    let places = [at(silent.address, "east", "a"), at(good.address, "east", "b")];
+    let more = "[hedging]\ndelay_max_ms = 60\n[timeouts]\ntry_ms = 400\n";
+    let house = House::open(&page(&places, more)).await;
+
+    assert_eq!(house.call("POST", "/", "once").await.0, 504);
+
+    assert_eq!((silent.count(), good.count()), (1, 0));
+}
+
+#[tokio::test]
+async fn a_call_leaves_the_region_only_before_silence() {
+    let near = Endpoint::silent().await;
+    let far = Endpoint::named("far").await;
+    let places = [at(near.address, "east", "a"), at(far.address, "west", "a")];
+    let more =
+        format!("{LONG}[hedging]\ndelay_max_ms = 60\n[health]\nsilence_min_ms = 300\nfailures_max = 0\n");
+    let house = House::open(&page(&places, &more)).await;
+    let begun = Instant::now();
+
+    assert_eq!(house.get("/").await, (200, "far".to_owned()));
+
+    assert!(begun.elapsed() >= Duration::from_millis(300), "{:?}", begun.elapsed());
+}
+
+#[tokio::test]
+async fn a_caller_that_is_slow_with_its_body_is_waited_for_and_its_endpoint_not_blamed() {
+    let echo =
+        Endpoint::start(|asked| async move { http::Response::new(crate::harness::full(asked.body)) }).await;
+    let more =
+        "[timeouts]\ntry_ms = 200\noverall_ms = 300\n[health]\nsilence_min_ms = 50\nfailures_max = 1\n";
+    let house = House::before(&[&echo], more).await;
+    for method in ["POST", "PUT"] {
+        let mut stream = TcpStream::connect(house.address).await.unwrap();
+        let head = format!("{method} / HTTP/1.1\r\nHost: web.test\r\nContent-Length: 10\r\n\r\nhello");
+        stream.write_all(head.as_bytes()).await.unwrap();
+        let mut answer = [0; 1_024];
+
+        let early = tokio::time::timeout(Duration::from_millis(700), stream.read(&mut answer)).await;
+        assert!(early.is_err(), "{method}: answered before the body was there");
+        stream.write_all(b"world").await.unwrap();
+        let read = stream.read(&mut answer).await.unwrap();
+
+        let answer = String::from_utf8_lossy(&answer[..read]);
+        assert!(answer.starts_with("HTTP/1.1 200"), "{method}: {answer}");
+        let told = house.ask("/landbridge/v1/endpoints?service=static:web").await;
+        assert!(told.contains("\"breaker\":\"closed\""), "{told}");
     }
 }

@@ -1,0 +1,93 @@
+//! How long one try may take: its time runs while its endpoint is awaited, and stands while the caller is.
+//!
+//! Invariant: a caller that is slow with its body never uses up the time of an endpoint.
+
+use std::{rc::Rc, time::Duration};
+
+use landbridge_gateway_core::Haste;
+use tokio::time::Instant;
+
+use crate::payload::Upload;
+
+/// What holds for all tries of one call.
+#[derive(Clone, Debug)]
+pub(crate) struct Patience {
+    /// When the call began.
+    pub(crate) called: Instant,
+    /// To the first byte of the answer, all tries together.
+    pub(crate) overall: Duration,
+    /// The same for one try.
+    pub(crate) one_try: Duration,
+    /// When waiting means more than waiting.
+    pub(crate) haste: Haste,
+    /// The caller's body, if there is one.
+    pub(crate) upload: Option<Rc<Upload>>,
+}
+
+impl Patience {
+    /// Since when, as seen at `now`, the endpoint of a try has owed its answer.
+    pub(crate) fn since(&self, begun: Instant, now: Instant) -> Instant {
+        self.upload.as_ref().map_or(begun, |upload| upload.since(begun, now))
+    }
+
+    /// When the call is over, as seen at `now`.
+    pub(crate) fn end(&self, now: Instant) -> Instant {
+        self.since(self.called, now) + self.overall
+    }
+
+    /// When a try is over, as seen at `now`.
+    pub(crate) fn end_of_try(&self, begun: Instant, now: Instant) -> Instant {
+        (self.since(begun, now) + self.one_try).min(self.end(now))
+    }
+
+    /// When the silence of the endpoint counts for the next time, after it counted so often.
+    pub(crate) fn next_strike(&self, begun: Instant, now: Instant, strikes: u32) -> Option<Instant> {
+        let silence = Duration::from_millis(self.haste.silence_ms?);
+        Some(self.since(begun, now) + silence * (strikes + 1))
+    }
+
+    /// True once the endpoint has, or could have, all it needs for an answer.
+    pub(crate) fn answer_is_owed(&self) -> bool {
+        self.upload.as_ref().is_none_or(|upload| upload.is_whole())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn patience(upload: Option<Rc<Upload>>) -> Patience {
+        let haste = Haste { delay_ms: Some(50), silence_ms: Some(250) };
+        let (overall, one_try) = (Duration::from_secs(30), Duration::from_secs(5));
+        Patience { called: Instant::now(), overall, one_try, haste, upload }
+    }
+
+    #[test]
+    fn time_runs_for_the_endpoint_and_stands_for_the_caller() {
+        let begun = Instant::now();
+        let after = |seconds| begun + Duration::from_secs(seconds);
+        let upload = Rc::new(Upload::begin(begun));
+        let patience = patience(Some(upload.clone()));
+
+        upload.owe();
+        assert_eq!(patience.end_of_try(begun, after(40)), after(45));
+        assert!(!patience.answer_is_owed());
+
+        upload.come(after(40), true);
+        assert_eq!(patience.end_of_try(begun, after(44)), after(45));
+        assert_eq!(patience.next_strike(begun, after(44), 3), Some(after(41)));
+        assert!(patience.answer_is_owed());
+    }
+
+    #[test]
+    fn an_endpoint_that_takes_no_bytes_uses_up_its_own_time() {
+        let begun = Instant::now();
+        let upload = Rc::new(Upload::begin(begun));
+        let patience = patience(Some(upload.clone()));
+
+        upload.come(begun, false);
+
+        let later = begun + Duration::from_secs(4);
+        assert_eq!(patience.end_of_try(begun, later), begun + patience.one_try);
+    }
+}
