@@ -14,7 +14,7 @@ const SWITCH: &str = "registry/model/src/mutant.rs";
 const FEATURE: &str = "mutants";
 
 /// The manifests that may name it: of the crate that has it, and of the one that asks for it.
-const NAME_IT: &[&str] = &["registry/model/Cargo.toml", "tests/mutants/Cargo.toml"];
+const NAME_IT: &[&str] = &["registry/model/Cargo.toml", "tests/Cargo.toml"];
 
 /// Compiles the switch alone, with or without bugs, as a debug or a release build.
 fn compiled(bugs: bool, debug: bool) -> Output {
