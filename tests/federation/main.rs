@@ -5,6 +5,7 @@ mod keeper;
 
 mod breaks;
 mod crossing;
+mod orders;
 mod processes;
 mod refusals;
 mod shelf;

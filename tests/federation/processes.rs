@@ -18,19 +18,19 @@ use tokio::time::timeout;
 use crate::end::{LIMITS, region};
 
 /// How long real seconds may take here: an origin is marked stale after ten.
-const PATIENCE: Duration = Duration::from_secs(40);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(40);
 
 fn free_port() -> u16 {
     TcpListener::bind("127.0.0.1:0").expect("a free port").local_addr().expect("bound").port()
 }
 
 /// One running role.
-struct Running {
+pub(crate) struct Running {
     shutdown: Shutdown,
 }
 
 impl Running {
-    async fn stop(self) {
+    pub(crate) async fn stop(self) {
         self.shutdown.finish(10_000).await.expect("everything ended in time");
     }
 }
@@ -43,17 +43,17 @@ fn tls_lines(files: &TlsFiles) -> String {
 }
 
 /// A region's ports and folders; its roles come and go.
-struct Place {
-    name: &'static str,
-    folder: tempfile::TempDir,
+pub(crate) struct Place {
+    pub(crate) name: &'static str,
+    pub(crate) folder: tempfile::TempDir,
     http: u16,
     members: u16,
     bridges: u16,
-    bridge_admin: u16,
+    pub(crate) bridge_admin: u16,
 }
 
 impl Place {
-    fn new(name: &'static str) -> Self {
+    pub(crate) fn new(name: &'static str) -> Self {
         let folder = tempfile::tempdir().expect("a folder");
         let [http, members, bridges, bridge_admin] = [(); 4].map(|()| free_port());
         Self { name, folder, http, members, bridges, bridge_admin }
@@ -65,7 +65,7 @@ impl Place {
         path
     }
 
-    fn member(&self, authority: &Authority) -> Running {
+    pub(crate) fn member(&self, authority: &Authority) -> Running {
         let files = authority.files(&format!("demo/{}/registry/1", self.name));
         let page = format!(
             "region = {:?}\ndeployment = \"demo\"\ndata_dir = {:?}\n[listen]\nhttp_port = {}\ngrpc_port = {}\nfeeds_port = {}\n{}",
@@ -90,7 +90,7 @@ impl Place {
         Running { shutdown }
     }
 
-    fn bridge(&self, authority: &Authority, peer: &Self) -> Running {
+    pub(crate) fn bridge(&self, authority: &Authority, peer: &Self) -> Running {
         let files = authority.files(&format!("demo/{}/bridge/1", self.name));
         let page = format!(
             "region = {:?}\nregistries = [\"127.0.0.1:{}\"]\ndata = {:?}\n[peers]\n{} = [\"127.0.0.1:{}\"]\n\
@@ -116,7 +116,12 @@ impl Place {
         Running { shutdown }
     }
 
-    async fn follower(&self, authority: &Authority, keepsake: &Path, shutdown: &Shutdown) -> Follower {
+    pub(crate) async fn follower(
+        &self,
+        authority: &Authority,
+        keepsake: &Path,
+        shutdown: &Shutdown,
+    ) -> Follower {
         let config = FollowConfig {
             region: region(self.name),
             registries: vec![format!("127.0.0.1:{}", self.members)],
@@ -130,11 +135,11 @@ impl Place {
         Follower::start(config, shutdown).await.expect("a good identity")
     }
 
-    fn admin(&self) -> Admin {
+    pub(crate) fn admin(&self) -> Admin {
         Admin::new(&format!("127.0.0.1:{}", self.http), None, 5_000)
     }
 
-    async fn let_leave(&self, peer: &Self) {
+    pub(crate) async fn let_leave(&self, peer: &Self) {
         let admin = self.admin();
         let path = format!("/landbridge/v1/policies/export/{}", peer.name);
         until_async("the policy is taken", PATIENCE, async || {
@@ -144,7 +149,7 @@ impl Place {
         .await;
     }
 
-    async fn register(&self, admin: &Admin, host: u16) {
+    pub(crate) async fn register(&self, admin: &Admin, host: u16) {
         let ip = address(host);
         let path = format!("/nacos/v1/ns/instance?serviceName=orders&ip={ip}&port=80");
         // The answer is the word `ok`, which is no JSON: that much of an error is a success here.
@@ -153,7 +158,7 @@ impl Place {
         assert!(taken, "{ip} was not registered: {said:?}");
     }
 
-    async fn bridge_shows(&self, page: &str) -> Option<Value> {
+    pub(crate) async fn bridge_shows(&self, page: &str) -> Option<Value> {
         let admin = Admin::new(&format!("127.0.0.1:{}", self.bridge_admin), None, 5_000);
         admin.read(&format!("/landbridge/v1/{page}")).await.ok()
     }
@@ -163,13 +168,13 @@ fn address(host: u16) -> String {
     format!("10.0.{}.{}", host / 250, host % 250)
 }
 
-fn of_east(table: &Table) -> Vec<landbridge_client::Endpoint> {
+pub(crate) fn of_east(table: &Table) -> Vec<landbridge_client::Endpoint> {
     let orders = ServiceKey::parse("", "", "orders").expect("a valid service");
     let endpoints = table.endpoints(&orders).iter();
     endpoints.filter(|endpoint| endpoint.origin == region("east")).cloned().collect()
 }
 
-async fn until_table(what: &str, follower: &Follower, holds: impl Fn(&Table) -> bool) {
+pub(crate) async fn until_table(what: &str, follower: &Follower, holds: impl Fn(&Table) -> bool) {
     until_async(what, PATIENCE, async || holds(&follower.table()).then_some(())).await;
 }
 

@@ -219,7 +219,7 @@ impl World {
         let peers = others.map(|o| (names::region(o), self.bridges[o].iter().map(|n| address(*n)).collect()));
         let registries = [address(self.members[r][0])].into();
         let plan = Plan { own: near.clone(), registries, peers: peers.collect() };
-        for dial in plan.dials(holder.directory(&near)) {
+        for dial in plan.dials(holder.directory(&near), &BTreeSet::new()) {
             let peer = at_address(&dial.address)
                 .filter(|peer| self.nodes[*peer].region == names::region_number(&dial.region));
             let Some(peer) = peer else {

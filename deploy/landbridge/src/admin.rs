@@ -2,6 +2,7 @@
 
 mod explained;
 mod instance;
+mod link;
 mod policy;
 
 use std::fs;
@@ -9,7 +10,7 @@ use std::fs;
 use landbridge_client::Admin;
 use serde_json::Value;
 
-use crate::arguments::{AdminVerb, Output, ServiceName, Target};
+use crate::arguments::{AdminVerb, LinkVerb, Output, ServiceName, Target};
 use crate::call::Caller;
 use crate::ending::{Ending, Trouble};
 use crate::output::{self, Shape};
@@ -38,6 +39,7 @@ const LINKS: Shape = Shape {
         "peer",
         "direction",
         "state",
+        "order",
         "lag_seqs",
         "lag_ms",
         "records",
@@ -47,6 +49,9 @@ const LINKS: Shape = Shape {
     ],
     name: "peer",
 };
+
+/// What operators did.
+const AUDIT: Shape = Shape { columns: &["unix_ms", "verb", "target", "outcome"], name: "verb" };
 
 /// Services.
 const SERVICES: Shape = Shape {
@@ -98,7 +103,9 @@ pub(crate) fn run(verb: AdminVerb, target: &Target, output: Output) -> Result<()
 /// Where the role that knows listens by default.
 fn who_knows(verb: &AdminVerb) -> &'static str {
     match verb {
-        AdminVerb::Links => "127.0.0.1:8948",
+        AdminVerb::Links | AdminVerb::Link(LinkVerb::Resync { .. } | LinkVerb::Diff { .. }) => {
+            "127.0.0.1:8948"
+        }
         AdminVerb::Explain { .. } => "127.0.0.1:8949",
         AdminVerb::Check
         | AdminVerb::Status
@@ -109,6 +116,14 @@ fn who_knows(verb: &AdminVerb) -> &'static str {
         | AdminVerb::Register(_)
         | AdminVerb::Deregister(_)
         | AdminVerb::Policy(_)
+        | AdminVerb::Audit
+        | AdminVerb::Link(
+            LinkVerb::Orders
+            | LinkVerb::Pause { .. }
+            | LinkVerb::Freeze { .. }
+            | LinkVerb::Evict { .. }
+            | LinkVerb::Resume { .. },
+        )
         | AdminVerb::Events { .. } => "127.0.0.1:8848",
     }
 }
@@ -145,6 +160,8 @@ impl Desk {
             }
             AdminVerb::Register(wish) => instance::register(&self.caller, &wish).await,
             AdminVerb::Deregister(wish) => instance::deregister(&self.caller, &wish).await,
+            AdminVerb::Link(verb) => link::run(&self.admin, verb, self.output).await,
+            AdminVerb::Audit => self.show("/audit", AUDIT).await,
             AdminVerb::Policy(verb) => policy::run(&self.admin, verb, self.output).await,
             AdminVerb::Events { follow } => self.events(follow).await,
         }

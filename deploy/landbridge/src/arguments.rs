@@ -45,7 +45,7 @@ pub(crate) enum Output {
 #[command(next_help_heading = "Asking a running process")]
 pub(crate) struct Target {
     /// Admin address of a process; without it, of the role that knows on this machine: a registry (port 8848), for
-    /// `links` a bridge (8948), for `explain` a gateway (8949).
+    /// `links`, `link resync` and `link diff` a bridge (8948), for `explain` a gateway (8949).
     #[arg(long, global = true, env = "LANDBRIDGE_ADDRESS", value_name = "HOST:PORT")]
     pub(crate) at: Option<String>,
 
@@ -312,6 +312,13 @@ pub(crate) enum AdminVerb {
     #[command(subcommand)]
     Policy(PolicyVerb),
 
+    /// Pause, freeze, evict, rebuild or compare what is exchanged with another region
+    #[command(subcommand)]
+    Link(LinkVerb),
+
+    /// Show what operators did to a process, oldest first
+    Audit,
+
     /// Show what happens, one line per event, until interrupted
     Events {
         /// Stay and show what comes; events are not stored, so this is the only way.
@@ -382,6 +389,58 @@ pub(crate) enum PolicyVerb {
     Remove {
         /// The region.
         peer: String,
+    },
+}
+
+/// What is done about the link to a region. Orders stand in Raft: every member, bridge and gateway of the region obeys them
+/// until they are taken back; they are asked of a registry (8848). `resync` and `diff` are asked of one bridge (8948).
+#[derive(Clone, Debug, Subcommand)]
+pub(crate) enum LinkVerb {
+    /// List the orders that stand
+    Orders,
+
+    /// Exchange nothing with a region, in neither direction; what is held of it stays and turns stale
+    Pause {
+        /// The region.
+        region: String,
+    },
+
+    /// Take nothing in that a region says; what is held of it stays as it is and turns stale
+    Freeze {
+        /// The region.
+        region: String,
+    },
+
+    /// Delete all that is held of a region, and take nothing in that it says; the only verb that deletes
+    Evict {
+        /// The region.
+        region: String,
+
+        /// Say what would be deleted, and delete nothing.
+        #[arg(long)]
+        dry_run: bool,
+
+        /// The region's name once more.
+        #[arg(long, value_name = "REGION", conflicts_with = "dry_run")]
+        confirm: Option<String>,
+    },
+
+    /// Take an order back: catch up with the region, and exchange as the policies say
+    Resume {
+        /// The region.
+        region: String,
+    },
+
+    /// Ask a bridge to rebuild its copies of a region; they are served meanwhile
+    Resync {
+        /// The region.
+        region: String,
+    },
+
+    /// Ask a bridge what differs between what a region says and what is held of it; changes nothing
+    Diff {
+        /// The region.
+        region: String,
     },
 }
 

@@ -8,7 +8,10 @@ use std::{
 
 use landbridge_feed::{Input, Message, Peer, StreamId};
 use landbridge_model::Region;
-use landbridge_runtime::{shutdown::Shutdown, tls::Identity};
+use landbridge_runtime::{
+    shutdown::Shutdown,
+    tls::{Identity, PeerName},
+};
 use landbridge_wire::feeds::{BeatAnswer, BeatForward, Hello, Said};
 use tokio::{
     net::TcpListener,
@@ -19,7 +22,7 @@ use tokio_util::sync::CancellationToken;
 use crate::{
     dial::{self, Attempts},
     exchange::{Ending, Parting},
-    gate::Gate,
+    gate::{Gate, Refusal},
     limits::Limits,
     listen,
     roster::Roster,
@@ -146,6 +149,8 @@ pub(crate) struct Shared {
     /// Counts streams that went, so that whoever waits for one to go can look again.
     pub changed: watch::Sender<u64>,
     roster: Mutex<Roster<Kept>>,
+    /// Regions that an operator has paused.
+    paused: Mutex<BTreeSet<Region>>,
     dialled: Mutex<BTreeMap<Target, (CancellationToken, Arc<Attempts>)>>,
 }
 
@@ -153,6 +158,16 @@ impl Shared {
     /// The streams that are up; held for a look or a change, never across a wait.
     pub fn streams(&self) -> MutexGuard<'_, Roster<Kept>> {
         self.roster.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Refuses a peer of a region that is paused.
+    pub fn exchanges_with(&self, name: &PeerName) -> Result<(), Refusal> {
+        let paused = self.paused.lock().unwrap_or_else(PoisonError::into_inner);
+        if paused.iter().any(|region| region.as_str() == name.region) {
+            let own = &self.gate.hello.peer.region;
+            return Err(Refusal::Paused(format!("{own} has paused its exchange with {}", name.region)));
+        }
+        Ok(())
     }
 
     fn targets(&self) -> MutexGuard<'_, BTreeMap<Target, (CancellationToken, Arc<Attempts>)>> {
@@ -179,6 +194,7 @@ impl Carrier {
             shutdown: shutdown.clone(),
             changed: watch::Sender::new(0),
             roster: Mutex::new(Roster::new(own)),
+            paused: Mutex::default(),
             dialled: Mutex::default(),
         });
         if let Some(listener) = config.listen {
@@ -210,6 +226,17 @@ impl Carrier {
                 self.shared.shutdown.spawn(work);
                 (token, attempts)
             });
+        }
+    }
+
+    /// Holds no stream with peers of exactly these regions from here on. Call it again now and then: a stream that was
+    /// being opened meanwhile ends at the next call.
+    pub fn pause(&self, regions: BTreeSet<Region>) {
+        self.shared.paused.lock().unwrap_or_else(PoisonError::into_inner).clone_from(&regions);
+        for state in self.streams() {
+            if regions.contains(&state.peer.region) {
+                self.close(state.stream, "paused by an operator");
+            }
         }
     }
 

@@ -174,6 +174,7 @@ async fn greet(
     name: &PeerName,
 ) -> Result<(Line, Channel), Refusal> {
     shared.gate.admit_certificate(name, Some(&target.region))?;
+    shared.exchanges_with(name)?;
     if is_up(shared, name) {
         return Err(Refusal::Duplicate);
     }

@@ -26,6 +26,8 @@ pub enum Refusal {
     Certificate(String),
     /// The protocol ranges do not meet: one side is too old.
     Protocol(String),
+    /// An operator of this side has paused the exchange with the peer's region.
+    Paused(String),
     /// It is this process itself.
     Myself,
     /// The pair has a stream already, and that one stays.
@@ -46,6 +48,7 @@ impl Refusal {
             Self::Role(_) => "role",
             Self::Certificate(_) => "certificate",
             Self::Protocol(_) => "protocol",
+            Self::Paused(_) => "paused",
             Self::Myself => "myself",
             Self::Duplicate => "duplicate",
             Self::ByPeer(_) => "by_peer",
@@ -55,7 +58,7 @@ impl Refusal {
     /// Whether it is part of normal life and no operator need look.
     pub fn is_expected(&self) -> bool {
         match self {
-            Self::Myself | Self::Duplicate => true,
+            Self::Myself | Self::Duplicate | Self::Paused(_) => true,
             Self::Unreachable(_)
             | Self::Handshake(_)
             | Self::NoHello(_)
@@ -79,7 +82,8 @@ impl fmt::Display for Refusal {
             | Self::Region(why)
             | Self::Role(why)
             | Self::Certificate(why)
-            | Self::Protocol(why) => f.write_str(why),
+            | Self::Protocol(why)
+            | Self::Paused(why) => f.write_str(why),
             Self::Myself => f.write_str("this is the process itself"),
             Self::Duplicate => f.write_str("the pair has a stream already"),
             Self::ByPeer(why) => write!(f, "the peer says: {why}"),

@@ -77,6 +77,7 @@ impl Door {
     async fn open(&self, name: &PeerName, mut inbound: Streaming<Frame>) -> Result<Outflow, Refusal> {
         let shared = &self.shared;
         shared.gate.admit_certificate(name, None)?;
+        shared.exchanges_with(name)?;
         let hello = first_hello(&mut inbound, shared.limits.hello_ms).await?;
         let peer = shared.gate.admit(name, None, &hello)?;
         let own = Said::Hello(shared.gate.hello.clone());
@@ -110,6 +111,7 @@ fn status(refusal: &Refusal) -> Status {
         | Refusal::Role(_)
         | Refusal::Certificate(_)
         | Refusal::Protocol(_)
+        | Refusal::Paused(_)
         | Refusal::Myself
         | Refusal::ByPeer(_) => Status::permission_denied(refusal.to_string()),
     }

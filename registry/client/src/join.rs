@@ -1,11 +1,12 @@
 //! Makes a gateway's table from what a holder shows, filled up from the keepsake where the holder is not complete yet.
 //!
-//! Invariant: a region's remembered endpoints go only when the holder has all of that region that is listed.
+//! Invariant: a region's remembered endpoints go only when the holder has all of that region that is listed, or an operator
+//! has evicted it.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use landbridge_feed::{Holder, Shown};
-use landbridge_model::{InstanceKey, Region, ServiceKey};
+use landbridge_model::{Hold, InstanceKey, Region, ServiceKey};
 
 use crate::table::{Endpoint, RegionView, Standing, Table};
 
@@ -64,10 +65,10 @@ impl Join {
         }
     }
 
-    /// Lets go of the keepsake of regions that the holder has completely.
+    /// Lets go of the keepsake of regions that the holder has completely, and of those that operators have evicted.
     pub fn settle(&mut self, holder: &Holder) {
         let complete: Vec<Region> =
-            self.remembered.keys().filter(|region| is_complete(holder, region)).cloned().collect();
+            self.remembered.keys().filter(|region| is_over(holder, region)).cloned().collect();
         for region in complete {
             self.touch_region(holder, &region);
             self.remembered.remove(&region);
@@ -141,6 +142,12 @@ fn endpoint(region: &Region, shown: Shown, stale: bool) -> Endpoint {
     }
 }
 
+/// Whether nothing of a region need be remembered any more.
+fn is_over(holder: &Holder, region: &Region) -> bool {
+    let evicted = holder.order(region).is_some_and(|order| order.hold == Hold::Evicted);
+    evicted || is_complete(holder, region)
+}
+
 /// Whether the holder has a copy of every listed feed of a region, each at least where its directory needs it.
 fn is_complete(holder: &Holder, region: &Region) -> bool {
     let listed = holder.directory(region);
@@ -157,8 +164,8 @@ mod tests {
 
     use landbridge_feed::{Input, Limits, Role, Settings};
     use landbridge_model::{
-        Address, Cluster, DirectoryEntry, Era, FeedId, Instance, Life, MemberId, Metadata, Moment, Position,
-        Record, RecordKey, Registration, Stamp,
+        Address, Change, Cluster, DirectoryEntry, Era, FeedId, Instance, Life, LinkOrder, MemberId, Metadata,
+        Moment, Position, Record, RecordKey, Registration, Stamp,
     };
 
     use super::*;
@@ -192,6 +199,44 @@ mod tests {
         holder.step(Moment(0), Input::Installed { position, records: vec![listed] }, &mut effects);
         holder.step(Moment(0), Input::Begun { feed, records }, &mut effects);
         holder
+    }
+
+    #[test]
+    fn a_region_that_operators_evicted_is_not_remembered() {
+        let (east, west) = (Region::parse("east").unwrap(), Region::parse("west").unwrap());
+        let mut holder = holder(&east);
+        let view = RegionView { standing: Standing::Live, age_ms: 0, remembered: false };
+        let remembered = Endpoint {
+            zone: Instance::plain(Metadata::new([]).unwrap()).zone(),
+            ip: Address::parse("10.0.0.9").unwrap(),
+            port: 80,
+            cluster: Cluster::parse("").unwrap(),
+            origin: west.clone(),
+            weight: 1.0,
+            healthy: true,
+            enabled: true,
+            unverified: false,
+            stale: false,
+            metadata: Metadata::new([]).unwrap(),
+        };
+        let mut keepsake = Table::default();
+        keepsake.regions.insert(west.clone(), view);
+        keepsake.services.insert(service(), vec![remembered].into());
+        let mut join = Join::new(east, keepsake);
+        let order = Record::Link(LinkOrder { hold: Hold::Evicted, since_ms: 1 });
+        let changes = vec![Change { key: RecordKey::Link(west.clone()), record: Some(order) }];
+        holder.step(
+            Moment(1),
+            Input::Applied { position: Position { era: Era(1), seq: 2 }, changes },
+            &mut Vec::new(),
+        );
+
+        join.settle(&holder);
+        join.refresh_regions(&holder);
+        join.rebuild(&holder);
+
+        assert!(!join.table().regions.contains_key(&west));
+        assert!(join.table().endpoints(&service()).iter().all(|endpoint| endpoint.origin != west));
     }
 
     #[test]

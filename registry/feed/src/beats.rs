@@ -117,6 +117,12 @@ impl Beats {
         self.heard.retain(|feed, _| is_known(feed));
     }
 
+    /// Forgets a region altogether.
+    pub fn forget(&mut self, region: &Region) {
+        self.heard.retain(|feed, _| feed.region() != region);
+        self.origins.remove(region);
+    }
+
     pub fn newest(&self, feed: &FeedId) -> Option<Heartbeat> {
         self.heard.get(feed)?.newest
     }

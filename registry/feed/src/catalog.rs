@@ -255,6 +255,7 @@ fn instance_of(record: &Record) -> Option<&Arc<Instance>> {
         | Record::Directory(_)
         | Record::Policy(_)
         | Record::Definition(_)
-        | Record::Overlay(_) => None,
+        | Record::Overlay(_)
+        | Record::Link(_) => None,
     }
 }

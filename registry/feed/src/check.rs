@@ -26,7 +26,8 @@ pub(crate) fn entry(feed: &FeedId, key: &RecordKey, record: Option<&Record>) -> 
             | RecordKey::Policy(_)
             | RecordKey::Definition(_)
             | RecordKey::Persistent(..)
-            | RecordKey::Overlay(..),
+            | RecordKey::Overlay(..)
+            | RecordKey::Link(_),
             FeedId::Raft(_),
         ) => Ok(()),
         (
@@ -35,7 +36,8 @@ pub(crate) fn entry(feed: &FeedId, key: &RecordKey, record: Option<&Record>) -> 
             | RecordKey::Policy(_)
             | RecordKey::Definition(_)
             | RecordKey::Persistent(..)
-            | RecordKey::Overlay(..),
+            | RecordKey::Overlay(..)
+            | RecordKey::Link(_),
             FeedId::Member { .. },
         ) => Err("a record of the Raft feed in a member's feed"),
     }

@@ -5,7 +5,7 @@
 //! followers asking one another for what none of them has.
 //!
 //! Invariant: exactly what the directory lists is asked for (R2), never the own feed, and a member's own Raft feed from
-//! nobody.
+//! nobody; of a region that operators shut out nothing.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -184,13 +184,18 @@ impl Choice {
         turns
     }
 
+    /// Which stream is asked for a feed.
+    pub fn asked(&self, feed: &FeedId) -> Option<StreamId> {
+        self.chosen.get(feed).map(|chosen| chosen.stream)
+    }
+
     fn regions(&self) -> BTreeSet<&Region> {
         self.offers.values().flat_map(|offer| &offer.regions).collect()
     }
 
     fn wanted(&self, holdings: &Holdings) -> BTreeSet<FeedId> {
         let mut wanted = BTreeSet::new();
-        for region in self.regions() {
+        for region in self.regions().into_iter().filter(|region| !holdings.shuts_out(region)) {
             let raft_comes_from_within = matches!(self.role, Role::Member(_)) && *region == self.near;
             if !raft_comes_from_within {
                 wanted.insert(FeedId::Raft(region.clone()));

@@ -146,6 +146,17 @@ impl Copy {
         self.generation = old.generation + 1;
     }
 
+    /// Sums its digests up again from what is really held.
+    pub(crate) fn recount(&mut self) {
+        self.body.recount();
+    }
+
+    /// An operator wants it rebuilt: it counts as doubted until it is.
+    pub(crate) fn doubt(&mut self) {
+        self.body.recount();
+        self.doubted = true;
+    }
+
     /// R25: compares what is really held with what the writer says; tells whether it is equal.
     pub(crate) fn verify(&mut self, digests: &Digests) -> bool {
         self.body.recount();

@@ -55,6 +55,7 @@ impl Hash {
             RecordKey::Definition(service) => self.tag(4).service(service),
             RecordKey::Persistent(service, instance) => self.tag(5).service(service).instance_key(instance),
             RecordKey::Overlay(service, instance) => self.tag(6).service(service).instance_key(instance),
+            RecordKey::Link(region) => self.tag(7).text(region.as_str()),
         };
     }
 
@@ -69,6 +70,7 @@ impl Hash {
             }
             Record::Persistent(instance) => self.tag(5).instance(instance),
             Record::Overlay(overlay) => self.tag(6).overlay(overlay),
+            Record::Link(order) => self.tag(7).text(order.hold.name()).number(order.since_ms),
         };
     }
 

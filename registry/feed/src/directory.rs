@@ -1,10 +1,10 @@
-//! The open feeds of a region, as the copy of its Raft feed lists them.
+//! The open feeds of a region and its operators' orders, as the copy of its Raft feed lists them.
 //!
 //! Invariant: a feed that is not listed is closed; nothing else says so, so no absence can hide a close.
 
 use std::collections::BTreeMap;
 
-use landbridge_model::{DirectoryEntry, FeedId, Mutant, Record, RecordKey, planted};
+use landbridge_model::{DirectoryEntry, FeedId, LinkOrder, Mutant, Record, RecordKey, Region, planted};
 
 use crate::copy::Copy;
 
@@ -13,6 +13,7 @@ use crate::copy::Copy;
 pub(crate) struct Directory {
     entries: BTreeMap<FeedId, DirectoryEntry>,
     settling: bool,
+    links: BTreeMap<Region, LinkOrder>,
 }
 
 impl Directory {
@@ -28,6 +29,11 @@ impl Directory {
         self.settling
     }
 
+    /// What operators have ordered about other regions.
+    pub fn links(&self) -> &BTreeMap<Region, LinkOrder> {
+        &self.links
+    }
+
     /// Takes a change of the Raft feed in.
     pub fn take(&mut self, key: &RecordKey, record: Option<&Record>) {
         match (key, record) {
@@ -37,6 +43,12 @@ impl Directory {
             }
             (RecordKey::Directory(feed), _) => {
                 self.entries.remove(feed);
+            }
+            (RecordKey::Link(region), Some(Record::Link(order))) => {
+                self.links.insert(region.clone(), *order);
+            }
+            (RecordKey::Link(region), _) => {
+                self.links.remove(region);
             }
             _ => {}
         }

@@ -24,6 +24,16 @@ pub(crate) struct Follower {
     wants: BTreeMap<FeedId, Wanted>,
     /// What is still to be said, when there is credit; the latest word per feed.
     unsaid: BTreeMap<FeedId, Ask>,
+    /// What is only looked at; one feed at a time.
+    looking: Option<Looking>,
+}
+
+#[derive(Debug)]
+struct Looking {
+    feed: FeedId,
+    shadow: Option<Box<Shadow>>,
+    /// Where its reconcile ended, once it is complete.
+    end: Option<Position>,
 }
 
 #[derive(Debug, Default)]
@@ -51,6 +61,8 @@ pub(crate) enum Outcome {
     Ignored,
     /// The stream brings this feed on.
     Progress(FeedId),
+    /// What is looked at is complete.
+    Looked,
     /// The copy compared equal: pass this on.
     Verified(FeedId),
 }
@@ -59,14 +71,45 @@ impl Follower {
     /// From now on this feed is asked of this stream.
     pub fn want(&mut self, feed: &FeedId) {
         self.wants.insert(feed.clone(), Wanted::default());
-        self.unsaid.insert(feed.clone(), Ask::On);
+        self.ask(feed, Ask::On);
     }
 
     /// From now on it is not; a reconcile under way is forgotten.
     pub fn unwant(&mut self, feed: &FeedId) {
         if self.wants.remove(feed).is_some() {
-            self.unsaid.insert(feed.clone(), Ask::Nothing);
+            self.ask(feed, Ask::Nothing);
         }
+    }
+
+    /// What comes of this feed from here on is only looked at, until a reconcile of it is complete.
+    pub fn look(&mut self, feed: &FeedId) {
+        self.looked();
+        self.looking = Some(Looking { feed: feed.clone(), shadow: None, end: None });
+        self.unsaid.insert(feed.clone(), Ask::Anew);
+    }
+
+    /// Ends the look, and asks for the feed as before; what was told, if it was complete.
+    pub fn looked(&mut self) -> Option<(FeedId, Position, Shadow)> {
+        let Looking { feed, shadow, end } = self.looking.take()?;
+        let ask = if self.wants.contains_key(&feed) { Ask::On } else { Ask::Nothing };
+        self.unsaid.insert(feed.clone(), ask);
+        Some((feed, end?, *shadow?))
+    }
+
+    /// Asks for a feed that is wanted here to be told whole.
+    pub fn anew(&mut self, feed: &FeedId) {
+        self.ask_again(feed, Ask::Anew);
+    }
+
+    /// Remembers what to say; of a feed that is looked at, the end of the look says what is due then.
+    fn ask(&mut self, feed: &FeedId, ask: Ask) {
+        if !self.looks_at(feed) {
+            self.unsaid.insert(feed.clone(), ask);
+        }
+    }
+
+    fn looks_at(&self, feed: &FeedId) -> bool {
+        self.looking.as_ref().is_some_and(|looking| looking.feed == *feed)
     }
 
     /// Says what is unsaid, within the stream's credit.
@@ -109,6 +152,9 @@ impl Follower {
         check::changes(&feed, &changes)?;
         check::position(&feed, to)?;
         is_for_us(settings, &feed, &view)?;
+        if self.looks_at(&feed) {
+            return Ok(Outcome::Ignored);
+        }
         let accepts = |copy: &crate::Copy| copy.accepts(&view, from, to);
         let copy = holdings.copies().get(&feed).filter(|copy| accepts(copy));
         let Some(copy) = copy.filter(|_| takes(settings, holdings, &feed)) else {
@@ -135,6 +181,10 @@ impl Follower {
         view: View,
     ) -> Result<Outcome, &'static str> {
         is_for_us(settings, &feed, &view)?;
+        if let Some(looking) = self.looking.as_mut().filter(|looking| looking.feed == feed) {
+            looking.shadow = Some(Box::new(Shadow::new(view)));
+            return Ok(Outcome::Ignored);
+        }
         let Some(wanted) = self.wants.get_mut(&feed).filter(|_| takes(settings, holdings, &feed)) else {
             return Ok(Outcome::Ignored);
         };
@@ -207,6 +257,11 @@ impl Follower {
     ) -> Result<Outcome, &'static str> {
         check::position(&feed, position)?;
         is_for_us(settings, &feed, &view)?;
+        if let Some(looking) = self.looking.as_mut().filter(|looking| looking.feed == feed) {
+            let is_whole = looking.shadow.as_ref().is_some_and(|shadow| shadow.view == view);
+            looking.end = is_whole.then_some(position);
+            return Ok(if is_whole { Outcome::Looked } else { Outcome::Ignored });
+        }
         let Some(wanted) = self.wants.get_mut(&feed) else { return Ok(Outcome::Ignored) };
         wanted.renewed = false;
         let shadow = wanted.shadow.take().filter(|shadow| shadow.view == view);
@@ -233,7 +288,7 @@ impl Follower {
         digests: &Digests,
     ) -> Result<Outcome, &'static str> {
         is_for_us(settings, &feed, &view)?;
-        if !self.wants.contains_key(&feed) || !takes(settings, holdings, &feed) {
+        if self.looks_at(&feed) || !self.wants.contains_key(&feed) || !takes(settings, holdings, &feed) {
             return Ok(Outcome::Ignored);
         }
         let copy = holdings.copy_mut(&feed);
@@ -249,10 +304,18 @@ impl Follower {
     }
 
     fn shadow(&mut self, feed: &FeedId) -> Option<&mut Shadow> {
+        if let Some(looking) = self.looking.as_mut().filter(|looking| looking.feed == *feed) {
+            return looking.shadow.as_deref_mut();
+        }
         self.wants.get_mut(feed)?.shadow.as_deref_mut()
     }
 
     fn ask_again(&mut self, feed: &FeedId, ask: Ask) {
+        if let Some(looking) = self.looking.as_mut().filter(|looking| looking.feed == *feed) {
+            looking.shadow = None;
+            self.unsaid.insert(feed.clone(), Ask::Anew);
+            return;
+        }
         if let Some(wanted) = self.wants.get_mut(feed) {
             wanted.shadow = None;
             self.unsaid.insert(feed.clone(), ask);
@@ -266,7 +329,7 @@ fn takes(settings: &Settings, holdings: &Holdings, feed: &FeedId) -> bool {
         && *feed.region() == settings.region
         && matches!(settings.role, crate::Role::Member(_));
     let is_listed = holdings.lists(feed) || planted(Mutant::UnlistedTaken);
-    is_listed && holdings.own() != Some(feed) && !comes_from_within
+    is_listed && holdings.own() != Some(feed) && !comes_from_within && !holdings.shuts_out(feed.region())
 }
 
 fn is_for_us(settings: &Settings, feed: &FeedId, view: &View) -> Result<(), &'static str> {

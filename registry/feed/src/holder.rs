@@ -9,7 +9,7 @@ use std::{
 };
 
 use landbridge_model::{
-    Change, FeedId, Heartbeat, Moment, Mutant, Position, Record, RecordKey, View, planted,
+    Change, FeedId, Heartbeat, Moment, Mutant, Position, Record, RecordKey, Region, View, planted,
 };
 
 use crate::{
@@ -21,6 +21,7 @@ use crate::{
     holdings::Holdings,
     input::{Effect, Input, Peer, Role, StreamId},
     lens::{self, Lens},
+    look::Look,
     message::Message,
     settings::Settings,
     stream::{Reach, Stream},
@@ -37,13 +38,15 @@ pub struct Holder {
     pub(crate) now: Moment,
     /// The wall clock as of the last tick, and when that was.
     pub(crate) wall: (u64, Moment),
-    streams: BTreeMap<StreamId, Stream>,
-    choice: Choice,
+    pub(crate) streams: BTreeMap<StreamId, Stream>,
+    pub(crate) choice: Choice,
+    /// The latest look at each origin: bounded by the regions that operators ask for, of those that have a stream.
+    pub(crate) looks: BTreeMap<Region, Look>,
     verifications: BTreeMap<FeedId, Verification>,
     /// Who wants what: the way from a copy that moved to the streams that must hear of it.
     wanted_by: BTreeMap<FeedId, BTreeSet<StreamId>>,
     /// Streams on which there may be something to say.
-    hot: BTreeSet<StreamId>,
+    pub(crate) hot: BTreeSet<StreamId>,
     /// Whether suppliers must be chosen anew.
     unsettled: bool,
     said: Vec<(StreamId, Message)>,
@@ -60,6 +63,7 @@ impl Holder {
             now: Moment::default(),
             wall: (0, Moment::default()),
             streams: BTreeMap::new(),
+            looks: BTreeMap::new(),
             verifications: BTreeMap::new(),
             wanted_by: BTreeMap::new(),
             hot: BTreeSet::new(),
@@ -92,6 +96,8 @@ impl Holder {
                 self.unsettled = true;
             }
             Input::Wrote { changes } => self.wrote(changes),
+            Input::Look { region } => self.look(region),
+            Input::Resync { region } => self.resync(&region),
             Input::Loaded { feed, view, position, records } => self.load(feed, view, position, records),
         }
         self.settle(effects);
@@ -146,6 +152,7 @@ impl Holder {
         }
         self.hot.remove(&stream);
         self.choice.closed(stream);
+        self.look_away(stream);
         self.unsettled = true;
     }
 
@@ -153,6 +160,7 @@ impl Holder {
         let outcome = self.take(stream, message);
         match outcome {
             Ok(Outcome::Ignored) => {}
+            Ok(Outcome::Looked) => self.looked(stream),
             Ok(Outcome::Progress(feed) | Outcome::Verified(feed)) => {
                 self.choice.progressed(&feed, stream, self.holdings.beats.ticks());
                 self.hot.insert(stream);
@@ -229,7 +237,13 @@ impl Holder {
             let is_listed = !feed.is_raft() && self.holdings.lists(&feed);
             let is_known = is_listed || self.holdings.copies().contains_key(&feed);
             self.unsettled |= self.choice.heard(id, &feed, beat.n, tick);
-            if beat.n > 0 && is_known && !is_ours && self.holdings.beats.hear(self.now, &feed, beat) {
+            let is_shut_out = self.holdings.shuts_out(feed.region());
+            if beat.n > 0
+                && is_known
+                && !is_ours
+                && !is_shut_out
+                && self.holdings.beats.hear(self.now, &feed, beat)
+            {
                 self.holdings.touch_feed(&feed);
             }
         }
@@ -291,13 +305,14 @@ impl Holder {
                 directory.is_some_and(knows)
             }
         };
+        let is_evicted = self.holdings.evicts(feed.region());
         let is_sound = check::records(&feed, &records).is_ok()
             && check::position(&feed, position).is_ok()
             && lens::is_meant_for(&self.settings.region, &feed, &view);
         if self.holdings.copies().contains_key(&feed) || planted(Mutant::CheckpointSkipped) {
             return;
         }
-        if !is_known || !is_sound {
+        if !is_known || !is_sound || is_evicted {
             self.holdings.news.dropped.push(feed);
             return;
         }

@@ -1,7 +1,8 @@
 //! All copies of a holder with everything derived from them: directories, catalogs, clocks. Streams are not known here.
 //!
 //! Invariant: whatever changes a copy passes through here, so that what is derived never lags behind.
-//! Invariant: a copy goes only when its close is known and every need is reached (R4).
+//! Invariant: a copy goes only when its close is known and every need is reached (R4), or when an operator of the own region
+//! evicts its region.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -9,7 +10,7 @@ use std::{
 };
 
 use landbridge_model::{
-    Change, FeedId, Mutant, Position, Record, RecordKey, Region, ServiceKey, View, planted,
+    Change, FeedId, Hold, LinkOrder, Mutant, Position, Record, RecordKey, Region, ServiceKey, View, planted,
 };
 
 use crate::{
@@ -102,6 +103,22 @@ impl Holdings {
         feed.is_raft() || self.origins.get(feed.region()).is_some_and(|origin| origin.directory.lists(feed))
     }
 
+    /// What the operators of the own region have ordered about another one.
+    pub fn order(&self, region: &Region) -> Option<LinkOrder> {
+        let near = self.origins.get(&self.near).filter(|_| *region != self.near)?;
+        near.directory.links().get(region).copied()
+    }
+
+    /// Whether nothing that this region says may change anything here.
+    pub fn shuts_out(&self, region: &Region) -> bool {
+        self.order(region).is_some_and(|order| order.hold.shuts_out())
+    }
+
+    /// Whether everything of this region is to go.
+    pub fn evicts(&self, region: &Region) -> bool {
+        self.order(region).is_some_and(|order| order.hold == Hold::Evicted)
+    }
+
     /// Takes a step of a feed that its copy accepts.
     pub fn advance(&mut self, feed: &FeedId, to: Position, changes: Vec<Change>) {
         let Some(copy) = self.copies.get_mut(feed) else { return };
@@ -154,8 +171,25 @@ impl Holdings {
         }
     }
 
+    /// Drops everything of regions that the operators of the own region have evicted.
+    fn evict(&mut self) {
+        let evicted: BTreeSet<Region> =
+            self.copies.keys().map(FeedId::region).filter(|region| self.evicts(region)).cloned().collect();
+        for region in evicted {
+            let held: Vec<_> = self.copies.keys().filter(|feed| *feed.region() == region).cloned().collect();
+            for feed in &held {
+                self.drop(feed);
+            }
+            self.origins.remove(&region);
+            self.beats.forget(&region);
+        }
+    }
+
     /// R4: drops what may go of the regions that moved in this step.
     pub fn release(&mut self) {
+        if self.news.directories.contains(&self.near) {
+            self.evict();
+        }
         let moved: BTreeSet<Region> = self.news.moved.iter().map(|feed| feed.region().clone()).collect();
         for region in &moved {
             let Some(origin) = self.origins.get(region) else { continue };
@@ -248,7 +282,7 @@ impl Holdings {
                 origin.catalog.overlay(service, old.is_some(), new.is_some());
                 self.news.touched.insert((region.clone(), service.clone()));
             }
-            RecordKey::Settling | RecordKey::Directory(_) | RecordKey::Policy(_) => {
+            RecordKey::Settling | RecordKey::Directory(_) | RecordKey::Policy(_) | RecordKey::Link(_) => {
                 origin.directory.take(key, new);
                 if let (RecordKey::Directory(feed), Some(_)) = (key, new) {
                     self.beats.expect(feed);

@@ -105,6 +105,17 @@ pub enum Input {
         /// What changed.
         changes: Vec<Change>,
     },
+    /// Look at what a region's bridge says of it and compare, changing nothing; `Holder::look_of` tells what was found.
+    /// A feed waits for its next steps while it is looked at.
+    Look {
+        /// Which region.
+        region: Region,
+    },
+    /// Rebuild all copies of a region by reconciles, whatever their positions say; they are served meanwhile.
+    Resync {
+        /// Which region.
+        region: Region,
+    },
     /// A copy found on disk at start (R18). Of each region the Raft feed comes first: `FeedId`'s order does that.
     Loaded {
         /// Which feed.

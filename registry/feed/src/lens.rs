@@ -93,6 +93,7 @@ impl Lens {
             Self::Filtered { peer, policy, .. } => match key {
                 RecordKey::Settling | RecordKey::Directory(_) => true,
                 RecordKey::Policy(region) => region == peer,
+                RecordKey::Link(_) => false,
                 RecordKey::Instance(service, _)
                 | RecordKey::Definition(service)
                 | RecordKey::Persistent(service, _)
@@ -113,7 +114,8 @@ fn blanked(record: &Record) -> Record {
         | Record::Policy(_)
         | Record::Definition(_)
         | Record::Persistent(_)
-        | Record::Overlay(_) => record.clone(),
+        | Record::Overlay(_)
+        | Record::Link(_) => record.clone(),
     }
 }
 

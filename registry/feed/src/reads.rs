@@ -6,8 +6,8 @@ use std::{
 };
 
 use landbridge_model::{
-    Definition, DirectoryEntry, FeedId, Heartbeat, InstanceKey, Record, RecordKey, Region, Registration,
-    ServiceKey,
+    Definition, DirectoryEntry, FeedId, Heartbeat, InstanceKey, LinkOrder, Record, RecordKey, Region,
+    Registration, ServiceKey,
 };
 
 use crate::{
@@ -64,6 +64,11 @@ impl Holder {
     /// The open feeds of an origin.
     pub fn directory(&self, region: &Region) -> &BTreeMap<FeedId, DirectoryEntry> {
         self.holdings.origin(region).map_or(&*NO_FEEDS, |origin| origin.directory.entries())
+    }
+
+    /// What the operators of the own region have ordered about another one, as far as it is known here.
+    pub fn order(&self, region: &Region) -> Option<LinkOrder> {
+        self.holdings.order(region)
     }
 
     /// Whether an origin is gathering itself after a restore (R16).

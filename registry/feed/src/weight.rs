@@ -46,7 +46,7 @@ pub(crate) fn of_entry(key: &RecordKey, record: &Record) -> usize {
 
 fn of_key(key: &RecordKey) -> usize {
     match key {
-        RecordKey::Settling | RecordKey::Directory(_) | RecordKey::Policy(_) => 64,
+        RecordKey::Settling | RecordKey::Directory(_) | RecordKey::Policy(_) | RecordKey::Link(_) => 64,
         RecordKey::Definition(service) => of_service(service),
         RecordKey::Instance(service, instance)
         | RecordKey::Persistent(service, instance)
@@ -63,6 +63,7 @@ fn of_record(record: &Record) -> usize {
             }
         }
         Record::Settling => 8,
+        Record::Link(_) => 16,
         Record::Directory(entry) => 32 + entry.address.len(),
         Record::Policy(policy) => {
             let globs = policy.allow.iter().chain(&policy.deny);

@@ -4,6 +4,7 @@
 
 pub mod feed;
 pub mod instance;
+pub mod link;
 pub mod mutant;
 pub mod name;
 pub mod place;
@@ -12,6 +13,7 @@ pub mod record;
 
 pub use feed::{Era, FeedId, Heartbeat, Position, Stamp, View};
 pub use instance::{Address, Instance, InstanceKey, Metadata};
+pub use link::{Hold, LinkOrder};
 pub use mutant::{Mutant, planted};
 pub use name::{Cluster, Group, InvalidName, Namespace, ServiceKey, ServiceName};
 pub use place::{MemberId, Moment, Region, Zone};

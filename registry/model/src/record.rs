@@ -7,6 +7,7 @@ use ecow::EcoString;
 use crate::{
     feed::{FeedId, Stamp},
     instance::{Instance, InstanceKey, Metadata},
+    link::LinkOrder,
     name::ServiceKey,
     place::{MemberId, Region},
     policy::ExportPolicy,
@@ -29,6 +30,8 @@ pub enum RecordKey {
     Persistent(ServiceKey, InstanceKey),
     /// An operator's edits laid over an instance.
     Overlay(ServiceKey, InstanceKey),
+    /// An operator's order about another region.
+    Link(Region),
 }
 
 impl RecordKey {
@@ -39,7 +42,7 @@ impl RecordKey {
             | Self::Definition(service)
             | Self::Persistent(service, _)
             | Self::Overlay(service, _) => Some(service),
-            Self::Settling | Self::Directory(_) | Self::Policy(_) => None,
+            Self::Settling | Self::Directory(_) | Self::Policy(_) | Self::Link(_) => None,
         }
     }
 }
@@ -61,6 +64,8 @@ pub enum Record {
     Persistent(Arc<Instance>),
     /// Of [`RecordKey::Overlay`].
     Overlay(Arc<Overlay>),
+    /// Of [`RecordKey::Link`].
+    Link(LinkOrder),
 }
 
 impl Record {
@@ -75,6 +80,7 @@ impl Record {
                 | (RecordKey::Definition(_), Self::Definition(_))
                 | (RecordKey::Persistent(..), Self::Persistent(_))
                 | (RecordKey::Overlay(..), Self::Overlay(_))
+                | (RecordKey::Link(_), Self::Link(_))
         )
     }
 
@@ -87,7 +93,8 @@ impl Record {
             | Self::Policy(_)
             | Self::Definition(_)
             | Self::Persistent(_)
-            | Self::Overlay(_) => None,
+            | Self::Overlay(_)
+            | Self::Link(_) => None,
         }
     }
 }

@@ -8,6 +8,7 @@ pub mod clock;
 pub mod dice;
 pub mod shutdown;
 
+pub mod audit;
 pub mod log;
 pub mod pages;
 pub mod telemetry;

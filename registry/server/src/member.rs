@@ -7,6 +7,7 @@ use landbridge_feed::{Peer, Role};
 use landbridge_model::{MemberId, Region};
 use landbridge_registry_core::{BeatBoard, Limits as CoreLimits, Member, Settings};
 use landbridge_runtime::{
+    audit::Audit,
     clock::Clock,
     dice,
     http::{Serving, serve},
@@ -86,6 +87,8 @@ pub(crate) struct Shared {
     pub(crate) store: Store,
     pub(crate) company: Company,
     pub(crate) desks: Arc<Desks>,
+    /// What operators did here.
+    pub(crate) audit: Audit,
     /// Where HTTP is served, as clients are told.
     pub(crate) http: SocketAddr,
 }
@@ -173,6 +176,7 @@ pub async fn run(config: Config, page: MetricsPage, asked: Shutdown) -> Result<(
     let (udp, members_file) = (Arc::new(UdpPush::new(udp, clock)), config.members_file.clone());
     let desks = Arc::new(Desks::new(store.clone()));
     let shared = Arc::new(Shared {
+        audit: Audit::default(),
         clock,
         window: Arc::new(Window::new(clock)),
         sessions: Arc::new(Sessions::new(clock)),

@@ -7,7 +7,7 @@ use std::sync::{
 
 use arc_swap::ArcSwap;
 use landbridge_feed::{RegionStatus, Standing};
-use landbridge_model::{ExportPolicy, FeedId, MemberId, Record, RecordKey, Region};
+use landbridge_model::{ExportPolicy, FeedId, LinkOrder, MemberId, Record, RecordKey, Region};
 use landbridge_registry_core::{Member, Phase};
 use landbridge_runtime::pages::Health;
 use metrics::gauge;
@@ -32,6 +32,7 @@ pub(crate) struct Sight {
     pub(crate) origins: Vec<RegionStatus>,
     pub(crate) feeds: Vec<OpenFeed>,
     pub(crate) policies: Vec<(Region, Arc<ExportPolicy>)>,
+    pub(crate) links: Vec<(Region, LinkOrder)>,
 }
 
 /// The core's state for readers.
@@ -107,6 +108,7 @@ impl State {
             gauge!(names::RAFT_APPLIED).set(raft.position().seq as f64);
         }
         let policies = raft.map(policies).unwrap_or_default();
+        let links = raft.map(links).unwrap_or_default();
         for origin in &origins {
             let region = origin.region.to_string();
             gauge!(names::ORIGIN_AGE_SECONDS, "origin" => region.clone()).set(origin.age_ms as f64 / 1000.0);
@@ -117,7 +119,7 @@ impl State {
                 gauge!(names::ORIGIN_LAG_SECONDS, "origin" => region).set(lag_ms as f64 / 1000.0);
             }
         }
-        self.sight.store(Arc::new(Sight { origins, feeds, policies }));
+        self.sight.store(Arc::new(Sight { origins, feeds, policies, links }));
     }
 }
 
@@ -125,6 +127,15 @@ impl State {
 fn policies(raft: &landbridge_feed::Copy) -> Vec<(Region, Arc<ExportPolicy>)> {
     let held = raft.records().filter_map(|(key, record)| match (key, record) {
         (RecordKey::Policy(peer), Record::Policy(policy)) => Some((peer.clone(), policy.clone())),
+        _ => None,
+    });
+    held.collect()
+}
+
+/// The operators' orders that it holds.
+fn links(raft: &landbridge_feed::Copy) -> Vec<(Region, LinkOrder)> {
+    let held = raft.records().filter_map(|(key, record)| match (key, record) {
+        (RecordKey::Link(region), Record::Link(order)) => Some((region.clone(), *order)),
         _ => None,
     });
     held.collect()

@@ -101,6 +101,7 @@ pub(crate) fn encode(command: &Command) -> Bytes {
         Command::SetPolicy { peer, policy } => {
             set(RecordKey::Policy(peer.clone()), policy.clone().map(Record::Policy))
         }
+        Command::SetLink { region, order } => set(RecordKey::Link(region.clone()), order.map(Record::Link)),
         Command::Define { service, definition } => {
             set(RecordKey::Definition(service.clone()), Some(Record::Definition(definition.clone())))
         }
@@ -167,6 +168,10 @@ fn setting(changes: Vec<Change>) -> io::Result<Command> {
         (RecordKey::Policy(peer), Some(Record::Policy(policy))) => {
             Command::SetPolicy { peer, policy: Some(policy) }
         }
+        (RecordKey::Link(region), None) => Command::SetLink { region, order: None },
+        (RecordKey::Link(region), Some(Record::Link(order))) => {
+            Command::SetLink { region, order: Some(order) }
+        }
         (RecordKey::Definition(service), None) => Command::Undefine { service },
         (RecordKey::Definition(service), Some(Record::Definition(definition))) => {
             Command::Define { service, definition }
@@ -188,8 +193,8 @@ mod tests {
     use std::collections::BTreeMap;
 
     use landbridge_model::{
-        Address, Cluster, Definition, ExportPolicy, FeedId, Instance, InstanceKey, Metadata, Overlay, Region,
-        ServiceKey, policy::KeyGlob,
+        Address, Cluster, Definition, ExportPolicy, FeedId, Hold, Instance, InstanceKey, LinkOrder, Metadata,
+        Overlay, Region, ServiceKey, policy::KeyGlob,
     };
 
     use super::*;
@@ -218,7 +223,12 @@ mod tests {
             Command::Close { feed, cursor: cursor.clone() },
             Command::Settle { cursor },
             Command::SetPolicy { peer: region.clone(), policy: Some(Arc::new(policy)) },
-            Command::SetPolicy { peer: region, policy: None },
+            Command::SetPolicy { peer: region.clone(), policy: None },
+            Command::SetLink {
+                region: region.clone(),
+                order: Some(LinkOrder { hold: Hold::Frozen, since_ms: 1_700_000_000_000 }),
+            },
+            Command::SetLink { region, order: None },
             Command::Define {
                 service: service.clone(),
                 definition: Arc::new(Definition { protect_threshold: 0.3, metadata: metadata.clone() }),

@@ -5,9 +5,9 @@ use std::sync::Arc;
 use ecow::EcoString;
 use landbridge_feed::{BUCKETS, BucketContent, Digests, Message};
 use landbridge_model::{
-    Address, Change, Cluster, Definition, DirectoryEntry, Era, ExportPolicy, FeedId, Heartbeat, Instance,
-    InstanceKey, KeyGlob, Life, MemberId, Metadata, Overlay, Position, Record, RecordKey, Region,
-    Registration, ServiceKey, Stamp, View,
+    Address, Change, Cluster, Definition, DirectoryEntry, Era, ExportPolicy, FeedId, Heartbeat, Hold,
+    Instance, InstanceKey, KeyGlob, Life, LinkOrder, MemberId, Metadata, Overlay, Position, Record,
+    RecordKey, Region, Registration, ServiceKey, Stamp, View,
 };
 use proptest::{collection::vec, option, prelude::*};
 
@@ -111,6 +111,9 @@ pub(crate) fn entry() -> impl Strategy<Value = (RecordKey, Record)> {
         1 => (feed(), directory).prop_map(|(f, d)| (RecordKey::Directory(f), Record::Directory(d))),
         1 => (region(), policy()).prop_map(|(r, p)| (RecordKey::Policy(r), Record::Policy(Arc::new(p)))),
         1 => Just((RecordKey::Settling, Record::Settling)),
+        1 => (region(), 0..Hold::ALL.len(), any::<u64>()).prop_map(|(region, hold, since_ms)| {
+            (RecordKey::Link(region), Record::Link(LinkOrder { hold: Hold::ALL[hold], since_ms }))
+        }),
     ]
 }
 

@@ -22,6 +22,11 @@ pub enum Input {
         /// Rises with every step of any of its copies.
         reached: u64,
     },
+    /// Nothing is held of an origin any more.
+    Gone {
+        /// Which origin.
+        region: Region,
+    },
 }
 
 /// What follows.
@@ -69,6 +74,7 @@ impl Links {
     pub fn step(&mut self, input: Input, effects: &mut Vec<Effect>) {
         match input {
             Input::Status { status, reached } => self.status(status, reached, effects),
+            Input::Gone { region } => drop(self.links.remove(&region)),
         }
     }
 
@@ -140,6 +146,16 @@ mod tests {
         let level: Vec<_> = (0..9).flat_map(|_| tick(&mut links, Standing::Live, 9, 0)).collect();
 
         assert_eq!((slow, level), (vec![], vec![]));
+    }
+
+    #[test]
+    fn an_origin_of_which_nothing_is_held_has_no_link() {
+        let mut links = Links::new(3);
+        tick(&mut links, Standing::Live, 10, 5);
+
+        links.step(Input::Gone { region: region() }, &mut Vec::new());
+
+        assert!(links.links().is_empty());
     }
 
     #[test]

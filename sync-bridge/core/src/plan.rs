@@ -25,18 +25,24 @@ pub struct Dial {
 }
 
 impl Plan {
-    /// All addresses to keep streams with, given the own region's directory.
+    /// All addresses to keep streams with, given the own region's directory and the regions that operators have paused.
     ///
     /// A member reached by two addresses gets one stream: the carrier refuses the second.
-    pub fn dials(&self, directory: &BTreeMap<FeedId, DirectoryEntry>) -> BTreeSet<Dial> {
+    pub fn dials(
+        &self,
+        directory: &BTreeMap<FeedId, DirectoryEntry>,
+        paused: &BTreeSet<Region>,
+    ) -> BTreeSet<Dial> {
         let known = directory.values().filter(|_| !planted(Mutant::DirectoryNotDialled));
         let listed = known.map(|entry| entry.address.to_string());
         let members =
             self.registries.iter().cloned().chain(listed.filter(|address| leads_somewhere(address)));
         let near = members.map(|address| Dial { address, region: self.own.clone() });
-        let far = self.peers.iter().flat_map(|(region, addresses)| {
-            addresses.iter().map(|address| Dial { address: address.clone(), region: region.clone() })
-        });
+        let far = self.peers.iter().filter(|(region, _)| !paused.contains(region)).flat_map(
+            |(region, addresses)| {
+                addresses.iter().map(|address| Dial { address: address.clone(), region: region.clone() })
+            },
+        );
         near.chain(far).collect()
     }
 }
@@ -63,7 +69,7 @@ mod tests {
     }
 
     #[test]
-    fn members_that_only_the_directory_names_are_dialled_too() {
+    fn members_that_only_the_directory_names_are_dialled_too_and_paused_regions_are_not() {
         let plan = Plan {
             own: region("east"),
             registries: ["a:1".to_owned()].into(),
@@ -71,9 +77,12 @@ mod tests {
         };
 
         let directory = [listed(1, "a:1"), listed(2, "b:1"), listed(3, ""), listed(4, "0.0.0.0:9849")];
-        let dials = plan.dials(&directory.into());
+        let dials = plan.dials(&directory.clone().into(), &BTreeSet::new());
 
         let shown: Vec<_> = dials.iter().map(|dial| (dial.address.as_str(), dial.region.as_str())).collect();
         assert_eq!(shown, [("a:1", "east"), ("b:1", "east"), ("w:9", "west")]);
+
+        let paused = plan.dials(&directory.into(), &[region("west")].into());
+        assert!(paused.iter().all(|dial| dial.region == region("east")), "a paused region was dialled");
     }
 }

@@ -5,43 +5,81 @@ use std::sync::Arc;
 use arc_swap::ArcSwap;
 use axum::{
     Json, Router,
-    extract::{Request, State},
+    extract::{Path, Request, State},
     http::{StatusCode, header},
     middleware::{self, Next},
     response::{IntoResponse, Response},
-    routing::get,
+    routing::{get, post},
 };
 use landbridge_runtime::{
+    audit::Audit,
+    clock::Clock,
     pages::{self, Health},
     telemetry::MetricsPage,
 };
 use serde::Serialize;
 
-use crate::board::Board;
+use crate::{
+    asks::{Asks, Failed, Verb},
+    board::Board,
+};
 
-/// What the pages read.
+/// What the pages read, and whom they ask.
 #[derive(Clone)]
-struct Desk {
+pub(crate) struct Desk {
     board: Arc<ArcSwap<Board>>,
+    asks: Asks,
+    audit: Arc<Audit>,
+    clock: Clock,
     token: Option<Arc<str>>,
 }
 
+impl Desk {
+    pub fn new(board: Arc<ArcSwap<Board>>, asks: Asks, token: Option<String>, clock: Clock) -> Self {
+        Self { board, asks, audit: Arc::default(), clock, token: token.map(Arc::from) }
+    }
+}
+
 /// All routes of the admin listener.
-pub(crate) fn routes(
-    board: Arc<ArcSwap<Board>>,
-    token: Option<String>,
-    health: Health,
-    metrics: MetricsPage,
-) -> Router {
-    let desk = Desk { board, token: token.map(Arc::from) };
+pub(crate) fn routes(desk: Desk, health: Health, metrics: MetricsPage) -> Router {
     let guarded = Router::new()
         .route("/landbridge/v1/status", get(async |desk: State<Desk>| shown(&desk.board.load().status)))
         .route("/landbridge/v1/regions", get(async |desk: State<Desk>| shown(&desk.board.load().regions)))
         .route("/landbridge/v1/links", get(async |desk: State<Desk>| shown(&desk.board.load().links)))
         .route("/landbridge/v1/copies", get(async |desk: State<Desk>| shown(&desk.board.load().copies)))
+        .route("/landbridge/v1/audit", get(async |desk: State<Desk>| shown(&desk.audit.rows())))
+        .route("/landbridge/v1/links/{peer}/resync", post(resync))
+        .route("/landbridge/v1/links/{peer}/diff", post(diff))
         .route_layer(middleware::from_fn_with_state(desk.clone(), admit))
         .with_state(desk);
     pages::routes(health, metrics).merge(guarded)
+}
+
+async fn resync(State(desk): State<Desk>, Path(peer): Path<String>) -> Response {
+    desk.ask(Verb::Resync, &peer).await
+}
+
+async fn diff(State(desk): State<Desk>, Path(peer): Path<String>) -> Response {
+    desk.ask(Verb::Diff, &peer).await
+}
+
+impl Desk {
+    /// Asks the loop, and notes who asked for what and what it came to.
+    async fn ask(&self, verb: Verb, peer: &str) -> Response {
+        let said = self.asks.ask(verb, peer).await;
+        let outcome = said.as_ref().map_or_else(Failed::why, |_| "done");
+        self.audit.note(self.clock.unix_ms(), verb.name(), peer, outcome);
+        let failed = match said {
+            Ok(answer) => return shown(&answer),
+            Err(failed) => failed,
+        };
+        let status = match &failed {
+            Failed::Unknown(_) => StatusCode::NOT_FOUND,
+            Failed::Conflict(_) => StatusCode::CONFLICT,
+            Failed::Silent(_) => StatusCode::SERVICE_UNAVAILABLE,
+        };
+        (status, Json(serde_json::json!({ "error": failed.why() }))).into_response()
+    }
 }
 
 fn shown(rows: &impl Serialize) -> Response {
@@ -69,17 +107,16 @@ fn same(left: &[u8], right: &[u8]) -> bool {
 #[cfg(test)]
 mod tests {
     use axum::body::Body;
-    use landbridge_runtime::{
-        clock::Clock,
-        telemetry::{self, BuildInfo},
-    };
+    use landbridge_runtime::telemetry::{self, BuildInfo};
     use tower::ServiceExt;
 
     use super::*;
 
     async fn asked(token: Option<&str>, path: &str, said: Option<&str>) -> StatusCode {
         let metrics = telemetry::install(BuildInfo { version: "test", role: "bridge" }).unwrap();
-        let routes = routes(Arc::default(), token.map(str::to_owned), Health::new(Clock::start()), metrics);
+        let (asks, _) = Asks::new();
+        let desk = Desk::new(Arc::default(), asks, token.map(str::to_owned), Clock::start());
+        let routes = routes(desk, Health::new(Clock::start()), metrics);
         let mut request = Request::builder().uri(path);
         if let Some(said) = said {
             request = request.header(header::AUTHORIZATION, said);
@@ -91,7 +128,7 @@ mod tests {
     async fn without_the_right_token_nothing_of_the_links_is_told() {
         let token = Some("0123456789abcdef");
         for said in [None, Some("Bearer "), Some("Bearer 0123456789abcde"), Some("0123456789abcdef")] {
-            for page in ["status", "regions", "links", "copies"] {
+            for page in ["status", "regions", "links", "copies", "audit"] {
                 let status = asked(token, &format!("/landbridge/v1/{page}"), said).await;
                 assert_eq!(status, StatusCode::UNAUTHORIZED, "{page} for {said:?}");
             }

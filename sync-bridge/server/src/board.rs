@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use landbridge_bridge_core::{Links, Plan};
 use landbridge_carrier::{Carrier, StreamState, TargetState};
 use landbridge_feed::{Holder, Role};
-use landbridge_model::Region;
+use landbridge_model::{LinkOrder, Region};
 use serde::Serialize;
 
 use crate::metrics::standing_name;
@@ -50,6 +50,10 @@ pub(crate) struct LinkRow {
     pub direction: &'static str,
     /// Of `in`: live, suspect, frozen, stalled or absent. Of `out`: up or down.
     pub state: &'static str,
+    /// What operators of the own region have ordered: open, paused, frozen or evicted.
+    pub order: &'static str,
+    /// Since when, unix milliseconds.
+    pub ordered_ms: Option<u64>,
     pub lag_seqs: Option<u64>,
     pub lag_ms: Option<u64>,
     pub records: Option<usize>,
@@ -85,7 +89,9 @@ impl Board {
                 phase: if is_ready { "ready" } else { "starting" },
             },
             regions: holder.regions().filter_map(|region| region_row(plan, holder, region)).collect(),
-            links: peers.flat_map(|peer| link_rows(peer, links, &streams, &targets)).collect(),
+            links: peers
+                .flat_map(|peer| link_rows(peer, holder.order(peer), links, (&streams, &targets)))
+                .collect(),
             copies: copy_rows(holder),
         }
     }
@@ -107,7 +113,12 @@ fn region_row(plan: &Plan, holder: &Holder, region: &Region) -> Option<RegionRow
     })
 }
 
-fn link_rows(peer: &Region, links: &Links, streams: &[StreamState], targets: &[TargetState]) -> [LinkRow; 2] {
+fn link_rows(
+    peer: &Region,
+    order: Option<LinkOrder>,
+    links: &Links,
+    (streams, targets): (&[StreamState], &[TargetState]),
+) -> [LinkRow; 2] {
     let link = links.links().get(peer);
     let up = streams.iter().filter(|stream| stream.peer.region == *peer && stream.peer.role == Role::Bridge);
     let up: Vec<String> = up.map(|stream| stream.peer.id.to_string()).collect();
@@ -124,6 +135,8 @@ fn link_rows(peer: &Region, links: &Links, streams: &[StreamState], targets: &[T
         peer: peer.to_string(),
         direction,
         state,
+        order: order.map_or("open", |order| order.hold.name()),
+        ordered_ms: order.map(|order| order.since_ms),
         lag_seqs: None,
         lag_ms: None,
         records: None,

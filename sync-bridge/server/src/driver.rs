@@ -1,24 +1,32 @@
 //! The loop of a bridge: streams and ticks into the holder, its effects into deeds, its copies onto the shelf.
 
-use std::{collections::BTreeSet, sync::Arc, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+    time::Duration,
+};
 
 use arc_swap::ArcSwap;
 use landbridge_bridge_core as core;
 use landbridge_bridge_core::{Links, Plan};
 use landbridge_carrier::{Carrier, Event, Shelf, Target};
 use landbridge_feed::{Effect, Holder, Input, Message};
-use landbridge_model::{Change, FeedId, Moment, Position, Region};
+use landbridge_model::{Change, FeedId, Hold, Moment, Position, Region};
 use landbridge_runtime::{
     clock::Clock,
     pages::{Health, Pulse},
     shutdown::Shutdown,
 };
 use tokio::{
-    sync::mpsc,
+    sync::{mpsc, oneshot},
     time::{Instant, Interval, MissedTickBehavior},
 };
 
-use crate::{board::Board, metrics};
+use crate::{
+    asks::{Answer, Ask, Failed, Report, Verb},
+    board::Board,
+    metrics,
+};
 
 /// One own tick of a holder.
 const TICK: Duration = Duration::from_secs(1);
@@ -38,7 +46,14 @@ pub(crate) struct Driver {
     pub health: Health,
     pub pulse: Pulse,
     pub save_ms: u64,
+    /// Feeds that an operator wants rebuilt: doubted by order, not by a fault.
+    pub resyncing: BTreeSet<FeedId>,
+    /// Who waits for what a look finds.
+    pub looking: BTreeMap<Region, Asker>,
 }
+
+/// Whom to answer.
+pub(crate) type Asker = oneshot::Sender<Result<Answer, Failed>>;
 
 /// What a message may bring about, looked at before the holder takes it.
 enum Expected {
@@ -50,7 +65,12 @@ enum Expected {
 
 impl Driver {
     /// Runs until the process ends, and leaves everything saved.
-    pub async fn run(mut self, mut inbox: mpsc::Receiver<Event>, shutdown: Shutdown) {
+    pub async fn run(
+        mut self,
+        mut inbox: mpsc::Receiver<Event>,
+        mut asks: mpsc::Receiver<Ask>,
+        shutdown: Shutdown,
+    ) {
         let mut ticks = every(TICK);
         let mut saves = every(Duration::from_millis(self.save_ms));
         self.dial();
@@ -62,6 +82,7 @@ impl Driver {
                     Some(None) => {}
                     None => break,
                 },
+                Some(ask) = asks.recv() => self.answer(ask),
                 _ = ticks.tick() => self.tick(),
                 _ = saves.tick() => self.save(),
                 () = shutdown.wait() => break,
@@ -83,6 +104,66 @@ impl Driver {
         self.step(input);
         if let Some(expected) = expected {
             self.count(expected);
+        }
+        if !self.looking.is_empty() {
+            self.tell_looks();
+        }
+    }
+
+    /// Does what an operator asks for.
+    fn answer(&mut self, ask: Ask) {
+        let Ask { verb, region, answer } = ask;
+        let said = match verb {
+            _ if !self.plan.peers.contains_key(&region) => {
+                Err(Failed::Unknown(format!("{region} is no peer of this bridge")))
+            }
+            Verb::Resync => Ok(self.resync(&region)),
+            Verb::Diff if self.looking.contains_key(&region) => {
+                Err(Failed::Conflict(format!("{region} is being compared already")))
+            }
+            Verb::Diff => {
+                metrics::asked(&region, "diff");
+                self.looking.insert(region.clone(), answer);
+                self.step(Input::Look { region });
+                self.tell_looks();
+                return;
+            }
+        };
+        // Who has gone away need not know.
+        let _ = answer.send(said);
+    }
+
+    fn resync(&mut self, region: &Region) -> Answer {
+        metrics::asked(region, "resync");
+        let held = self.holder.copies().filter(|(feed, _)| feed.region() == region);
+        let (mut feeds, mut records) = (0, 0);
+        for (feed, copy) in held {
+            feeds += 1;
+            records += copy.len();
+            self.resyncing.insert(feed.clone());
+        }
+        self.step(Input::Resync { region: region.clone() });
+        Answer::Resync { region: region.to_string(), feeds, records }
+    }
+
+    /// Answers those whose look is over, and forgets those who have gone away.
+    fn tell_looks(&mut self) {
+        let holder = &self.holder;
+        let over = self.looking.iter().filter(|(region, asker)| {
+            asker.is_closed() || holder.look_of(region).is_none_or(|look| look.outcome().is_some())
+        });
+        let over: Vec<Region> = over.map(|(region, _)| region.clone()).collect();
+        for region in over {
+            let (Some(asker), Some(look)) = (self.looking.remove(&region), self.holder.look_of(&region))
+            else {
+                continue;
+            };
+            let said = match look.outcome() {
+                Some(Err(why)) => Err(Failed::Conflict(why.to_owned())),
+                Some(Ok(())) | None => Ok(Answer::Diff(Report::of(&region, look))),
+            };
+            // Who has gone away need not know.
+            let _ = asker.send(said);
         }
     }
 
@@ -123,8 +204,16 @@ impl Driver {
         }
     }
 
+    /// The regions with which operators want nothing exchanged.
+    fn paused(&self) -> BTreeSet<Region> {
+        let is_paused = |region: &&Region| self.holder.order(region).is_some_and(|o| o.hold == Hold::Paused);
+        self.plan.peers.keys().filter(is_paused).cloned().collect()
+    }
+
     fn dial(&self) {
-        let dials = self.plan.dials(self.holder.directory(&self.plan.own));
+        let paused = self.paused();
+        self.carrier.pause(paused.clone());
+        let dials = self.plan.dials(self.holder.directory(&self.plan.own), &paused);
         let targets = dials.into_iter();
         let targets: BTreeSet<Target> =
             targets.map(|dial| Target { address: dial.address, region: dial.region }).collect();
@@ -143,8 +232,17 @@ impl Driver {
                 self.links.step(core::Input::Status { status, reached }, &mut effects);
             }
         }
+        for region in self.plan.peers.keys().filter(|region| self.holder.status(region).is_none()) {
+            self.links.step(core::Input::Gone { region: region.clone() }, &mut effects);
+            metrics::gone(region);
+        }
         for effect in effects {
             tell(&effect);
+        }
+        self.carrier.pause(self.paused());
+        self.tell_looks();
+        for region in self.plan.peers.keys() {
+            metrics::ordered(region, self.holder.order(region).map(|order| order.hold));
         }
         for (region, link) in self.links.links() {
             metrics::link(region, link);
@@ -188,7 +286,7 @@ impl Driver {
         }
     }
 
-    fn count(&self, expected: Expected) {
+    fn count(&mut self, expected: Expected) {
         match expected {
             Expected::Step { feed, to, changes, ages_ms } => {
                 if self.holder.copy(&feed).is_some_and(|copy| copy.position() == to) {
@@ -202,7 +300,8 @@ impl Driver {
                 let Some(copy) = self.holder.copy(&feed) else { return };
                 if copy.swaps() != swaps {
                     metrics::reconciled(feed.region());
-                    if doubted && !copy.doubted() {
+                    let is_ordered = self.resyncing.remove(&feed);
+                    if doubted && !copy.doubted() && !is_ordered {
                         metrics::repaired(feed.region());
                     }
                 }

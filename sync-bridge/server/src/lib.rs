@@ -7,12 +7,16 @@
 mod config;
 
 mod admin;
+mod asks;
 mod board;
 mod driver;
 
 mod metrics;
 
-use std::sync::Arc;
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
 
 use arc_swap::ArcSwap;
 use landbridge_bridge_core::Links;
@@ -30,6 +34,8 @@ use landbridge_runtime::{
 use landbridge_wire::feeds::Hello;
 use tokio::sync::mpsc;
 
+use admin::Desk;
+use asks::Asks;
 pub use config::{Config, DEFAULTS, Limits};
 use driver::Driver;
 
@@ -59,6 +65,7 @@ pub async fn run(config: Config, shutdown: Shutdown) -> Result<(), String> {
     let health = Health::new(clock);
     let board = Arc::new(ArcSwap::default());
     let (events, inbox) = mpsc::channel(EVENTS_MAX);
+    let (asks, asked) = Asks::new();
     let carrying = CarrierConfig {
         hello: ground.hello,
         identity: ground.identity,
@@ -80,13 +87,15 @@ pub async fn run(config: Config, shutdown: Shutdown) -> Result<(), String> {
         board: Arc::clone(&board),
         health: health.clone(),
         plan: config.plan,
+        resyncing: BTreeSet::new(),
+        looking: BTreeMap::new(),
         carrier,
         clock,
     };
     for Loaded { feed, view, position, records } in ground.loaded {
         driver.step(Input::Loaded { feed, view, position, records });
     }
-    let pages = admin::routes(board, config.token, health, ground.metrics);
+    let pages = admin::routes(Desk::new(board, asks, config.token, clock), health, ground.metrics);
     let serving = Serving {
         listener: ground.admin,
         what: "admin",
@@ -95,7 +104,7 @@ pub async fn run(config: Config, shutdown: Shutdown) -> Result<(), String> {
         shutdown: shutdown.clone(),
     };
     shutdown.spawn(http::serve(serving, pages));
-    driver.run(inbox, shutdown).await;
+    driver.run(inbox, asked, shutdown).await;
     Ok(())
 }
 

@@ -1,7 +1,7 @@
 //! All metric names of this room.
 
 use landbridge_feed::Standing;
-use landbridge_model::Region;
+use landbridge_model::{Hold, Region};
 use metrics::{counter, gauge, histogram};
 
 use landbridge_bridge_core::Link;
@@ -23,6 +23,18 @@ pub(crate) fn link(region: &Region, link: &Link) {
             .set(holds);
     }
     gauge!("landbridge_bridge_link_stalled", "origin" => origin()).set(f64::from(u8::from(link.stalled)));
+}
+
+/// Tells that nothing is held of an origin.
+pub(crate) fn gone(region: &Region) {
+    gauge!("landbridge_bridge_records", "origin" => region.to_string()).set(0.0);
+    gauge!("landbridge_bridge_feeds", "origin" => region.to_string()).set(0.0);
+    gauge!("landbridge_bridge_link_stalled", "origin" => region.to_string()).set(0.0);
+    for standing in [Standing::Live, Standing::Suspect, Standing::Frozen] {
+        let state = standing_name(standing);
+        gauge!("landbridge_bridge_region_standing", "origin" => region.to_string(), "state" => state)
+            .set(0.0);
+    }
 }
 
 /// A standing as operators read it.
@@ -59,6 +71,20 @@ pub(crate) fn doubted(region: &Region) {
 /// Counts a doubted copy that was replaced.
 pub(crate) fn repaired(region: &Region) {
     counter!("landbridge_bridge_repaired_total", "origin" => region.to_string()).increment(1);
+}
+
+/// Tells what operators have ordered about a region.
+pub(crate) fn ordered(region: &Region, order: Option<Hold>) {
+    for hold in Hold::ALL {
+        let holds = f64::from(u8::from(order == Some(hold)));
+        gauge!("landbridge_bridge_link_order", "origin" => region.to_string(), "state" => hold.name())
+            .set(holds);
+    }
+}
+
+/// Counts what operators asked of a link here.
+pub(crate) fn asked(region: &Region, verb: &'static str) {
+    counter!("landbridge_bridge_asks_total", "origin" => region.to_string(), "type" => verb).increment(1);
 }
 
 /// Counts a live link that stopped moving.

@@ -113,6 +113,7 @@ impl Member {
                 (long || name.len() > NOTE_NAME_BYTES_MAX).then_some(Refusal::Malformed(NOTE_TOO_LONG))
             }
             Command::SetPolicy { .. }
+            | Command::SetLink { .. }
             | Command::Define { .. }
             | Command::Undefine { .. }
             | Command::DeletePersistent { .. }

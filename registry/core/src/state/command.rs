@@ -4,7 +4,8 @@ use std::{collections::BTreeMap, sync::Arc};
 
 use ecow::EcoString;
 use landbridge_model::{
-    Definition, Era, ExportPolicy, FeedId, Instance, InstanceKey, MemberId, Overlay, Region, ServiceKey,
+    Definition, Era, ExportPolicy, FeedId, Instance, InstanceKey, LinkOrder, MemberId, Overlay, Region,
+    ServiceKey,
 };
 
 /// One decision. It holds all it needs: applying it looks at nothing but the state.
@@ -42,6 +43,13 @@ pub enum Command {
         peer: Region,
         /// What may leave.
         policy: Option<Arc<ExportPolicy>>,
+    },
+    /// Orders, or with none takes back, how another region is treated here.
+    SetLink {
+        /// Which region.
+        region: Region,
+        /// How.
+        order: Option<LinkOrder>,
     },
     /// Defines a service, or changes its definition.
     Define {

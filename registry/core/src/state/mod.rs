@@ -124,6 +124,10 @@ impl RaftState {
                 (Reply::Done, changes)
             }
             Command::SetPolicy { peer, policy } => self.set_policy(index, peer, policy.as_deref()),
+            Command::SetLink { region, order: Some(order) } => {
+                self.put_changed(RecordKey::Link(region.clone()), Record::Link(*order))
+            }
+            Command::SetLink { region, order: None } => self.take(RecordKey::Link(region.clone())),
             Command::Define { service, definition } => self
                 .put_changed(RecordKey::Definition(service.clone()), Record::Definition(definition.clone())),
             Command::Undefine { service } => self.take(RecordKey::Definition(service.clone())),

@@ -4,6 +4,7 @@ mod closing;
 mod copying;
 mod hostile;
 mod join;
+mod orders;
 mod region;
 mod verifying;
 mod world;

@@ -1,6 +1,7 @@
 //! The operators' door: `/landbridge/v1`, JSON over HTTP with a token.
 
 mod company;
+mod links;
 
 use std::{net::IpAddr, sync::Arc, time::Duration};
 
@@ -41,6 +42,10 @@ pub(crate) fn routes(shared: Arc<Shared>) -> Router {
         .route("/landbridge/v1/events", get(events))
         .route("/landbridge/v1/policies/export", get(policies))
         .route("/landbridge/v1/policies/export/{peer}", put(put_policy).delete(delete_policy))
+        .route("/landbridge/v1/links", get(links::list))
+        .route("/landbridge/v1/links/{region}", put(links::put).delete(links::delete))
+        .route("/landbridge/v1/links/{region}/held", get(links::held))
+        .route("/landbridge/v1/audit", get(links::audit))
         .layer(middleware::from_fn_with_state(Arc::clone(&shared), guard))
         .with_state(shared)
 }

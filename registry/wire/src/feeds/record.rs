@@ -4,8 +4,8 @@ use std::sync::Arc;
 
 use ecow::EcoString;
 use landbridge_model::{
-    Address, Change, Cluster, Definition, DirectoryEntry, ExportPolicy, InstanceKey, KeyGlob, Life, Overlay,
-    Record, RecordKey, Registration, ServiceKey, Stamp, policy::GLOBS_MAX,
+    Address, Change, Cluster, Definition, DirectoryEntry, ExportPolicy, Hold, InstanceKey, KeyGlob, Life,
+    LinkOrder, Overlay, Record, RecordKey, Registration, ServiceKey, Stamp, policy::GLOBS_MAX,
 };
 
 use super::{
@@ -36,6 +36,7 @@ pub(super) fn change_of<'a>(
         RecordKey::Directory(feed) => Key::DirectoryKey(feed_of(feed)),
         RecordKey::Policy(region) => Key::PolicyKey(region.as_str().into()),
         RecordKey::Settling => Key::SettlingKey(proto::Nothing {}),
+        RecordKey::Link(region) => Key::LinkKey(region.as_str().into()),
     };
     proto::Change { key: Some(key), record: record.map(|record| record_of(writer, record)) }
 }
@@ -82,6 +83,14 @@ fn record_of<'a>(writer: &mut Writer<'a>, record: &'a Record) -> Body {
             })
         }
         Record::Settling => Body::Settling(proto::Nothing {}),
+        Record::Link(order) => {
+            let hold = match order.hold {
+                Hold::Paused => proto::Hold::Paused,
+                Hold::Frozen => proto::Hold::Frozen,
+                Hold::Evicted => proto::Hold::Evicted,
+            };
+            Body::Link(proto::Link { hold: hold.into(), since_ms: order.since_ms })
+        }
     }
 }
 
@@ -120,6 +129,7 @@ fn key_from(reader: &Reader, key: Key) -> Result<RecordKey, Malformed> {
         Key::DirectoryKey(feed) => RecordKey::Directory(feed_from(Some(&feed))?),
         Key::PolicyKey(region) => RecordKey::Policy(region_from(&region)?),
         Key::SettlingKey(proto::Nothing {}) => RecordKey::Settling,
+        Key::LinkKey(region) => RecordKey::Link(region_from(&region)?),
     })
 }
 
@@ -159,6 +169,15 @@ fn record_from(reader: &Reader, record: Body) -> Result<Record, Malformed> {
             deny: globs_from(&policy.deny)?,
         })),
         Body::Settling(proto::Nothing {}) => Record::Settling,
+        Body::Link(link) => {
+            let hold = match link.hold() {
+                proto::Hold::Paused => Hold::Paused,
+                proto::Hold::Frozen => Hold::Frozen,
+                proto::Hold::Evicted => Hold::Evicted,
+                proto::Hold::Unspecified => return Err(Malformed::new("hold", "it is not a known kind")),
+            };
+            Record::Link(LinkOrder { hold, since_ms: link.since_ms })
+        }
     })
 }
 
