@@ -13,7 +13,9 @@ use hyper::body::Incoming;
 use landbridge_gateway_core::{Endpoint, Outcome, Rung, Turn};
 use tokio::time::Instant;
 
-use crate::{local::Local, pool::OneCall, refusal::Refusal, seat::OpenCall, tunnel::Half, view::Seen};
+use crate::{
+    access::Entry, local::Local, pool::OneCall, refusal::Refusal, seat::OpenCall, tunnel::Half, view::Seen,
+};
 
 /// An answer and what is to be counted of it.
 pub(crate) struct Answer {
@@ -45,6 +47,8 @@ pub(crate) struct Outgoing {
     source: Source,
     /// Ends with the body: counts the call on its connection.
     call: Option<OpenCall>,
+    /// Ends with the body too: its line of the access log, if it was drawn.
+    entry: Option<Entry>,
 }
 
 enum Source {
@@ -55,19 +59,23 @@ enum Source {
 }
 
 impl Outgoing {
+    fn of(source: Source) -> Self {
+        Self { source, call: None, entry: None }
+    }
+
     /// A body of our own.
     pub(crate) fn text(text: Bytes) -> Self {
-        Self { source: Source::Text((!text.is_empty()).then_some(text)), call: None }
+        Self::of(Source::Text((!text.is_empty()).then_some(text)))
     }
 
     /// A body from an endpoint.
     pub(crate) fn endpoint(body: EndpointBody) -> Self {
-        Self { source: Source::Endpoint(body), call: None }
+        Self::of(Source::Endpoint(body))
     }
 
     /// The end of an answer after which bytes pass unread.
     pub(crate) fn tunnel(half: Half) -> Self {
-        Self { source: Source::Tunnel(Some(Box::new(half))), call: None }
+        Self::of(Source::Tunnel(Some(Box::new(half))))
     }
 
     /// The tunnel that is to begin after this answer, if there is one, and the call that goes on with it.
@@ -78,9 +86,23 @@ impl Outgoing {
         }
     }
 
-    /// Lets a call end with this body.
-    pub(crate) fn ending(self, call: OpenCall) -> Self {
-        Self { call: Some(call), ..self }
+    /// Lets a call end with this body, and the line that tells of it.
+    pub(crate) fn ending(mut self, call: OpenCall, entry: Option<Entry>) -> Self {
+        (self.call, self.entry) = (Some(call), entry);
+        self
+    }
+}
+
+impl Drop for Outgoing {
+    fn drop(&mut self) {
+        let Some(entry) = self.entry.take() else { return };
+        match &self.source {
+            Source::Text(text) => entry.end(text.is_none(), None),
+            Source::Endpoint(body) => {
+                entry.end(body.ended || body.incoming.is_end_stream(), Some(body.held.endpoint()));
+            }
+            Source::Tunnel(_) => entry.end(true, None),
+        }
     }
 }
 
@@ -92,11 +114,17 @@ impl Body for Outgoing {
         mut self: Pin<&mut Self>,
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
-        match &mut self.source {
+        let frame = match &mut self.source {
             Source::Text(text) => Poll::Ready(text.take().map(|text| Ok(Frame::data(text)))),
             Source::Endpoint(body) => body.poll_frame(cx),
             Source::Tunnel(_) => Poll::Ready(None),
+        };
+        if let Some(entry) = &mut self.entry
+            && let Poll::Ready(Some(Ok(frame))) = &frame
+        {
+            entry.add(frame.data_ref().map_or(0, Bytes::len));
         }
+        frame
     }
 
     fn is_end_stream(&self) -> bool {

@@ -21,6 +21,8 @@ use landbridge_gateway_core::{
 };
 use landbridge_runtime::log::LogConfig;
 
+pub use crate::access::Destination;
+
 pub use cidr::Cidr;
 pub use page::{Admin, Connections, EndpointTls, LimitBy, ListenerTls, Registry, Upstream};
 pub(crate) use read::any_name;
@@ -51,6 +53,8 @@ pub struct Config {
     pub live: Live,
     /// What is logged.
     pub log: LogConfig,
+    /// Where calls are logged.
+    pub access_log: Destination,
     /// Where this came from, to be read again.
     pub source: Option<Source>,
 }
@@ -137,6 +141,8 @@ pub struct Settings {
     pub trusted: Vec<Cidr>,
     /// Rates.
     pub limits: Vec<Limit>,
+    /// The share of calls that are logged, from 0 to 1.
+    pub access_share: f64,
     /// Adds the endpoint's place to answers.
     pub show_place: bool,
 }
@@ -222,6 +228,7 @@ impl Config {
             ("registry", registry(self) != registry(other)),
             ("connections", self.connections != other.connections),
             ("log", self.log != other.log),
+            ("access_log.file, access_log.queue_max", self.access_log != other.access_log),
         ];
         differs.into_iter().filter(|(_, differs)| *differs).map(|(key, _)| key).collect()
     }

@@ -10,6 +10,7 @@ use parking_lot::Mutex;
 use tokio::sync::{mpsc, oneshot, watch};
 
 use crate::{
+    access::AccessLog,
     admin::{self, Office},
     config::{Config, Live},
     metrics,
@@ -48,6 +49,7 @@ pub struct Gateway {
     orders: mpsc::Sender<Order>,
     shutdown: Shutdown,
     drain_ms: u64,
+    access: AccessLog,
 }
 
 /// What a gateway needs besides its config.
@@ -71,7 +73,10 @@ impl Gateway {
         let mut writer = Writer::new(&config, trust, Moment(clock.now()));
         writer.follow(tables.borrow().clone(), Moment(clock.now()));
         let view = writer.view();
-        let shared = Arc::new(Shared::new(view, clock, config.connections, config.threads, &config.name));
+        let access = AccessLog::start(&config.access_log).map_err(|why| vec![why])?;
+        let (connections, threads) = (config.connections, config.threads);
+        let shared = Shared::new(view, clock, connections, threads, &config.name, access.clone());
+        let shared = Arc::new(shared);
         let mut ports = Ports::new(config.threads, shutdown.child_token());
         let change = ports.prepare(&config)?;
         let admin_port =
@@ -101,7 +106,7 @@ impl Gateway {
         let (token, running) = (config.admin.token.clone(), Arc::new(config));
         let office = Office { shared, orders: orders.clone(), token, running };
         shutdown.spawn(admin::serve(office, admin_port, health, page, shutdown.clone()));
-        Ok(Self { addresses, admin, orders, shutdown, drain_ms })
+        Ok(Self { addresses, admin, orders, shutdown, drain_ms, access })
     }
 
     /// Where listeners and then service ports listen, in the order of the newest config.
@@ -127,6 +132,8 @@ impl Gateway {
     pub async fn ended(self) -> Result<(), Vec<String>> {
         self.shutdown.wait().await;
         let finished = self.shutdown.finish(self.drain_ms + FAREWELL_MS).await;
+        // A file that takes nothing must not keep the process.
+        let _ = tokio::time::timeout(Duration::from_millis(FAREWELL_MS), self.access.flush()).await;
         finished.map_err(|left| vec![format!("{} tasks did not end in time", left.tasks)])
     }
 }
@@ -199,6 +206,7 @@ fn reload(
     writer.reload(Live { routes: change.tables(), ..config.live }, trust, now);
     writer.publish(shared);
     ports.commit(change);
+    shared.access.reopen();
     Ok(())
 }
 

@@ -35,6 +35,7 @@ mod payload;
 mod pool;
 mod refusal;
 
+mod access;
 mod admin;
 mod metrics;
 mod tally;

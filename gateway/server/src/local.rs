@@ -55,6 +55,8 @@ pub(crate) struct Local {
     cache: RefCell<Cache<Arc<ArcSwap<View>>, Arc<View>>>,
     view: RefCell<Rc<Seen>>,
     dice: Cell<u64>,
+    /// A throw below this draws a call for the access log; as of the last tick.
+    access_below: Cell<u64>,
     /// The same instant on both clocks.
     began: (Instant, u64),
     ticks: Cell<u64>,
@@ -64,11 +66,17 @@ pub(crate) struct Local {
     reported_tunnels: Cell<u64>,
 }
 
+/// The bound of throws that draw this share of calls; 0 draws none.
+fn below(share: f64) -> u64 {
+    (share * u64::MAX as f64) as u64
+}
+
 impl Local {
     pub(crate) fn new(shared: Arc<Shared>) -> Rc<Self> {
         let now = shared.clock.now();
         let cache = Cache::new(shared.view.clone());
         let view = shared.view.load_full();
+        let access_below = below(view.settings.access_share);
         Rc::new(Self {
             pool: Pool::default(),
             seats: Seats::default(),
@@ -80,6 +88,7 @@ impl Local {
             cache: RefCell::new(cache),
             view: RefCell::new(Rc::new(Seen(view))),
             dice: Cell::new(dice::seed() | 1),
+            access_below: Cell::new(access_below),
             began: (Instant::now(), now),
             ticks: Cell::new(0),
             reported_in_flight: Cell::new(0),
@@ -119,6 +128,12 @@ impl Local {
         state.wrapping_mul(0x2545_f491_4f6c_dd1d)
     }
 
+    /// True if a call is drawn for the access log.
+    pub(crate) fn draws(&self) -> bool {
+        let below = self.access_below.get();
+        below > 0 && self.throw() <= below
+    }
+
     /// Works on a service's budgets and pace.
     pub(crate) fn with_means<T>(
         &self,
@@ -147,6 +162,7 @@ impl Local {
         let now = self.shared.clock.now();
         self.beat.now.set(now);
         let view = self.view();
+        self.access_below.set(below(view.settings.access_share));
         let mut tally = self.tally.borrow_mut();
         self.seats.review(&self.shared.connections, now, |why| tally.cut(why));
         let ticks = self.ticks.get() + 1;

@@ -40,6 +40,10 @@ pub(crate) const CONNECTIONS_CUT: &str = "landbridge_gateway_connections_cut_tot
 pub(crate) const TUNNELS_OPEN: &str = "landbridge_gateway_tunnels_open";
 /// Tunnels begun, by what they are for.
 pub(crate) const TUNNELS: &str = "landbridge_gateway_tunnels_total";
+/// Lines handed to the access log.
+pub(crate) const ACCESS_LINES: &str = "landbridge_gateway_access_log_lines_total";
+/// Lines the access log had no room for.
+pub(crate) const ACCESS_DROPPED: &str = "landbridge_gateway_access_log_dropped_total";
 /// Calls in flight.
 pub(crate) const IN_FLIGHT: &str = "landbridge_gateway_in_flight_calls";
 /// Services in the table.
@@ -71,6 +75,8 @@ pub(crate) fn describe() {
     describe_counter!(CONNECTIONS_CUT, "Client connections cut for exceeding a limit.");
     describe_gauge!(TUNNELS_OPEN, "Open tunnels.");
     describe_counter!(TUNNELS, "Tunnels begun.");
+    describe_counter!(ACCESS_LINES, "Lines handed to the access log.");
+    describe_counter!(ACCESS_DROPPED, "Lines the access log had no room for.");
     describe_gauge!(IN_FLIGHT, "Calls in flight.");
     describe_gauge!(TABLE_SERVICES, "Services in the table.");
     describe_gauge!(TABLE_ENDPOINTS, "Endpoints in the table.");

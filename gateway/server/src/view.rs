@@ -19,6 +19,7 @@ use landbridge_runtime::clock::Clock;
 use parking_lot::Mutex;
 
 use crate::{
+    access::AccessLog,
     config::{Connections, Settings},
     limiter::Rule,
     metrics::{CONNECTIONS, IN_FLIGHT, TUNNELS_OPEN},
@@ -54,6 +55,7 @@ pub(crate) struct Shared {
     pub(crate) clock: Clock,
     pub(crate) connections: Connections,
     pub(crate) threads: usize,
+    pub(crate) access: AccessLog,
     /// Its own name, to know itself in `via`.
     pub(crate) name: EcoString,
     /// What it adds to `via`.
@@ -77,6 +79,7 @@ impl Shared {
         connections: Connections,
         threads: usize,
         name: &str,
+        access: AccessLog,
     ) -> Self {
         let via = format!("1.1 {name}");
         Self {
@@ -84,6 +87,7 @@ impl Shared {
             clock,
             connections,
             threads,
+            access,
             name: name.into(),
             via: HeaderValue::try_from(via).expect("a checked name is a header value"),
             in_flight: Sum::default(),

@@ -35,6 +35,7 @@ pub(super) struct Page {
     pub(super) limits: Vec<Limit>,
     pub(super) answers: Answers,
     pub(super) log: LogConfig,
+    pub(super) access_log: AccessLog,
 }
 
 /// Where operators ask.
@@ -45,6 +46,14 @@ pub struct Admin {
     pub listen: SocketAddr,
     /// What callers of `/landbridge/v1` must show, if anything.
     pub token: Option<String>,
+}
+
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct AccessLog {
+    pub(super) share: f64,
+    pub(super) file: Option<PathBuf>,
+    pub(super) queue_max: usize,
 }
 
 /// The registry to follow.

@@ -12,7 +12,7 @@ use landbridge_model::{Address, Cluster, Region, ServiceKey, Zone};
 use landbridge_runtime::config::{Layers, load};
 
 use super::{
-    Config, DEFAULTS, EndpointTls, Hedging, Limit, Live, Retries, Settings, page,
+    Config, DEFAULTS, Destination, EndpointTls, Hedging, Limit, Live, Retries, Settings, page,
     ports::{ports, ranges},
 };
 
@@ -91,6 +91,7 @@ fn checked(page: page::Page) -> Result<Config, Vec<String>> {
             connections: page.connections,
             live,
             log: page.log,
+            access_log: Destination { file: page.access_log.file, queue_max: page.access_log.queue_max },
             source: None,
         }),
         _ => Err(wrong.0),
@@ -272,6 +273,8 @@ pub(crate) fn service_name(text: &str) -> Result<Name, String> {
 fn settings(wrong: &mut Mistakes, page: &page::Page) -> Option<Settings> {
     wrong.require(page.ladder.over_provision >= 1.0, "ladder.over_provision: at least 1");
     wrong.require((0.0..=1.0).contains(&page.ladder.panic_share), "ladder.panic_share: from 0 to 1");
+    wrong.require((0.0..=1.0).contains(&page.access_log.share), "access_log.share: from 0 to 1");
+    wrong.require(page.access_log.queue_max > 0, "access_log.queue_max: at least 1");
     wrong.require(page.timeouts.overall_ms > 0 && page.timeouts.try_ms > 0, "timeouts: at least 1 ms each");
     wrong
         .require((0.0..=1.0).contains(&page.ladder.region_share_min), "ladder.region_share_min: from 0 to 1");
@@ -310,6 +313,7 @@ fn settings(wrong: &mut Mistakes, page: &page::Page) -> Option<Settings> {
         caller_regions_max: page.admission.caller_regions_max,
         trusted,
         limits,
+        access_share: page.access_log.share,
         show_place: page.answers.show_place,
     })
 }

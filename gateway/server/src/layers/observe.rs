@@ -8,6 +8,7 @@ use tower::{Service, service_fn};
 
 use super::Arrived;
 use crate::{
+    access::Entry,
     answer::{Answer, Outgoing},
     local::Local,
     seat::OpenCall,
@@ -25,6 +26,7 @@ where
         let local = local.clone();
         let begun = arrived.begun;
         let call = OpenCall::begin(&arrived.peer.seat, &local.beat);
+        let entry = local.draws().then(|| Entry::begin(&local.shared, &arrived));
         let answering = inner.clone().call(arrived);
         async move {
             let Ok(answer) = answering.await;
@@ -36,7 +38,13 @@ where
             if let Some(refusal) = refusal {
                 tally.refused(refusal);
             }
-            Ok(response.map(|body| body.ending(call)))
+            let status = response.status().as_u16();
+            let entry = entry.map(|mut entry| {
+                let service = service.map(|service| service.name.to_string());
+                entry.answered(service, rung, refusal, status, passed.as_micros() as u64);
+                entry
+            });
+            Ok(response.map(|body| body.ending(call, entry)))
         }
     })
 }

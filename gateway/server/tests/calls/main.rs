@@ -4,6 +4,7 @@
 
 mod harness;
 
+mod access;
 mod passing;
 mod ports;
 mod reloading;
