@@ -57,6 +57,11 @@ impl Process {
         Ok(self.0.try_wait()?)
     }
 
+    /// Starts any program; an error says that it is not there.
+    pub fn of(command: &mut Command) -> Result<Self> {
+        Ok(Self(command.spawn()?))
+    }
+
     /// CPU seconds so far, user and system.
     pub fn cpu_s(&self) -> Result<f64> {
         let stat = fs::read_to_string(format!("/proc/{}/stat", self.0.id()))?;
