@@ -4,10 +4,12 @@
 pub struct Dice(u64);
 
 impl Dice {
+    /// The dice of a seed.
     pub fn new(seed: u64) -> Self {
         Self(seed.wrapping_mul(0x2545_F491_4F6C_DD1D) ^ 0x9E37_79B9_7F4A_7C15)
     }
 
+    /// The next number.
     pub fn roll(&mut self) -> u64 {
         self.0 = self.0.wrapping_add(0x9E37_79B9_7F4A_7C15);
         let mut z = self.0;
@@ -21,6 +23,7 @@ impl Dice {
         (self.roll() >> 11) as f64 / (1u64 << 53) as f64
     }
 
+    /// True for this part of all throws.
     pub fn chance(&mut self, part: f64) -> bool {
         self.part() < part
     }
@@ -30,10 +33,12 @@ impl Dice {
         from + (self.roll() % (to - from) as u64) as i64
     }
 
+    /// One of a list that is not empty.
     pub fn pick<T: Clone>(&mut self, list: &[T]) -> T {
         list[(self.roll() % list.len() as u64) as usize].clone()
     }
 
+    /// Puts a list into another order.
     pub fn shuffle<T>(&mut self, list: &mut [T]) {
         for at in (1..list.len()).rev() {
             list.swap(at, (self.roll() % (at as u64 + 1)) as usize);

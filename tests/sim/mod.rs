@@ -10,7 +10,7 @@ mod clients;
 mod command;
 mod copies;
 mod core;
-mod dice;
+pub mod dice;
 mod faults;
 mod gateway;
 mod group;

@@ -6,7 +6,7 @@ use ecow::EcoString;
 use landbridge_carrier::Carrier;
 use landbridge_model::{Era, MemberId};
 use landbridge_runtime::{clock::Clock, shutdown::Shutdown, tls::Identity};
-use landbridge_store::{Applied, GroupId, NoPeers, Store, StoreConfig, StoreLimits, Transport};
+use landbridge_store::{Applied, GroupId, NoPeers, Store, StoreConfig, StoreLimits, Transport, Work};
 use tokio::{
     net::TcpListener,
     sync::{mpsc, watch},
@@ -63,6 +63,7 @@ pub(crate) async fn open_store(
         era: Era(clock.unix_ms()),
         limits: StoreLimits::ORDINARY,
         timing: config.timing,
+        work: Work::Threads,
     };
     let transport: Arc<dyn Transport> = match &company.calls {
         Some(calls) => Arc::new(calls.clone()),

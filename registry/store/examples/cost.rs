@@ -14,7 +14,7 @@ use landbridge_model::{
     Address, Cluster, Era, Instance, InstanceKey, MemberId, Metadata, Region, ServiceKey,
 };
 use landbridge_registry_core::Command;
-use landbridge_store::{Applied, GroupId, NoPeers, Store, StoreConfig, StoreLimits, Timing};
+use landbridge_store::{Applied, GroupId, NoPeers, Store, StoreConfig, StoreLimits, Timing, Work};
 use tokio::sync::mpsc;
 
 fn config(dir: &Path) -> StoreConfig {
@@ -26,6 +26,7 @@ fn config(dir: &Path) -> StoreConfig {
         era: Era(1),
         limits: StoreLimits::ORDINARY,
         timing: Timing::ORDINARY,
+        work: Work::Threads,
     }
 }
 

@@ -72,8 +72,8 @@ impl Store {
         let Some(file) = incoming.take(&call).map_err(failed)? else {
             return Ok(write(&SnapshotAnswer::of(&vote)));
         };
-        let verified = tokio::task::spawn_blocking(move || file.verify().map(|head| (file, head))).await;
-        let (file, head) = verified.map_err(io::Error::other).flatten().map_err(failed)?;
+        let verified = self.inner.config.work.run(move || file.verify().map(|head| (file, head))).await;
+        let (file, head) = verified.flatten().map_err(failed)?;
         let snapshot = Snapshot { meta: meta_of(&head), snapshot: file };
         let answer = self.inner.raft.install_full_snapshot(vote, snapshot).await;
         Ok(write(&SnapshotAnswer::of(&answer.map_err(|error| self.fatal(error))?.vote)))

@@ -5,6 +5,8 @@ use std::{collections::BTreeMap, path::PathBuf};
 use ecow::EcoString;
 use landbridge_model::{Era, MemberId, Region};
 
+use crate::work::Work;
+
 /// Which group a store belongs to; a directory belongs to one group and one member for good.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct GroupId {
@@ -31,6 +33,8 @@ pub struct StoreConfig {
     pub limits: StoreLimits,
     /// Its paces.
     pub timing: Timing,
+    /// Where what blocks is done.
+    pub work: Work,
 }
 
 /// The bounds of a store.

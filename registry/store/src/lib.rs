@@ -23,6 +23,7 @@ mod state;
 mod store;
 mod transport;
 mod types;
+mod work;
 
 #[cfg(test)]
 mod tests;
@@ -33,3 +34,4 @@ pub use failure::{ProposeError, StoreError};
 pub use state::{Applied, Notes};
 pub use store::{Standing, Store};
 pub use transport::{Call, CallError, NoPeers, Rpc, Transport};
+pub use work::Work;

@@ -1,7 +1,7 @@
 //! How a store comes up: takes the directory, checks that nothing is missing from it, starts the group; and how it ends.
 
 use std::{
-    fs, io,
+    fs,
     path::Path,
     sync::{Arc, Mutex},
     time::Duration,
@@ -31,6 +31,7 @@ use crate::{
     },
     store::{Inner, Standing, Store},
     transport::Transport,
+    work::Work,
 };
 
 /// A store whose group has not begun to move.
@@ -45,6 +46,7 @@ pub(crate) struct Closing {
     state: Arc<StateDisk>,
     lock: DirLock,
     begun: watch::Sender<bool>,
+    work: Work,
 }
 
 impl Closing {
@@ -55,20 +57,16 @@ impl Closing {
 
     /// Writes what is not yet on disk and gives the directory free.
     pub(crate) async fn close(self) -> Result<(), StoreError> {
-        let Self { log, state, lock, begun: _ } = self;
+        let Self { log, state, lock, begun: _, work } = self;
         let closed = log.close().await;
-        let synced = tokio::task::spawn_blocking(move || {
+        let synced = work.run(move || {
             let synced = state.sync();
             drop(state);
             drop(lock);
             synced
         });
         closed.map_err(|error| StoreError::disk("closing the log", error))?;
-        synced
-            .await
-            .map_err(io::Error::other)
-            .flatten()
-            .map_err(|error| StoreError::disk("closing the state machine", error))
+        synced.await.flatten().map_err(|error| StoreError::disk("closing the state machine", error))
     }
 }
 
@@ -86,13 +84,14 @@ struct Found {
 pub(crate) async fn open(config: StoreConfig, transport: Arc<dyn Transport>) -> Result<Opened, StoreError> {
     check(&config)?;
     let wanted = config.clone();
-    let found = tokio::task::spawn_blocking(move || find(&wanted)).await;
+    let found = config.work.run(move || find(&wanted)).await;
     let found = found.map_err(|_| unreadable(&config))??;
     let (failed, meters) = (Failed::new(), Arc::new(Meters::default()));
     let (events, applied) = mpsc::channel(config.limits.applied_queue_max);
     let region = config.group.region.clone();
     let closing = watch::Sender::new(false);
-    let listeners = Listeners { events, failed: failed.clone(), closing: closing.subscribe() };
+    let listeners =
+        Listeners { events, failed: failed.clone(), closing: closing.subscribe(), work: config.work };
     let machine =
         StateMachine::new(region, found.loaded, found.state.clone(), found.snapshots.clone(), listeners);
     let (founded, notes) = (machine.founded(), machine.notes());
@@ -103,6 +102,7 @@ pub(crate) async fn open(config: StoreConfig, transport: Arc<dyn Transport>) -> 
         before_purge: Box::new(move || synced.sync()),
         failed: failed.clone(),
         meters: meters.clone(),
+        work: config.work,
     };
     let (log, closer) =
         found.log.start(parts).map_err(|error| StoreError::disk("starting the log's thread", error))?;
@@ -117,7 +117,8 @@ pub(crate) async fn open(config: StoreConfig, transport: Arc<dyn Transport>) -> 
     let raft = raft.map_err(|fatal| StoreError::Stopped(fatal.to_string()))?;
     let mut tasks = JoinSet::new();
     tasks.spawn(closer.keep_mark());
-    let incoming = Incoming::new(found.snapshots.incoming(), config.limits.snapshot_bytes_max);
+    let incoming = Incoming::new(found.snapshots.dir().to_owned(), config.limits.snapshot_bytes_max);
+    let work = config.work;
     let inner = Inner {
         config,
         raft,
@@ -134,6 +135,7 @@ pub(crate) async fn open(config: StoreConfig, transport: Arc<dyn Transport>) -> 
             state: found.state,
             lock: found.lock,
             begun: closing,
+            work,
         })),
     };
     Ok(Opened { store: Store { inner: Arc::new(inner) }, applied })
@@ -189,7 +191,11 @@ fn find(config: &StoreConfig) -> Result<Found, StoreError> {
         None if log.is_new() && !owned => MarkFile::create(&mark_path).map_err(disk)?,
         None => return Err(damaged("the high-water mark is missing or unreadable")),
     };
-    let snapshots = Arc::new(Snapshots::open(dir.join("snapshots")).map_err(disk)?);
+    // A member killed between applying an entry and writing it has a log that ends before its state; openraft then lets
+    // the log begin behind the state, and an older snapshot would lead nobody there.
+    let applied = loaded.head.applied;
+    let since = if log.last() < applied { applied } else { log.purged() };
+    let snapshots = Arc::new(Snapshots::open(dir.join("snapshots"), since).map_err(disk)?);
     if !owned {
         identity.write().map_err(disk)?;
     }

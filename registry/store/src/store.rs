@@ -38,6 +38,9 @@ use crate::{
     types::{Group, Outcome, Proposal},
 };
 
+/// Who waits for a leader looks so often, though nothing has changed here.
+const LEADER_LOOK: Duration = Duration::from_millis(50);
+
 /// How the group stands, as this member sees it.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Standing {
@@ -87,17 +90,27 @@ impl Store {
     }
 
     /// Proposes a command, to the leader if that is another member. The answer comes after the command is durable on a
-    /// majority and applied; a holder that has reached the position sees its effect.
+    /// majority and applied; a holder that has reached the position sees its effect. While leadership moves it waits.
     pub async fn propose(&self, command: &Command) -> Result<(Position, Reply), ProposeError> {
         let order = order::encode(command);
-        let answer = match self.propose_here(order.clone()).await {
-            Err(ProposeError::NotLeader(Some(leader))) if leader != self.inner.config.member => {
-                self.propose_there(leader, order).await
+        let mut patience = Patience::of(self);
+        let answer = loop {
+            let answer = self.propose_once(order.clone()).await;
+            if !patience.again(&answer).await {
+                break answer;
             }
-            answer => answer,
         };
         match answer {
             Ok((_, Reply::Unfounded)) => Err(ProposeError::Unavailable("the group has no era yet")),
+            answer => answer,
+        }
+    }
+
+    async fn propose_once(&self, order: Bytes) -> Result<(Position, Reply), ProposeError> {
+        match self.propose_here(order.clone()).await {
+            Err(ProposeError::NotLeader(Some(leader))) if leader != self.inner.config.member => {
+                self.propose_there(leader, order).await
+            }
             answer => answer,
         }
     }
@@ -136,6 +149,16 @@ impl Store {
 
     /// Waits until this member has applied everything that any proposer had been answered before the call.
     pub async fn read_index(&self) -> Result<(), ProposeError> {
+        let mut patience = Patience::of(self);
+        loop {
+            let answer = self.read_index_once().await;
+            if !patience.again(&answer).await {
+                return answer;
+            }
+        }
+    }
+
+    async fn read_index_once(&self) -> Result<(), ProposeError> {
         match self.read_index_here().await {
             Err(ProposeError::NotLeader(Some(leader))) if leader != self.inner.config.member => {
                 self.read_index_there(leader).await
@@ -243,6 +266,29 @@ impl Inner {
             }
         }
         ProposeError::Stopped
+    }
+}
+
+/// Waits for a leader: asks again for as long as whoever was asked did not lead, which means that nothing was done.
+struct Patience {
+    by: tokio::time::Instant,
+    standing: watch::Receiver<Standing>,
+}
+
+impl Patience {
+    fn of(store: &Store) -> Self {
+        Self { by: tokio::time::Instant::now() + store.inner.patience(), standing: store.standing() }
+    }
+
+    /// Whether to ask again, after a moment.
+    async fn again<T>(&mut self, answer: &Result<T, ProposeError>) -> bool {
+        let undone = matches!(answer, Err(ProposeError::NotLeader(_)));
+        if !undone || tokio::time::Instant::now() >= self.by {
+            return false;
+        }
+        // Another member may know better before this one does.
+        let _ = tokio::time::timeout(LEADER_LOOK, self.standing.changed()).await;
+        true
     }
 }
 

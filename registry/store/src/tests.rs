@@ -13,7 +13,7 @@ use landbridge_model::{Era, FeedId, MemberId, Region};
 use landbridge_registry_core::{Command, Reply};
 use tokio::sync::mpsc;
 
-use crate::{Applied, GroupId, NoPeers, Store, StoreConfig, StoreLimits, Timing};
+use crate::{Applied, GroupId, NoPeers, Store, StoreConfig, StoreLimits, Timing, Work};
 
 /// A condition that does not come true within this is a failure.
 const DEADLINE: Duration = Duration::from_secs(20);
@@ -27,6 +27,7 @@ fn config(dir: &Path) -> StoreConfig {
         era: Era(1_000),
         limits: StoreLimits::ORDINARY,
         timing: Timing::ORDINARY,
+        work: Work::Threads,
     }
 }
 

@@ -33,6 +33,7 @@ use crate::{
     mark::{Link, MarkFile},
     meters::Meters,
     types::{Entry, Group, LogId, Vote, log_id},
+    work::Work,
 };
 pub(crate) use disk::damage;
 use disk::{Head, LogDisk};
@@ -57,6 +58,7 @@ pub(crate) struct LogParts {
     pub(crate) before_purge: BeforePurge,
     pub(crate) failed: Failed,
     pub(crate) meters: Arc<Meters>,
+    pub(crate) work: Work,
 }
 
 /// A log that was read and found whole, not yet written to.
@@ -113,6 +115,11 @@ impl FoundLog {
         self.tail.last().is_none() && self.tail.vote().is_none()
     }
 
+    /// The last entry.
+    pub(crate) fn last(&self) -> Option<LogId> {
+        self.tail.last().map(place)
+    }
+
     /// The last purged entry: the state machine must have reached it.
     pub(crate) fn purged(&self) -> Option<LogId> {
         self.tail.purged().map(place)
@@ -133,16 +140,26 @@ impl FoundLog {
             meters: parts.meters,
             noted: noted.clone(),
         };
-        let thread = thread::Builder::new().name("raft-log".to_owned()).spawn(move || writer.run(writes))?;
+        let thread = match parts.work.pause() {
+            None => {
+                let thread = thread::Builder::new().name("raft-log".to_owned());
+                Some(thread.spawn(move || writer.run(writes))?)
+            }
+            Some(pause) => {
+                tokio::spawn(writer.run_here(writes, pause));
+                None
+            }
+        };
         let closer = LogCloser { queue: queue.clone(), thread, noted };
-        Ok((LogStore { queue, reader: LogReader { disk, tail } }, closer))
+        Ok((LogStore { queue, reader: LogReader { disk, tail, work: parts.work } }, closer))
     }
 }
 
 /// Ends the writer.
 pub(crate) struct LogCloser {
     queue: mpsc::Sender<Write>,
-    thread: JoinHandle<()>,
+    /// None where the writer is a task.
+    thread: Option<JoinHandle<()>>,
     noted: Arc<Notify>,
 }
 
@@ -171,8 +188,10 @@ impl LogCloser {
             Err(stopped())
         };
         drop(self.queue);
-        let joined = tokio::task::spawn_blocking(|| self.thread.join()).await;
-        joined.map_err(io::Error::other)?.map_err(|_| io::Error::other("the log's thread panicked"))?;
+        if let Some(thread) = self.thread {
+            let joined = tokio::task::spawn_blocking(|| thread.join()).await;
+            joined.map_err(io::Error::other)?.map_err(|_| io::Error::other("the log's thread panicked"))?;
+        }
         result
     }
 }
@@ -188,6 +207,7 @@ pub(crate) struct LogStore {
 pub(crate) struct LogReader {
     disk: Arc<LogDisk>,
     tail: Arc<Mutex<Tail>>,
+    work: Work,
 }
 
 impl LogReader {
@@ -220,7 +240,7 @@ impl LogReader {
 
     async fn cold(&self, range: Range<u64>) -> io::Result<Vec<(Entry, u64)>> {
         let disk = self.disk.clone();
-        tokio::task::spawn_blocking(move || disk.read(range)).await.map_err(io::Error::other)?
+        self.work.run(move || disk.read(range)).await?
     }
 
     /// The link of an entry, from memory or disk; none if the log does not hold it.

@@ -8,7 +8,7 @@ use std::{
     io,
     ops::Range,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
-    time::Instant,
+    time::{Duration, Instant},
 };
 
 use openraft::storage::IOFlushed;
@@ -56,6 +56,13 @@ pub(crate) enum Write {
     Close { done: Done },
 }
 
+/// What became of a write.
+enum Went {
+    On,
+    Closed,
+    Failed,
+}
+
 /// What failed, and what it said.
 type Failure = (&'static str, String);
 
@@ -77,19 +84,53 @@ impl Writer {
     pub(crate) fn run(mut self, mut queue: mpsc::Receiver<Write>) {
         let mut waiting = VecDeque::new();
         while let Some(write) = waiting.pop_front().or_else(|| queue.blocking_recv()) {
-            let closing = matches!(write, Write::Close { .. });
-            while let Ok(more) = queue.try_recv() {
-                waiting.push_back(more);
-            }
-            if let Err((during, said)) = self.step(write, &mut waiting) {
-                tracing::error!(event = "raft_log_failed", during, said, "the Raft log cannot be written");
-                self.failed.set(StoreError::Disk { during, said });
-                return refuse(waiting, queue);
-            }
-            if closing {
-                return;
+            match self.go_on(write, &mut waiting, &mut queue) {
+                Went::On => {}
+                Went::Closed => return,
+                Went::Failed => return refuse(waiting, || queue.blocking_recv()),
             }
         }
+    }
+
+    /// The same in a task, each write after a pause.
+    pub(crate) async fn run_here(mut self, mut queue: mpsc::Receiver<Write>, pause: Duration) {
+        let mut waiting = VecDeque::new();
+        loop {
+            let write = match waiting.pop_front() {
+                Some(write) => write,
+                None => match queue.recv().await {
+                    Some(write) => write,
+                    None => return,
+                },
+            };
+            tokio::time::sleep(pause).await;
+            match self.go_on(write, &mut waiting, &mut queue) {
+                Went::On => {}
+                Went::Closed => return,
+                Went::Failed => {
+                    queue.close();
+                    return refuse(waiting, || queue.try_recv().ok());
+                }
+            }
+        }
+    }
+
+    fn go_on(
+        &mut self,
+        write: Write,
+        waiting: &mut VecDeque<Write>,
+        queue: &mut mpsc::Receiver<Write>,
+    ) -> Went {
+        let closing = matches!(write, Write::Close { .. });
+        while let Ok(more) = queue.try_recv() {
+            waiting.push_back(more);
+        }
+        if let Err((during, said)) = self.step(write, waiting) {
+            tracing::error!(event = "raft_log_failed", during, said, "the Raft log cannot be written");
+            self.failed.set(StoreError::Disk { during, said });
+            return Went::Failed;
+        }
+        if closing { Went::Closed } else { Went::On }
     }
 
     /// Does one write, and with an append all appends that wait directly behind it.
@@ -195,7 +236,7 @@ fn settle(during: &'static str, result: io::Result<()>, done: Option<Done>) -> R
 }
 
 /// Refuses everything that waits and everything that comes.
-fn refuse(waiting: VecDeque<Write>, mut queue: mpsc::Receiver<Write>) {
+fn refuse(waiting: VecDeque<Write>, mut comes: impl FnMut() -> Option<Write>) {
     let stopped = || io::Error::other("the Raft log has failed and takes no writes");
     let refuse_one = |write| match write {
         Write::Append(append) => append.done.io_completed(Err(stopped())),
@@ -205,7 +246,7 @@ fn refuse(waiting: VecDeque<Write>, mut queue: mpsc::Receiver<Write>) {
         Write::Purge { .. } | Write::SyncMark => {}
     };
     waiting.into_iter().for_each(refuse_one);
-    while let Some(write) = queue.blocking_recv() {
+    while let Some(write) = comes() {
         refuse_one(write);
     }
 }

@@ -27,6 +27,7 @@ use crate::{
         snapshot::{SnapshotFile, Snapshots, meta_of},
     },
     types::{Entry, Group, LogId, Outcome, Payload, Proposal, SnapshotMeta, StoredMembership},
+    work::Work,
 };
 
 /// The most entries that are noted together.
@@ -70,6 +71,7 @@ pub(crate) struct StateMachine {
     notes: watch::Sender<Notes>,
     closing: watch::Receiver<bool>,
     failed: Failed,
+    work: Work,
 }
 
 /// Whom the state machine tells what.
@@ -80,6 +82,8 @@ pub(crate) struct Listeners {
     pub(crate) failed: Failed,
     /// Set when nobody listens any more.
     pub(crate) closing: watch::Receiver<bool>,
+    /// Where snapshots are written and read.
+    pub(crate) work: Work,
 }
 
 /// What waits to be noted together.
@@ -100,12 +104,13 @@ impl StateMachine {
         snapshots: Arc<Snapshots>,
         listeners: Listeners,
     ) -> Self {
-        let Listeners { events, failed, closing } = listeners;
+        let Listeners { events, failed, closing, work } = listeners;
         let Loaded { head, records, notes } = loaded;
         let state = RaftState::restore(region.clone(), head.position, records).with_notes(notes);
         let notes = watch::Sender::new(Arc::new(state.notes().clone()));
         let founded = watch::Sender::new(head.position.era != Era(0));
-        Self { region, state, head, disk, snapshots, events, told: false, founded, notes, closing, failed }
+        let told = false;
+        Self { region, state, head, disk, snapshots, events, told, founded, notes, closing, failed, work }
     }
 
     /// Whether the group has an era.
@@ -230,8 +235,8 @@ impl RaftStateMachine<Group> for StateMachine {
 
     async fn install_snapshot(&mut self, meta: &SnapshotMeta, snapshot: SnapshotFile) -> io::Result<()> {
         let (disk, snapshots) = (self.disk.clone(), self.snapshots.clone());
-        let installed = tokio::task::spawn_blocking(move || install(&disk, &snapshots, &snapshot));
-        let Loaded { head, records, notes } = installed.await.map_err(io::Error::other)??;
+        let installed = self.work.run(move || install(&disk, &snapshots, &snapshot));
+        let Loaded { head, records, notes } = installed.await??;
         if meta_of(&head) != *meta {
             return Err(io::Error::other(format!("the snapshot holds {head:?}, announced was {meta}")));
         }
@@ -269,7 +274,7 @@ impl StateMachine {
 
     fn builder(&self) -> Builder {
         let source = Source { head: self.head.clone(), view: self.disk.view() };
-        Builder { source: Some(source), snapshots: self.snapshots.clone() }
+        Builder { source: Some(source), snapshots: self.snapshots.clone(), work: self.work }
     }
 }
 
@@ -291,6 +296,7 @@ struct Source {
 pub(crate) struct Builder {
     source: Option<Source>,
     snapshots: Arc<Snapshots>,
+    work: Work,
 }
 
 impl RaftSnapshotBuilder<Group> for Builder {
@@ -301,7 +307,7 @@ impl RaftSnapshotBuilder<Group> for Builder {
             return Err(io::Error::other("a builder builds once"));
         };
         let (snapshots, meta) = (self.snapshots.clone(), meta_of(&head));
-        let written = tokio::task::spawn_blocking(move || snapshots.write(&head, &view));
-        Ok(Snapshot { meta, snapshot: written.await.map_err(io::Error::other)?? })
+        let written = self.work.run(move || snapshots.write(&head, &view));
+        Ok(Snapshot { meta, snapshot: written.await?? })
     }
 }

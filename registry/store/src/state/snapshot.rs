@@ -15,7 +15,7 @@ use xxhash_rust::xxh3::Xxh3;
 use crate::{
     codec,
     state::disk::{Head, HeadRecord, StateView, read_head},
-    types::SnapshotMeta,
+    types::{LogId, SnapshotMeta},
 };
 
 const MAGIC: &[u8] = b"LBSS\x01";
@@ -150,8 +150,9 @@ pub(crate) struct Snapshots {
 }
 
 impl Snapshots {
-    /// Opens the folder; what is not whole is removed, for a snapshot can be made again.
-    pub(crate) fn open(dir: PathBuf) -> io::Result<Self> {
+    /// Opens the folder; what is not whole, or older than what the log can lead on from, is removed, for a snapshot can
+    /// be made again.
+    pub(crate) fn open(dir: PathBuf, since: Option<LogId>) -> io::Result<Self> {
         fs::create_dir_all(&dir)?;
         let mut newest: Option<(Head, PathBuf)> = None;
         for entry in fs::read_dir(&dir)? {
@@ -160,6 +161,7 @@ impl Snapshots {
             let ended = path.to_string_lossy().ends_with(ENDING);
             let keep = whole
                 .ok()
+                .filter(|head| head.applied >= since)
                 .filter(|head| ended && newest.as_ref().is_none_or(|(best, _)| best.applied < head.applied));
             let gone = match keep {
                 Some(head) => newest.replace((head, path)).map(|(_, path)| path),
@@ -196,14 +198,21 @@ impl Snapshots {
         self.adopt(head, &path)
     }
 
-    /// Makes a complete file the newest snapshot, and removes the one before.
+    /// Makes a complete file the newest snapshot, and removes the one before. One that was overtaken, because another
+    /// member's was installed while it was built, is not kept: the log may begin behind it.
     pub(crate) fn adopt(&self, head: &Head, path: &Path) -> io::Result<SnapshotFile> {
+        let mut current = self.current();
+        if current.as_ref().is_some_and(|(newest, _)| head.applied < newest.applied) {
+            let overtaken = SnapshotFile::open(path.to_owned())?;
+            fs::remove_file(path)?;
+            return Ok(overtaken);
+        }
         let (term, index) = head.applied.map_or((0, 0), |id| (id.leader_id.term, id.index));
         let name = self.dir.join(format!("{index:020}-{term}{ENDING}"));
         fs::rename(path, &name)?;
         File::open(&self.dir)?.sync_all()?;
         let file = SnapshotFile::open(name.clone())?;
-        let before = self.current().replace((head.clone(), name.clone()));
+        let before = current.replace((head.clone(), name.clone()));
         if let Some((_, old)) = before
             && old != name
         {
@@ -212,9 +221,9 @@ impl Snapshots {
         Ok(file)
     }
 
-    /// A file for a snapshot that comes in parts.
-    pub(crate) fn incoming(&self) -> PathBuf {
-        self.dir.join("incoming")
+    /// The folder for snapshots that come in parts.
+    pub(crate) fn dir(&self) -> &Path {
+        &self.dir
     }
 
     /// The newest snapshot.
@@ -231,4 +240,41 @@ impl Snapshots {
 /// What openraft needs to know of a snapshot.
 pub(crate) fn meta_of(head: &Head) -> SnapshotMeta {
     SnapshotMeta { last_log_id: head.applied, last_membership: head.membership.clone() }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{state::disk::StateDisk, types::log_id};
+
+    #[test]
+    fn a_snapshot_that_was_overtaken_while_it_was_built_does_not_become_the_newest() {
+        let dir = tempfile::tempdir().unwrap();
+        let state = StateDisk::open(&dir.path().join("state")).unwrap();
+        let snapshots = Snapshots::open(dir.path().join("snapshots"), None).unwrap();
+        let at = |index| Head { applied: Some(log_id(1, index)), ..Head::default() };
+
+        snapshots.write(&at(63), &state.view()).unwrap();
+        snapshots.write(&at(59), &state.view()).unwrap();
+
+        let (meta, file) = snapshots.newest().unwrap().expect("a snapshot");
+        assert_eq!(meta.last_log_id, Some(log_id(1, 63)));
+        assert_eq!(file.verify().unwrap(), at(63));
+        let again = Snapshots::open(dir.path().join("snapshots"), None).unwrap().newest().unwrap();
+        assert_eq!(again.map(|(meta, _)| meta), Some(meta));
+    }
+
+    #[test]
+    fn a_snapshot_that_the_log_does_not_lead_on_from_is_forgotten() {
+        let dir = tempfile::tempdir().unwrap();
+        let state = StateDisk::open(&dir.path().join("state")).unwrap();
+        let folder = dir.path().join("snapshots");
+        let head = Head { applied: Some(log_id(1, 59)), ..Head::default() };
+        Snapshots::open(folder.clone(), None).unwrap().write(&head, &state.view()).unwrap();
+
+        let kept = Snapshots::open(folder.clone(), Some(log_id(1, 59))).unwrap().newest().unwrap();
+        let gone = Snapshots::open(folder, Some(log_id(1, 61))).unwrap().newest().unwrap();
+
+        assert!(kept.is_some() && gone.is_none());
+    }
 }

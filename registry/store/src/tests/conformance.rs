@@ -25,12 +25,12 @@ impl StoreBuilder<Group, LogStore, StateMachine, (TempDir, LogCloser)> for Fresh
     async fn build(&self) -> Result<((TempDir, LogCloser), LogStore, StateMachine), StorageError<Group>> {
         let dir = tempfile::tempdir().unwrap();
         let state = StateDisk::open(&dir.path().join("state")).unwrap();
-        let snapshots = Arc::new(Snapshots::open(dir.path().join("snapshots")).unwrap());
+        let snapshots = Arc::new(Snapshots::open(dir.path().join("snapshots"), None).unwrap());
         let (events, _) = mpsc::channel(1);
         let loaded = state.load().unwrap();
         let region = Region::parse("east").unwrap();
         let (_, closing) = watch::channel(false);
-        let listeners = Listeners { events, failed: Failed::new(), closing };
+        let listeners = Listeners { events, failed: Failed::new(), closing, work: crate::Work::Threads };
         let machine = StateMachine::new(region, loaded, state.clone(), snapshots, listeners);
         // A tail without room, so that everything that is durable is read back from disk.
         let limits = StoreLimits { tail_bytes_max: 0, ..StoreLimits::ORDINARY };
@@ -40,6 +40,7 @@ impl StoreBuilder<Group, LogStore, StateMachine, (TempDir, LogCloser)> for Fresh
             before_purge: Box::new(move || state.sync()),
             failed: Failed::new(),
             meters: Arc::default(),
+            work: crate::Work::Threads,
         };
         let log = FoundLog::open(&dir.path().join("log"), None, &limits).unwrap();
         let (log, closer) = log.start(parts).unwrap();

@@ -30,6 +30,7 @@ async fn after_a_failed_write_everything_is_refused_and_the_reason_is_told() {
         before_purge: Box::new(|| Err(io::Error::other("no space left"))),
         failed: failed.clone(),
         meters: Arc::default(),
+        work: crate::Work::Threads,
     };
     let (mut log, closer) =
         FoundLog::open(&dir.path().join("log"), None, &limits).unwrap().start(parts).unwrap();

@@ -29,6 +29,7 @@ fn open(dir: &Path) -> (LogStore, LogCloser) {
         before_purge: Box::new(|| Ok(())),
         failed: Failed::new(),
         meters: Arc::default(),
+        work: crate::Work::Threads,
     };
     log.start(parts).unwrap()
 }
