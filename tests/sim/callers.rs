@@ -1,12 +1,14 @@
 //! Callers at the gateways, what their calls must reach, and the fresh writes at the end.
 
-use landbridge_gateway_core::{Choice, Decision, Outcome, pick};
+use landbridge_gateway_core::{Choice, Decision, Endpoint, Outcome, pick};
 use landbridge_model::Moment;
 
 use crate::sim::{
     core::Core,
     gateway::{EJECT_MS, FAILURES_MAX, Gateway, PROBATION_MS, RULES},
+    invariants::{Held, Invariant, blamed, fresh, left, reached},
     names::{self, KEYS},
+    tally::Event,
     world::{Checked, World},
 };
 
@@ -77,6 +79,7 @@ impl World {
             }
             tried.push(choice.endpoint);
         }
+        self.note(Event::Call);
         self.calls = (self.calls.0 + 1, self.calls.1 + u64::from(told.reached));
         self.check_call(n, k, &service, &alive, &told)?;
         if let Some(Core::Gateway(gateway)) = &mut self.nodes[n].core {
@@ -106,15 +109,22 @@ impl World {
         alive: &[bool],
         told: &Told,
     ) -> Checked {
-        if !told.reached && alive.contains(&true) {
-            return self.bad(format!("G2 a call at gateway {n} for key {k} reached nobody though one lives"));
-        }
+        let at = |held: Held| held.map_err(|why| format!("{why}: key {k}"));
+        self.judge_at(n, Invariant::Reached, at(reached::check(told.reached, alive)))?;
         let (Some(first), Some(gateway)) = (told.first, self.nodes[n].gateway()) else { return Ok(()) };
         let is_out = gateway.is_blamed(service.endpoint(first.endpoint).state.serial(), self.now());
-        if is_out && !first.panic {
-            return self.bad(format!("G3 gateway {n} goes on calling who failed, for key {k}"));
-        }
-        Ok(())
+        self.judge_at(n, Invariant::Blamed, at(blamed::check(is_out, first.panic)))?;
+        let Some(drill) = gateway.drill.as_ref().filter(|drill| drill.keeps(self.now()) == 0.0) else {
+            return Ok(());
+        };
+        let is_left = drill.covers(&service.endpoint(first.endpoint).spec);
+        let others = service.endpoints().iter().filter(|endpoint| !drill.covers(&endpoint.spec));
+        let is_well = |e: &Endpoint| {
+            e.spec.healthy && !e.spec.stale && gateway.never_failed(e.state.serial(), self.now())
+        };
+        let others: Vec<bool> = others.map(is_well).collect();
+        let others_are_well = !others.is_empty() && !others.contains(&false);
+        self.judge_at(n, Invariant::Left, at(left::check(is_left, others_are_well)))
     }
 
     /// After everything has come together, one more write in each region must reach everybody.
@@ -128,18 +138,21 @@ impl World {
             if let (Some(c), false) = ((0..self.clients.len()).find(alone), usable.is_empty()) {
                 let home = self.clients[c].member.map(|(n, _)| n).filter(|_| !self.clients[c].beats);
                 let n = home.unwrap_or_else(|| self.dice.pick(&usable));
+                self.note(Event::FreshWrite);
                 self.register(c, n, true)?;
             }
             self.put_persistent(r);
         }
         self.log(|| "fresh writes".into());
-        self.come_together(FRESH, "G4 a fresh write does not reach everybody")
+        let differs = self.come_together(FRESH)?;
+        self.judge(Invariant::Fresh, fresh::check(differs.as_deref()))
     }
 }
 
 impl Gateway {
     /// Takes down how a try ended.
     fn blame(&mut self, serial: u64, answered: bool, now: Moment) {
+        let is_first = self.never_failed(serial, now);
         let blamed = self.blamed.entry(serial).or_default();
         if answered {
             blamed.failures = 0;
@@ -147,14 +160,19 @@ impl Gateway {
         }
         // Later ejections last longer, by rules of their own; only a row of failures long after any other is judged.
         if blamed.failures == 0 {
-            let long = RULES.health.eject_max_ms + PROBATION_MS;
-            blamed.is_first = blamed.failed.is_none_or(|failed| now.0 > failed + long);
+            blamed.is_first = is_first;
         }
         blamed.failures += 1;
         blamed.failed = Some(now.0);
         if blamed.failures == FAILURES_MAX && blamed.is_first {
             blamed.until = now.0 + EJECT_MS;
         }
+    }
+
+    /// Whether an endpoint has not failed for so long that it is in rotation for sure.
+    fn never_failed(&self, serial: u64, now: Moment) -> bool {
+        let failed = self.blamed.get(&serial).and_then(|blamed| blamed.failed);
+        failed.is_none_or(|failed| now.0 > failed + RULES.health.eject_max_ms + PROBATION_MS)
     }
 
     /// Whether an endpoint must be out of rotation.

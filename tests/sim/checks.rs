@@ -1,10 +1,21 @@
 //! What must hold of members and of time: closes, READY, marks, claims, and acknowledged deregistrations.
 
+use std::collections::BTreeSet;
+
 use landbridge_model::FeedId;
 use landbridge_registry_core::Phase;
 
 use crate::sim::{
+    clients::Client,
     core::Core,
+    invariants::{
+        Invariant, claimed,
+        closing::{self, Closing},
+        deleted,
+        lone::{self, Lone},
+        marked::{self, Marked},
+        ready::{self, Ready},
+    },
     names::{self, KEYS},
     times::{BEAT_LAG, CLOSE, MARGIN, TOMBSTONE, UNVERIFIED},
     world::{Checked, Promise, World},
@@ -16,38 +27,38 @@ impl World {
         let Some((n, life)) = self.writers.get(feed).copied().filter(|_| !promise.is_drain) else {
             return Ok(());
         };
-        let since = promise.at - CLOSE - BEAT_LAG;
         let node = &self.nodes[n];
         let is_here =
             node.is_up() && node.life == life && node.own().as_ref() == Some(feed) && node.drain.is_none();
-        if is_here && node.opened <= since && node.unwell <= since && self.was_calm(r, since) {
-            return self.bad(format!("I6 false close of a connected member {n}: {feed}"));
-        }
-        let crashed = self.fair_crash.get(feed).copied();
         let last = self.last.get(feed);
         let held = |k: usize| last.and_then(|records| records.get(&names::record_key(r, k)));
-        if crashed.is_some_and(|at| self.t < at + CLOSE - 4)
-            && (0..KEYS).any(|k| held(k).is_some_and(names::is_live))
-        {
-            return self.bad(format!("I6 {feed} closed early after a crash"));
-        }
+        let had_any = (0..KEYS).any(|k| held(k).is_some_and(names::is_live));
+        let crashed = self.fair_crash.get(feed).copied();
+        let mut owed = self.moved(r, feed, promise);
         if let Some(crashed) = crashed {
-            self.check_beating(r, n, since, crashed, &held, promise)?;
-            self.check_returned(r, crashed, &held, promise)?;
+            owed.extend(self.beating(r, n, promise.at - CLOSE - BEAT_LAG, crashed, &held));
+            owed.extend(self.returned(r, crashed, &held));
         }
-        self.check_moved(r, feed, promise)
+        let closing = Closing {
+            now: self.t,
+            proposed: promise.at,
+            connected_since: is_here.then(|| node.opened.max(node.unwell).max(self.disturbed[r] + 1)),
+            crashed: crashed.filter(|_| had_any),
+            owed: &owed,
+            known: &promise.keys,
+        };
+        self.judge_at(n, Invariant::Closing, closing::check(&closing).map_err(|why| format!("{feed}: {why}")))
     }
 
-    /// Beats went on at healthy members since the crash.
-    fn check_beating<'a>(
+    /// Keys of clients whose beats went on at healthy members since the crash.
+    fn beating<'a>(
         &self,
         r: usize,
         n: usize,
         since: i64,
         crashed: i64,
         held: &impl Fn(usize) -> Option<&'a landbridge_model::Record>,
-        promise: &Promise,
-    ) -> Checked {
+    ) -> Vec<(usize, &'static str)> {
         let others = self.members[r].iter().filter(|m| **m != n);
         let healthy = others.into_iter().all(|m| {
             let node = &self.nodes[*m];
@@ -55,48 +66,44 @@ impl World {
             node.own().is_some() && node.drain.is_none() && quiet
         });
         if self.nodes[n].is_up() || !healthy || !self.was_calm(r, since) {
-            return Ok(());
+            return Vec::new();
         }
-        for c in self.clients.iter().filter(|c| c.region == r && c.beats && c.wants && !c.redo) {
-            let was_there = held(c.key).is_some_and(names::is_beating);
+        let is_owed = |c: &&Client| {
+            let is_beating = c.region == r && c.beats && c.wants && !c.redo;
             let is_old = c.since < crashed && c.last_operation < crashed;
-            if was_there && is_old && !promise.keys.contains(&c.key) {
-                return self.bad(format!("I6 beating client of key {} lost by a close", c.key));
-            }
-        }
-        Ok(())
+            is_beating && is_old && held(c.key).is_some_and(names::is_beating)
+        };
+        self.clients.iter().filter(is_owed).map(|c| (c.key, "its client beat on")).collect()
     }
 
-    /// G2 directly: a connection's client that was back in time at a healthy member is known.
-    fn check_returned<'a>(
+    /// Keys of connections that were back in time at a healthy member (the specification's promise G2, directly).
+    fn returned<'a>(
         &self,
         r: usize,
         crashed: i64,
         held: &impl Fn(usize) -> Option<&'a landbridge_model::Record>,
-        promise: &Promise,
-    ) -> Checked {
+    ) -> Vec<(usize, &'static str)> {
         if !self.was_calm(r, crashed - 4) {
-            return Ok(());
+            return Vec::new();
         }
-        for c in self.clients.iter().filter(|c| c.region == r && !c.beats && c.wants) {
-            let Some((g, life)) = c.member else { continue };
+        let is_owed = |c: &&Client| {
+            let Some((g, life)) = c.member.filter(|_| c.region == r && !c.beats && c.wants) else {
+                return false;
+            };
             let node = &self.nodes[g];
             let Some(own) = node.own().filter(|_| node.life == life && node.drain.is_none()) else {
-                continue;
+                return false;
             };
             let in_time = crashed < c.last_operation && c.last_operation <= crashed + CLOSE - 10;
             let is_well = node.opened < c.last_operation && node.unwell.max(node.boot) < c.last_operation - 4;
-            let is_lost = held(c.key).is_some() && !promise.keys.contains(&c.key);
-            if in_time && is_well && is_lost && self.groups[r].lists(&own) {
-                return self
-                    .bad(format!("I6 client of key {} that came back in time lost by a close", c.key));
-            }
-        }
-        Ok(())
+            in_time && is_well && held(c.key).is_some() && self.groups[r].lists(&own)
+        };
+        self.clients.iter().filter(is_owed).map(|c| (c.key, "its client came back in time")).collect()
     }
 
-    /// A client that moved, announced by a heartbeat that the closer had heard.
-    fn check_moved(&self, r: usize, feed: &FeedId, promise: &Promise) -> Checked {
+    /// Keys of clients that moved, announced by a heartbeat that the closer had heard.
+    fn moved(&self, r: usize, feed: &FeedId, promise: &Promise) -> Vec<(usize, &'static str)> {
+        let mut owed = Vec::new();
         for (key, record) in self.last.get(feed).into_iter().flatten() {
             let Some(k) = names::number(key).filter(|_| names::is_live(record)) else { continue };
             let others = self.groups[r].listed().into_iter().filter(|other| other != feed);
@@ -113,11 +120,11 @@ impl World {
             let is_here = node.is_up() && node.life == *life && node.own().as_ref() == Some(&other);
             let written = self.written.get(&(other.clone(), k)).copied().unwrap_or(self.t);
             let is_announced = *heard > written && promise.at - heard < 4;
-            if is_here && is_announced && !promise.keys.contains(&k) && !self.was_deleted(r, k, promise) {
-                return self.bad(format!("I6 closer did not know of a moved client of key {k}"));
+            if is_here && is_announced && !self.was_deleted(r, k, promise) {
+                owed.push((k, "its client moved, and that was announced"));
             }
         }
-        Ok(())
+        owed
     }
 
     /// READY (R14): no less than before, than was promised, than a peer shows.
@@ -129,42 +136,44 @@ impl World {
             return Ok(());
         }
         self.log(|| format!("{n} is READY"));
-        self.check_loaded(n)?;
-        self.check_promised(n)?;
-        self.check_before(n)?;
-        self.check_peers(n)
+        self.judge_at(n, Invariant::Lone, lone::check(&Lone { waits: None, lacks: self.lacking(n) }))?;
+        let r = self.nodes[n].region;
+        let ready = Ready {
+            shown: &(0..KEYS).filter(|k| self.shows(n, r, *k)).collect(),
+            promised: &self.promised(n),
+            before: &self.shown_before(n),
+            stable: &self.shown_by_peers(n),
+        };
+        self.judge_at(n, Invariant::Ready, ready::check(&ready))
     }
 
-    fn check_loaded(&self, n: usize) -> Checked {
+    /// A key of a lone member's checkpoint that it does not show.
+    fn lacking(&self, n: usize) -> Option<usize> {
         let (node, r) = (&self.nodes[n], self.nodes[n].region);
         if self.members[r].len() > 1 || !node.loaded.keys().all(|feed| self.groups[r].lists(feed)) {
-            return Ok(());
+            return None;
         }
         // A bridge may have known more of an old feed than the disk did.
         let position = |feed: &FeedId| {
             node.holder().and_then(|holder| holder.copy(feed)).map(|copy| copy.position().seq)
         };
         if node.loaded.iter().any(|(feed, seq)| position(feed) != Some(*seq)) {
-            return Ok(());
+            return None;
         }
         let own = node.own().and_then(|own| self.last.get(&own));
-        for k in node.loaded_keys.iter().filter(|k| !self.shows(n, r, **k)) {
-            let is_buried = own
-                .and_then(|records| records.get(&names::record_key(r, *k)))
-                .is_some_and(names::is_tombstone);
-            if !is_buried {
-                return self.bad(format!("I13 lone member {n} shows less than its checkpoint: key {k}"));
-            }
-        }
-        Ok(())
+        let is_buried = |k: usize| {
+            own.and_then(|records| records.get(&names::record_key(r, k))).is_some_and(names::is_tombstone)
+        };
+        node.loaded_keys.iter().copied().find(|k| !self.shows(n, r, *k) && !is_buried(*k))
     }
 
     /// Whatever a close promised is visible at the first read.
-    fn check_promised(&self, n: usize) -> Checked {
+    fn promised(&self, n: usize) -> BTreeSet<usize> {
+        let mut owed = BTreeSet::new();
         let r = self.nodes[n].region;
-        let Some(holder) = self.nodes[n].holder() else { return Ok(()) };
+        let Some(holder) = self.nodes[n].holder() else { return owed };
         let raft = FeedId::Raft(names::region(r));
-        let Some(at) = holder.copy(&raft).map(|copy| copy.position()) else { return Ok(()) };
+        let Some(at) = holder.copy(&raft).map(|copy| copy.position()) else { return owed };
         let truth = self.truth(r);
         for (feed, promise) in &self.promises {
             let FeedId::Member { region, era, index } = feed else { continue };
@@ -172,61 +181,54 @@ impl World {
             if !is_known || holder.directory(region).contains_key(feed) || holder.copy(feed).is_some() {
                 continue;
             }
-            for k in promise.keys.iter().filter(|k| truth.contains_key(k) && !self.shows(n, r, **k)) {
+            for k in promise.keys.iter().filter(|k| truth.contains_key(k)) {
                 if !self.was_deleted(r, *k, promise) && !self.was_lost_later(r, *k, feed, promise) {
-                    return self.bad(format!("I6 READY member {n} lacks key {k} that a close promised"));
+                    owed.insert(*k);
                 }
             }
         }
-        Ok(())
+        owed
     }
 
-    fn check_before(&self, n: usize) -> Checked {
+    /// What it showed before, if the writer that has it now announced it here.
+    fn shown_before(&self, n: usize) -> BTreeSet<usize> {
         let r = self.nodes[n].region;
-        let Some(holder) = self.nodes[n].holder() else { return Ok(()) };
+        let Some(holder) = self.nodes[n].holder() else { return BTreeSet::new() };
         let truth = self.truth(r);
-        for k in self.nodes[n].before.iter().filter(|k| !self.shows(n, r, **k)) {
-            let Some(record) = truth.get(k) else { continue };
-            let key = names::record_key(r, *k);
-            let announced = self.groups[r].listed().into_iter().any(|feed| {
+        let is_owed = |k: &&usize| {
+            let Some(record) = truth.get(k) else { return false };
+            let key = names::record_key(r, **k);
+            self.groups[r].listed().into_iter().any(|feed| {
                 let beat = holder.heartbeat(&feed).and_then(|beat| self.beaten.get(&(feed.clone(), beat.n)));
-                let written = self.written.get(&(feed.clone(), *k)).copied().unwrap_or(self.t);
+                let written = self.written.get(&(feed.clone(), **k)).copied().unwrap_or(self.t);
                 let is_fresh = holder.silent_ticks(&feed) < UNVERIFIED as u64;
                 let holds = self.last.get(&feed).and_then(|records| records.get(&key)) == Some(record);
                 holds && is_fresh && beat.is_some_and(|beat| written < *beat)
-            });
-            if announced {
-                return self.bad(format!("I6 READY member {n} lacks key {k} that it showed before"));
-            }
-        }
-        Ok(())
+            })
+        };
+        self.nodes[n].before.iter().filter(is_owed).copied().collect()
     }
 
-    fn check_peers(&self, n: usize) -> Checked {
+    /// What a peer has shown for long: the very record, not only the key.
+    fn shown_by_peers(&self, n: usize) -> BTreeSet<usize> {
         let (r, long) = (self.nodes[n].region, MARGIN + 6);
         if !self.was_calm(r, self.t - long) {
-            return Ok(());
+            return BTreeSet::new();
         }
         let truth = self.truth(r);
-        for (k, since) in &self.true_since[r] {
-            let Some(record) = truth.get(k).filter(|_| self.t - since > long && !self.shows(n, r, *k)) else {
-                continue;
-            };
+        let is_owed = |(k, since): &(&usize, &i64)| {
+            let Some(record) = truth.get(k).filter(|_| self.t - *since > long) else { return false };
             let is_shown = self.members[r].iter().any(|m| {
                 let peer = &self.nodes[*m];
-                *m != n
-                    && peer.ready
-                    && peer.boot < self.t - long
-                    && self.winner(*m, r, *k) == record.registration()
+                let is_old = *m != n && peer.ready && peer.boot < self.t - long;
+                is_old && self.winner(*m, r, **k) == record.registration()
             });
-            let key = names::record_key(r, *k);
+            let key = names::record_key(r, **k);
             let holders = self.last.iter().filter(|(_, records)| records.get(&key) == Some(record));
-            let written = holders.filter_map(|(feed, _)| self.written.get(&(feed.clone(), *k))).max();
-            if is_shown && written.is_some_and(|written| *written < self.t - MARGIN) {
-                return self.bad(format!("I6 READY member {n} lacks the stable instance {k}"));
-            }
-        }
-        Ok(())
+            let written = holders.filter_map(|(feed, _)| self.written.get(&(feed.clone(), **k))).max();
+            is_shown && written.is_some_and(|written| *written < self.t - MARGIN)
+        };
+        self.true_since[r].iter().filter(is_owed).map(|(k, _)| *k).collect()
     }
 
     /// I12 and the waiting half of I13, once a tick.
@@ -263,24 +265,20 @@ impl World {
             return Ok(());
         };
         let (writer, here) = (&self.nodes[*w], &self.nodes[n]);
-        let is_marked = holder.unverified(feed);
-        let long = UNVERIFIED + BEAT_LAG;
-        if writer.is_up() && writer.life == *life && writer.own().as_ref() == Some(feed) {
-            let settled = writer.unwell.max(here.unwell).max(writer.opened).max(here.boot);
-            let is_silent = holder.silent_ticks(feed) as i64 > long;
-            if is_marked && self.t - settled > long && is_silent && self.was_calm(here.region, self.t - long)
-            {
-                return self.bad(format!("I12 record of the connected member {w} marked unverified at {n}"));
-            }
-        } else if !is_marked {
-            let crashed = self.crashed_at.get(feed).copied().unwrap_or(self.t);
-            // A relay that was cut off may bring news that is old, but news here.
-            let late = here.late.get(feed).copied().unwrap_or(crashed);
-            if self.t - here.unwell.max(crashed).max(late) > long {
-                return self.bad(format!("I12 record of the dead member {w} not marked unverified at {n}"));
-            }
-        }
-        Ok(())
+        let is_there = writer.is_up() && writer.life == *life && writer.own().as_ref() == Some(feed);
+        let settled = writer.unwell.max(here.unwell).max(writer.opened).max(here.boot);
+        let calm = self.disturbed[here.region] + 1;
+        let crashed = self.crashed_at.get(feed).copied().unwrap_or(self.t);
+        // A relay that was cut off may bring news that is old, but news here.
+        let late = here.late.get(feed).copied().unwrap_or(crashed);
+        let marked = Marked {
+            now: self.t,
+            is_marked: holder.unverified(feed),
+            connected_since: is_there.then_some(settled.max(calm)),
+            gone_since: (!is_there).then(|| here.unwell.max(crashed).max(late)),
+            silent: holder.silent_ticks(feed) as i64,
+        };
+        self.judge_at(n, Invariant::Marked, marked::check(&marked).map_err(|why| format!("{why}: {w},")))
     }
 
     /// I13: a lone member with a checkpoint is READY soon after its feed is open.
@@ -292,11 +290,10 @@ impl World {
         let covers = |(feed, entry): (&FeedId, &landbridge_model::DirectoryEntry)| {
             holder.own() == Some(feed) || node.loaded.get(feed).is_some_and(|seq| *seq >= entry.need)
         };
-        let is_late = self.t - node.opened >= 3 && !holder.settling(&near) && node.drain.is_none();
-        if waits && is_late && holder.directory(&near).iter().all(covers) {
-            return self.bad(format!("I13 lone member {n} not READY from its checkpoint"));
-        }
-        Ok(())
+        let may_be = !holder.settling(&near) && node.drain.is_none();
+        let waits = waits && may_be && holder.directory(&near).iter().all(covers);
+        let lone = Lone { waits: waits.then_some(self.t - node.opened), lacks: None };
+        self.judge_at(n, Invariant::Lone, lone::check(&lone))
     }
 
     /// I10 at the member itself: after the end of one claim another live one still shows.
@@ -305,10 +302,11 @@ impl World {
             self.sessions.get(&(n, life, k)).is_some_and(|held| held.values().any(|(_, broken)| !broken));
         let Some(holder) = self.nodes[n].holder().filter(|_| lives) else { return Ok(()) };
         let r = self.nodes[n].region;
-        match holder.winner(&names::region(r), &names::service(k), &names::instance(r)) {
-            Some((feed, record)) if record.instance().is_some() || Some(feed) != holder.own() => Ok(()),
-            _ => self.bad(format!("I10 live claim of key {k} at {n} hidden by the end of another claim")),
-        }
+        let winner = holder.winner(&names::region(r), &names::service(k), &names::instance(r));
+        let is_shown = |(feed, record): (&FeedId, &landbridge_model::Registration)| {
+            record.instance().is_some() || Some(feed) != holder.own()
+        };
+        self.judge_at(n, Invariant::Claimed, claimed::check(k, lives, winner.is_some_and(is_shown)))
     }
 
     /// I9: a deregistered key stays absent, also after its tombstone went.
@@ -326,15 +324,14 @@ impl World {
             if client.operations != watch.operations || !is_same || !self.was_calm(r, watch.since - 4) {
                 continue;
             }
-            for m in &self.members[r] {
-                let knows = self.nodes[*m]
-                    .holder()
-                    .is_some_and(|h| h.directory(&names::region(r)).contains_key(&watch.own));
-                if knows && self.nodes[*m].ready && self.nodes[*m].boot < watch.since && self.shows(*m, r, k)
-                {
-                    return self.bad(format!("I9 deregistered instance {k} still shown at {m}"));
-                }
-            }
+            let knows = |m: usize| {
+                let holder = self.nodes[m].holder();
+                let lists = holder.is_some_and(|h| h.directory(&names::region(r)).contains_key(&watch.own));
+                lists && self.nodes[m].ready && self.nodes[m].boot < watch.since
+            };
+            let members = self.members[r].iter().copied().filter(|m| knows(*m));
+            let members: Vec<_> = members.map(|m| (m, self.shows(m, r, k))).collect();
+            self.judge(Invariant::Deleted, deleted::check(k, &members))?;
             if self.t < watch.since + 3 * TOMBSTONE {
                 kept.push(watch);
             }

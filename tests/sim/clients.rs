@@ -4,7 +4,10 @@ use landbridge_model::{FeedId, InstanceKey, Record, Stamp};
 use landbridge_registry_core::{ConnectionId, Input, Outcome, Published};
 
 use crate::sim::{
-    names, times,
+    invariants::{Invariant, ordered},
+    names,
+    tally::Event,
+    times,
     world::{Cause, Checked, Watch, World},
 };
 
@@ -136,6 +139,10 @@ impl World {
         let ordered = self.acknowledge(c, n, &token.feed, token.seq)?;
         let t = self.t;
         if !beats {
+            self.note(Event::Session);
+            if self.clients[c].old_member.is_some_and(|old| old != n) {
+                self.note(Event::Move);
+            }
             let connection = self.clients[c].connection;
             self.sessions.entry((n, life, k)).or_default().insert(connection, (t, false));
         }
@@ -177,15 +184,14 @@ impl World {
         let client = &self.clients[c];
         let (Some(before), Some(last)) = (client.last_stamp, &client.last) else { return Ok(true) };
         if stamp > before {
+            self.judge_at(n, Invariant::Ordered, ordered::check(before, stamp, true))?;
             return Ok(true);
         }
         let seen = self.nodes[n].holder().and_then(|holder| holder.copy(&last.own));
         let Some(seen) = seen.filter(|copy| copy.position().seq >= last.seq) else { return Ok(false) };
-        if (last.at, last.life) == (n, self.nodes[n].life)
-            || seen.record(&names::record_key(client.region, client.key)).is_some()
-        {
-            self.bad("I9 a later operation got a smaller stamp")?;
-        }
+        let was_known = (last.at, last.life) == (n, self.nodes[n].life)
+            || seen.record(&names::record_key(client.region, client.key)).is_some();
+        self.judge_at(n, Invariant::Ordered, ordered::check(before, stamp, was_known))?;
         Ok(!client.beats)
     }
 
@@ -244,6 +250,7 @@ impl World {
             held.1 = true;
         }
         self.endings.push((due, n, life, connection));
+        self.note(Event::BrokenConnection);
     }
 
     pub fn cut_connection(&mut self, c: usize, within: Option<i64>) {
@@ -337,6 +344,7 @@ impl World {
         let is_known = matches!(result, Ok(Outcome::Renewed { .. }));
         if is_known {
             self.clients[c].answered = self.t;
+            self.note(Event::Beat);
         } else if !self.register(c, n, false)? {
             self.clients[c].next_beat = self.t + 1;
         }
@@ -358,6 +366,7 @@ impl World {
             self.ask(n, |ticket| Input::Withdraw { ticket, connection, service }, Cause::Deregister)?
         };
         let Ok(Outcome::Written(token)) = result else { return Ok(()) };
+        self.note(Event::Deregistration);
         let record = self.nodes[n]
             .holder()
             .and_then(|h| h.copy(&token.feed)?.record(&names::record_key(r, k)).cloned());

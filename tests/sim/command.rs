@@ -18,6 +18,9 @@ cargo sim --found                                    plays the schedules of seed
 /// How many schedules `--seeds` plays at once unless told.
 const JOBS: u64 = 2;
 
+/// So many schedules of whole federations must meet every kind of trouble and judge every invariant.
+const COVERS: usize = 200;
+
 /// The schedules of `seeds.txt`: what once found something stays.
 pub fn found() -> Vec<Schedule> {
     let rows = FOUND.lines().filter_map(|line| {
@@ -88,5 +91,9 @@ fn many(schedules: &[Schedule], jobs: u64) -> ExitCode {
         stats.steps,
         wall_s * 1e3 / stats.simulated_s.max(1) as f64
     );
-    if violations.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
+    stats.tally.lines().iter().for_each(|line| println!("{line}"));
+    let is_whole = schedules.iter().all(|schedule| schedule.shape == Shape::Whole);
+    let missing = if is_whole && schedules.len() >= COVERS { stats.tally.missing() } else { Vec::new() };
+    missing.iter().for_each(|what| println!("never in {} schedules: {what}", schedules.len()));
+    if violations.is_empty() && missing.is_empty() { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }

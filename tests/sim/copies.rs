@@ -7,6 +7,11 @@ use landbridge_model::{FeedId, Position, View};
 
 use crate::sim::{
     clients::Client,
+    invariants::{
+        Held, Invariant, claimed, closed, doubted, exact, expired, forward,
+        gone::{self, Gone},
+        home, open,
+    },
     names::{self, KEYS, Records},
     node::Seen,
     times,
@@ -103,28 +108,23 @@ impl World {
     fn check_copy(&mut self, n: usize, feed: &FeedId) -> Checked {
         let Some(copy) = self.nodes[n].holder().and_then(|holder| holder.copy(feed)) else { return Ok(()) };
         let (view, position, generation) = (copy.view().clone(), copy.position(), copy.generation());
-        if let Some(before) = self.nodes[n].seen.get(feed) {
-            if position < before.position || view < before.view {
-                return self.bad(format!("I2 position went back: {feed} at {n}"));
-            }
-        } else if self.nodes[n].dropped.contains(feed) {
-            return self.bad(format!("I3 a closed feed came back: {feed} at {n}"));
+        let near = names::region(self.nodes[n].region);
+        self.judge_at(n, Invariant::Home, home::check(&near, feed, &view))?;
+        let after = Seen { view, position, generation };
+        match self.nodes[n].seen.get(feed) {
+            Some(before) => self.judge_at(n, Invariant::Forward, forward::check(before, &after))?,
+            None => self.judge_at(n, Invariant::Closed, closed::check(feed, &self.nodes[n].dropped))?,
         }
-        if *feed.region() == names::region(self.nodes[n].region) && view != View::WHOLE {
-            return self.bad(format!("I4 own feed came back through another region: {feed} at {n}"));
-        }
-        self.nodes[n].seen.insert(feed.clone(), Seen { view, position, generation });
-        match self.is_exact(n, feed) {
-            Some(true) | None => {
-                self.nodes[n].dirty.remove(feed);
-                Ok(())
-            }
-            Some(false) if self.corrupts && self.is_tainted(feed) => {
+        self.nodes[n].seen.insert(feed.clone(), after);
+        match self.exactness(n, feed) {
+            Some(Err(_)) if self.corrupts && self.is_tainted(feed) => {
                 self.nodes[n].dirty.insert(feed.clone());
                 Ok(())
             }
-            Some(false) => {
-                Err(format!("I1/I3/I5 copy differs from the writer at its position: {feed} at {n}"))
+            exactness => {
+                self.nodes[n].dirty.remove(feed);
+                let held = exactness.unwrap_or(Ok(()));
+                self.judge_at(n, Invariant::Exact, held.map_err(|why| format!("{feed}: {why}")))
             }
         }
     }
@@ -138,20 +138,19 @@ impl World {
 
     /// Whether a copy is what the writer held there; none if nobody wrote down what that was.
     pub fn is_exact(&self, n: usize, feed: &FeedId) -> Option<bool> {
+        self.exactness(n, feed).map(|held| held.is_ok())
+    }
+
+    fn exactness(&self, n: usize, feed: &FeedId) -> Option<Held> {
         let copy = self.nodes[n].holder()?.copy(feed)?;
         let whole = self.history.get(feed)?.get(&copy.position())?;
         let o = names::region_number(feed.region());
-        let mask = match &copy.view().peer {
-            None => None,
-            Some(_) => Some(*self.masks.get(&(o, self.nodes[n].region, copy.view().policy))?),
-        };
         let here = copy.records();
-        Some(match mask {
-            None => here.eq_by_key(whole),
-            Some(mask) => {
-                here.eq_by_key(&names::projected(whole, mask, &names::region(self.nodes[n].region)))
-            }
-        })
+        if copy.view().peer.is_none() {
+            return Some(exact::check(here, whole));
+        }
+        let mask = *self.masks.get(&(o, self.nodes[n].region, copy.view().policy))?;
+        Some(exact::check(here, &names::projected(whole, mask, &names::region(self.nodes[n].region))))
     }
 
     /// A copy went: its feed must be closed, and what it showed must be shown by others if its closer knew them.
@@ -161,10 +160,7 @@ impl World {
         self.nodes[n].dropped.insert(feed.clone());
         let o = names::region_number(feed.region());
         self.log(|| format!("{n} drops {feed}"));
-        if self.groups[o].lists(feed) {
-            return self.bad(format!("I7 open feed dropped: {feed} at {n}"));
-        }
-        Ok(())
+        self.judge_at(n, Invariant::Open, open::check(feed, &self.groups[o].listed()))
     }
 
     fn check_vanished(&mut self, n: usize, changed: &[FeedId], gone: &[FeedId]) -> Checked {
@@ -189,29 +185,21 @@ impl World {
         let Some(holder) = self.nodes[n].holder() else { return Ok(()) };
         let raft = FeedId::Raft(names::region(o));
         let era = holder.copy(&raft).map_or(0, |copy| copy.position().era.0);
-        let promise = match (self.promises.get(feed), self.settles.get(&(o, era)), feed) {
-            (Some(promise), ..) | (None, Some(promise), _) => promise,
-            (None, None, FeedId::Member { era: born, .. }) if born.0 < era => {
-                return self.bad("I6 the old era was dropped before the new one settled");
-            }
-            (None, None, _) => return Ok(()),
+        let is_covered = !matches!(feed, FeedId::Member { era: born, .. } if born.0 < era);
+        let Some(promise) = self.promises.get(feed).or_else(|| self.settles.get(&(o, era))) else {
+            let gone = Gone { is_covered, is_promised: false, is_exported: false, is_explained: false };
+            return self.judge_at(n, Invariant::Gone, gone::check(&gone));
         };
         let all_select =
             holder.copies().filter(|(feed, _)| *feed.region() == names::region(o)).all(|(_, copy)| {
                 let mask = self.masks.get(&(o, self.nodes[n].region, copy.view().policy));
                 copy.view().peer.is_none() || mask.is_some_and(|mask| mask >> k & 1 == 1)
             });
+        let is_explained = self.was_deleted(o, k, promise) || self.was_lost_later(o, k, feed, promise);
         let is_promised = promise.keys.contains(&k);
-        if is_promised
-            && all_select
-            && !self.was_deleted(o, k, promise)
-            && !self.was_lost_later(o, k, feed, promise)
-        {
-            return self.bad(format!(
-                "I6 key {k} of {o} absent at {n} after a close though the closer knew the new record"
-            ));
-        }
-        Ok(())
+        let gone = Gone { is_covered: true, is_promised, is_exported: all_select, is_explained };
+        let held = gone::check(&gone).map_err(|why| format!("key {k} of {o} {why}"));
+        self.judge_at(n, Invariant::Gone, held)
     }
 
     /// Whether a deletion that the closer had not seen explains an absence.
@@ -249,11 +237,11 @@ impl World {
         }
         match self.why.get(&(feed.clone(), k)) {
             Some(Cause::Tick) if self.nodes[n].ready => {
-                let since = self.t - times::LEASE - 10;
-                let beat = |c: &Client| c.wants && c.beats && c.since.max(c.unheard) < since;
-                let lost = self.clients.iter().any(|c| (c.region, c.key) == (o, k) && beat(c));
-                if lost && self.was_calm(o, since) {
-                    return self.bad(format!("I6 beating client of key {k} expired"));
+                let is_its = |c: &&Client| (c.region, c.key) == (o, k) && c.wants && c.beats;
+                for client in self.clients.iter().filter(is_its) {
+                    let answered = client.since.max(client.unheard);
+                    let held = expired::check(self.t, answered, self.disturbed[o]);
+                    self.judge_at(n, Invariant::Expired, held.map_err(|why| format!("{why}, key {k},")))?;
                 }
             }
             Some(Cause::End) if self.was_calm(o, self.t - times::MARGIN) => {
@@ -268,29 +256,22 @@ impl World {
     fn check_claims_elsewhere(&self, n: usize, o: usize, k: usize, feed: &FeedId) -> Checked {
         let Some(holder) = self.nodes[n].holder() else { return Ok(()) };
         let winner = holder.winner(&names::region(o), &names::service(k), &names::instance(o));
-        if winner.is_some_and(|(won, _)| won != feed) {
-            return Ok(());
-        }
-        for ((m, life, _), held) in self.sessions.iter().filter(|((_, _, key), _)| *key == k) {
+        let is_shown = winner.is_some_and(|(won, _)| won != feed);
+        let lives = self.sessions.iter().filter(|((_, _, key), _)| *key == k).any(|((m, life, _), held)| {
             let node = &self.nodes[*m];
-            let Some(own) =
-                node.own().filter(|_| node.region == o && node.life == *life && node.drain.is_none())
-            else {
-                continue;
-            };
+            let is_its = node.region == o && node.life == *life && node.drain.is_none();
+            let Some(own) = node.own().filter(|_| is_its) else { return false };
             let position = |holder: &landbridge_feed::Holder| holder.copy(&own).map(|copy| copy.position());
             let is_level = position(holder).is_some() && position(holder) == node.holder().and_then(position);
-            if is_level && held.values().any(|(since, broken)| !broken && *since < self.t - times::MARGIN) {
-                return self.bad(format!("I10 live claim of key {k} hidden by the end of another claim"));
-            }
-        }
-        Ok(())
+            is_level && held.values().any(|(since, broken)| !broken && *since < self.t - times::MARGIN)
+        });
+        self.judge_at(n, Invariant::Claimed, claimed::check(k, lives, is_shown))
     }
 
     /// I11: a verification never doubts a correct copy.
     pub fn check_doubt(&self, n: usize, feed: &FeedId) -> Checked {
-        let is_good = self.is_exact(n, feed) == Some(true);
-        if is_good { self.bad(format!("I11 a good copy of {feed} was doubted at {n}")) } else { Ok(()) }
+        let held = doubted::check(self.is_exact(n, feed));
+        self.judge_at(n, Invariant::Doubted, held.map_err(|why| format!("{why}: {feed}")))
     }
 
     /// The position a member's own feed has reached.
@@ -298,25 +279,5 @@ impl World {
         let (n, life) = self.writers.get(feed)?;
         let node = &self.nodes[*n];
         (node.life == *life).then(|| node.holder()?.copy(feed).map(|copy| copy.position()))?
-    }
-}
-
-trait Compare {
-    /// Whether the same records come, in whatever order.
-    fn eq_by_key(self, records: &Records) -> bool;
-}
-
-impl<'a, I> Compare for I
-where
-    I: Iterator<Item = (&'a landbridge_model::RecordKey, &'a landbridge_model::Record)>,
-{
-    fn eq_by_key(self, records: &Records) -> bool {
-        let mut count = 0;
-        let mut all_equal = true;
-        for (key, record) in self {
-            count += 1;
-            all_equal &= records.get(key) == Some(record);
-        }
-        all_equal && count == records.len()
     }
 }

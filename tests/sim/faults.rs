@@ -9,6 +9,7 @@ use crate::sim::{
     names::{self, KEYS, Records},
     node::{Given, Kind, Saved},
     shape::Shape,
+    tally::Event,
     times,
     world::{Cause, Checked, World},
 };
@@ -28,6 +29,7 @@ impl World {
             return;
         }
         self.log(|| format!("crash of {n}, disk: {disk}"));
+        self.note(if disk { Event::CrashWithDisk } else { Event::CrashWithoutDisk });
         let (r, t) = (self.nodes[n].region, self.t);
         if let Some(own) = self.nodes[n].own() {
             self.crashed_at.insert(own.clone(), t);
@@ -137,6 +139,7 @@ impl World {
             self.crash(n, disk);
         } else if x < 0.034 {
             let disk = self.dice.chance(0.7);
+            self.note(Event::RegionRestart);
             self.members[r].clone().into_iter().for_each(|n| self.crash(n, true));
             if self.dice.chance(0.4) {
                 self.bridges[r].clone().into_iter().for_each(|n| self.crash(n, disk));
@@ -164,11 +167,13 @@ impl World {
         } else if x < 0.18 {
             let n = self.dice.pick(&all);
             self.nodes[n].skew = self.dice.range(-8, 9);
+            self.note(Event::ClockStep);
         } else if x < 0.20 {
             if self.groups[r].leader.is_some() {
                 let mask = self.dice.pick(&[0xffff, 0xffff, 0x0f07, 0x0f0b, 0x030f]);
                 let peer = self.another_region(r);
                 self.set_policy(r, peer, mask)?;
+                self.note(Event::PolicyChange);
             }
         } else if x < 0.25 {
             self.put_persistent(r);
@@ -194,6 +199,7 @@ impl World {
 
     /// A region comes back from a backup, in a new era.
     fn restore(&mut self, r: usize) {
+        self.note(Event::Restore);
         self.members[r].clone().into_iter().for_each(|n| self.crash(n, false));
         let back = self.dice.range(0, 9) as u64;
         let masks: Vec<_> = (0..self.regions()).map(|peer| self.backup_mask(r, peer)).collect();
@@ -248,6 +254,7 @@ impl World {
         }
         let n = self.dice.pick(&able);
         self.log(|| format!("drain of {n}"));
+        self.note(Event::Drain);
         self.nodes[n].drain = Some(self.t);
         self.step(n, Input::Drain, Cause::Other)
     }
@@ -267,9 +274,12 @@ impl World {
         let y = self.dice.part();
         if y < 0.3 || (self.is_calm && same) {
             self.cut[a][b] = true;
+            self.note(Event::CutOneWay);
         } else if y < 0.55 {
             (self.cut[a][b], self.cut[b][a]) = (true, true);
+            self.note(Event::CutBothWays);
         } else if y < 0.75 && !self.is_calm {
+            self.note(Event::CutMember);
             if self.dice.chance(0.5) {
                 a = self.groups[r].leader.unwrap_or(a);
             }
@@ -281,6 +291,7 @@ impl World {
             }
         } else {
             let (p, q) = self.two_regions();
+            self.note(Event::CutRegions);
             for p in self.region_nodes(p) {
                 for q in self.region_nodes(q) {
                     (self.cut[p][q], self.cut[q][p]) = (true, true);
@@ -304,6 +315,7 @@ impl World {
         self.next_value += 1;
         let instance = names::valued(self.next_value);
         let service = names::persistent(self.dice.range(0, 2) as usize);
+        self.note(Event::PersistentWrite);
         self.propose(n, Command::PutPersistent { service, key: names::instance(r), instance });
     }
 
@@ -379,6 +391,7 @@ impl World {
                 saved.records.insert(key, Record::Registration(extra));
             }
         }
+        self.note(Event::CorruptedCopy);
         self.log(|| format!("disk of {n} is corrupted in {feed}, key {k}"));
         self.crash(n, true);
         self.nodes[n].wake = self.t + 1;

@@ -5,8 +5,8 @@ use std::{collections::BTreeMap, sync::Arc};
 use landbridge_client::{Endpoint, Standing, Table, join::Join, keepsake};
 use landbridge_feed::{Effect, Holder, Input};
 use landbridge_gateway_core::{
-    Book, Caller, Costs, EndpointSpec, Guard, GuardRules, HealthRules, Name, PickRules, Service, Snapshot,
-    Speech,
+    Book, Caller, Costs, EndpointSpec, Evacuation, Guard, GuardRules, HealthRules, Name, PickRules, Service,
+    Snapshot, Speech,
 };
 use landbridge_model::{Moment, Region, ServiceKey, Zone};
 
@@ -61,6 +61,8 @@ pub struct Gateway {
     pub blamed: BTreeMap<u64, Blamed>,
     /// Calls of the last round that did not succeed at the first try.
     pub missed: usize,
+    /// The place that calls are to leave.
+    pub drill: Option<Evacuation>,
     join: Join,
     book: Book,
     guard: Guard,
@@ -84,6 +86,7 @@ impl Gateway {
             kept,
             blamed: BTreeMap::new(),
             missed: 0,
+            drill: None,
             snapshot: book.snapshot(),
             book,
             guard: Guard::default(),
@@ -128,6 +131,13 @@ impl Gateway {
     pub fn calls_stale(&self, region: &Region) -> bool {
         let frozen = self.table.regions.get(region).is_some_and(|view| view.standing == Standing::Frozen);
         frozen && *region != self.holder.settings().region
+    }
+
+    /// Calls leave a place for a while; one drill at a time.
+    pub fn evacuate(&mut self, drill: Evacuation) {
+        self.book.set_evacuations(vec![Arc::new(drill.clone())]);
+        self.snapshot = self.book.snapshot();
+        self.drill = Some(drill);
     }
 
     /// The bytes of a keepsake of the table as it stands.

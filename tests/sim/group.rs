@@ -9,6 +9,7 @@ use landbridge_registry_core::{Command, Input, Leading, RaftState};
 
 use crate::sim::{
     names::{self, KEYS, Records},
+    tally::Event,
     world::{Cause, Checked, Promise, World},
 };
 
@@ -98,7 +99,13 @@ impl World {
         };
         let promise = self.promise(n, &command);
         let r = self.nodes[n].region;
+        if due >= 3 {
+            self.note(Event::LateProposal);
+        }
         let again = (!self.quiet && self.dice.chance(0.06)).then(|| self.dice.range(1, 9));
+        if again.is_some() {
+            self.note(Event::RepeatedProposal);
+        }
         for due in [Some(due), again].into_iter().flatten() {
             let (command, promise) = (command.clone(), promise.clone());
             let pending = Pending { due: self.t + due, from: n, command, promise, is_stuck: false };
@@ -145,12 +152,15 @@ impl World {
             if pending.due > self.t {
                 kept.push(pending);
             } else if !pending.is_stuck && !self.is_linked(pending.from, leader) {
-                continue;
+                self.note(Event::LostProposal);
             } else if has_quorum {
                 self.commit(r, pending.command, pending.promise)?;
             } else if pending.is_stuck || self.dice.chance(0.7) {
                 pending.is_stuck = true;
+                self.note(Event::StuckProposal);
                 kept.push(pending);
+            } else {
+                self.note(Event::LostProposal);
             }
         }
         self.groups[r].pending.extend(kept);
@@ -191,6 +201,7 @@ impl World {
         self.groups[r].leader = Some(leader);
         self.groups[r].term += 1;
         self.log(|| format!("leader of {r}: {leader}"));
+        self.note(Event::LeaderChange);
         self.catch_up(leader, true)?;
         if !self.quiet && !self.is_calm && self.dice.chance(0.4) {
             let on = self.dice.chance(0.6);
@@ -276,6 +287,7 @@ impl World {
             let jumps = at.era != to.era || at < group.base || self.dice.chance(0.08);
             let input = if jumps {
                 let records = group.state.records().clone();
+                self.note(Event::RaftSnapshot);
                 Input::Installed { position: to, records: records.into_iter().collect() }
             } else {
                 let newer = group.log.iter().filter(|(position, _)| *position > at);

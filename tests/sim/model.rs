@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use landbridge_feed::Holder;
 use landbridge_model::{InstanceKey, ServiceKey};
 
-use crate::sim::{names, world::World};
+use crate::sim::{invariants::together, names, world::World};
 
 /// One instance of one service.
 pub type Place = (ServiceKey, InstanceKey);
@@ -42,14 +42,12 @@ impl World {
         let node = &self.nodes[n];
         let expected = self.expected(node.region, origin);
         let region = names::region(origin);
-        let wrong = difference(&expected, &shown(node.holder()?, origin));
-        if let Some(wrong) = wrong {
-            return Some(format!("I1/I5/I9 node {n} of {region}: {wrong}"));
+        if let Err(wrong) = together::check(&expected, &shown(node.holder()?, origin)) {
+            return Some(format!("node {n} of {region}: {wrong}"));
         }
         let gateway = node.gateway()?;
-        let wrong = difference(&expected, &listed(&gateway.table, origin));
-        if let Some(wrong) = wrong {
-            return Some(format!("I1/G1 gateway {n} of {region}: {wrong}"));
+        if let Err(wrong) = together::check(&expected, &listed(&gateway.table, origin)) {
+            return Some(format!("gateway {n} of {region}: {wrong}"));
         }
         if gateway.table.regions.get(&region).is_none_or(|view| view.remembered) {
             return Some(format!("gateway {n} still remembers {region}"));
@@ -80,17 +78,4 @@ pub fn listed(table: &landbridge_client::Table, origin: usize) -> Seen {
         })
     });
     all.collect()
-}
-
-/// The first thing that is missing, too much or of a wrong value.
-fn difference(expected: &Expected, seen: &Seen) -> Option<String> {
-    let lacking = expected.keys().find(|place| !seen.contains_key(*place));
-    if let Some((service, instance)) = lacking {
-        return Some(format!("{service} {instance:?} is missing"));
-    }
-    seen.iter().find_map(|((service, instance), value)| {
-        let right = expected.get(&(service.clone(), instance.clone()));
-        let is_right = right.is_some_and(|values| values.contains(value));
-        (!is_right).then(|| format!("{service} {instance:?} shown with {value}, expected {right:?}"))
-    })
 }

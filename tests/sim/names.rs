@@ -97,6 +97,20 @@ pub fn number(key: &RecordKey) -> Option<usize> {
     }
 }
 
+/// A record of a connection with this value.
+#[cfg(test)]
+pub fn registered(value: u64) -> Record {
+    let stamp = landbridge_model::Stamp { clock: value, member: landbridge_model::MemberId(0) };
+    let life = Life::Session(valued(value));
+    Record::Registration(landbridge_model::Registration { stamp, take: 0, life })
+}
+
+/// A member's feed.
+#[cfg(test)]
+pub fn feed(r: usize, index: u64) -> landbridge_model::FeedId {
+    landbridge_model::FeedId::Member { region: region(r), era: landbridge_model::Era(1), index }
+}
+
 pub fn is_tombstone(record: &Record) -> bool {
     record.registration().is_some_and(|registration| registration.life == Life::Tombstone)
 }

@@ -8,7 +8,7 @@ use std::{
     },
 };
 
-use crate::sim::{shape::Shape, story::Story, times, world::World};
+use crate::sim::{shape::Shape, story::Story, tally::Tally, times, world::World};
 
 /// Which schedule.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -28,6 +28,8 @@ pub struct Stats {
     pub steps: u64,
     /// Calls that callers made at gateways.
     pub calls: u64,
+    /// How often what happened, and which invariant was judged.
+    pub tally: Tally,
 }
 
 /// A promise that did not hold.
@@ -72,7 +74,12 @@ fn play(schedule: Schedule, story: Story) -> (Result<Stats, Violation>, Story) {
     let played = played.unwrap_or_else(|panic| Err(format!("panic: {}", text_of(&*panic))));
     let at_s = (world.t * times::TICK_S) as u64;
     let result = match played {
-        Ok(()) => Ok(Stats { simulated_s: at_s, steps: world.steps, calls: world.calls.0 }),
+        Ok(()) => Ok(Stats {
+            simulated_s: at_s,
+            steps: world.steps,
+            calls: world.calls.0,
+            tally: *world.tally.borrow(),
+        }),
         Err(what) => Err(Violation { schedule, at_s, what }),
     };
     (result, world.story.into_inner())
@@ -119,6 +126,7 @@ impl Stats {
             simulated_s: self.simulated_s + other.simulated_s,
             steps: self.steps + other.steps,
             calls: self.calls + other.calls,
+            tally: self.tally.and(other.tally),
         }
     }
 }

@@ -83,6 +83,7 @@ impl World {
             twins,
             persistent: vec![BTreeMap::new(); plan.len()],
             calls: (0, 0),
+            tally: RefCell::default(),
             shape,
             is_deployed,
             quiet: false,

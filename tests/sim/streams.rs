@@ -8,8 +8,10 @@ use landbridge_feed::{Message, StreamId};
 use landbridge_registry_core::Input;
 
 use crate::sim::{
+    invariants::{Invariant, dialled},
     names,
     node::{address, at_address},
+    tally::Event,
     world::{Cause, Checked, Queue, World},
 };
 
@@ -51,11 +53,25 @@ impl World {
     /// Puts a message on its way.
     pub fn post(&mut self, n: usize, stream: StreamId, message: Message) {
         self.note_batch(n, &message);
+        self.note_overrun(n, stream, &message);
         let link = self.links.iter_mut().find(|link| link.id == stream);
         if let Some(link) = link
             && let Some(end) = link.at(n)
         {
             link.ends[end].queue.push_back(message);
+        }
+    }
+
+    /// A reconcile of a copy that an unbroken row of steps would have brought on: its ring had forgotten some.
+    fn note_overrun(&self, n: usize, stream: StreamId, message: &Message) {
+        let Message::Begin { feed, view } = message else { return };
+        let link = self.links.iter().find(|link| link.id == stream);
+        let Some(other) = link.and_then(|link| Some(link.ends[1 - link.at(n)?].node)) else { return };
+        let holders = (self.nodes[n].holder(), self.nodes[other].holder());
+        let (Some(here), Some(there)) = holders else { return };
+        let (Some(here), Some(there)) = (here.copy(feed), there.copy(feed)) else { return };
+        if there.view() == view && there.position() < here.position() {
+            self.note(Event::FullRing);
         }
     }
 
@@ -82,11 +98,15 @@ impl World {
     fn stall(&mut self, at: usize, end: usize) {
         let [a, b] = [&self.links[at].ends[end], &self.links[at].ends[1 - end]].map(|end| end.node);
         let (is_lame, stalled) = (self.links[at].is_lame, self.links[at].ends[end].stalled);
+        let is_busy = !self.links[at].ends[end].queue.is_empty();
         let stalls = if self.slow[a][b] || is_lame {
             stalled < SLOW_MAX && self.dice.chance(self.slowness)
         } else {
             stalled < 2 && self.dice.chance(0.2)
         };
+        if stalls && is_busy {
+            self.note(Event::Delay);
+        }
         let end = &mut self.links[at].ends[end];
         end.is_stalled = stalls;
         end.stalled = if stalls { stalled + 1 } else { 0 };
@@ -129,6 +149,9 @@ impl World {
             let lames = !is_cut && breaks && self.dice.chance(0.5);
             let delays = [self.dice.range(0, 7), self.dice.range(0, 7), self.dice.range(5, 20)];
             let first = self.dice.chance(0.5);
+            if breaks {
+                self.note(if lames { Event::ZombieStream } else { Event::LostStream });
+            }
             let awake = [self.is_awake(a), self.is_awake(b)];
             let link = &mut self.links[at];
             for end in 0..2 {
@@ -220,11 +243,10 @@ impl World {
         let registries = [address(self.members[r][0])].into();
         let plan = Plan { own: near.clone(), registries, peers: peers.collect() };
         for dial in plan.dials(holder.directory(&near), &BTreeSet::new()) {
-            let peer = at_address(&dial.address)
-                .filter(|peer| self.nodes[*peer].region == names::region_number(&dial.region));
-            let Some(peer) = peer else {
-                return Err(format!("H2 a bridge dials {dial:?}, which nobody named"));
-            };
+            let peer = at_address(&dial.address);
+            let listens = peer.map(|peer| names::region(self.nodes[peer].region));
+            self.judge_at(bridge, Invariant::Dialled, dialled::check(&dial.region, listens.as_ref()))?;
+            let Some(peer) = peer else { continue };
             if !self.links.iter().any(|link| link.joins(bridge, peer)) {
                 self.open(bridge, peer)?;
             }

@@ -1,8 +1,10 @@
 //! What must hold of a gateway's table after every tick, and after a start.
 
-use std::collections::BTreeMap;
-
 use crate::sim::{
+    invariants::{
+        Invariant, kept,
+        listed::{self, Listed},
+    },
     model::{listed, shown},
     names,
     world::{Checked, World},
@@ -15,23 +17,17 @@ impl World {
         let Some(gateway) = self.nodes[n].gateway() else { return Ok(()) };
         for o in 0..self.regions() {
             let region = names::region(o);
-            let (seen, table) = (shown(&gateway.holder, o), listed(&gateway.table, o));
-            let kept = listed(&gateway.kept, o);
             let remembers = gateway.table.regions.get(&region).is_some_and(|view| view.remembered);
-            let mut expected = if remembers { kept } else { BTreeMap::new() };
-            expected.extend(seen);
-            if table != expected {
-                return self
-                    .bad(format!("G1 gateway {n} lists {table:?} of {region} instead of {expected:?}"));
-            }
-            let is_stale = gateway.calls_stale(&region);
             let endpoints = gateway.table.services.values().flat_map(|endpoints| endpoints.iter());
-            let mut wrong = endpoints.filter(|e| e.origin == region && !remembers && e.stale != is_stale);
-            if let Some(endpoint) = wrong.next() {
-                return self.bad(format!(
-                    "G1 gateway {n} marks {endpoint:?} wrongly: its region is stale: {is_stale}"
-                ));
-            }
+            let table = Listed {
+                shown: shown(&gateway.holder, o),
+                remembered: remembers.then(|| listed(&gateway.kept, o)),
+                listed: listed(&gateway.table, o),
+                is_stale: gateway.calls_stale(&region),
+                marks: endpoints.filter(|e| e.origin == region).map(|e| e.stale).collect(),
+            };
+            let held = listed::check(&table).map_err(|why| format!("{why}: {region}"));
+            self.judge_at(n, Invariant::Listed, held)?;
         }
         Ok(())
     }
@@ -39,10 +35,12 @@ impl World {
     /// G5: a gateway starts with what it kept, all of it unverified, and nothing else.
     pub fn check_keepsake(&self, n: usize) -> Checked {
         let Some(gateway) = self.nodes[n].gateway() else { return Ok(()) };
-        let is_same = (0..self.regions()).all(|o| listed(&gateway.table, o) == listed(&gateway.kept, o));
-        let mut endpoints = gateway.table.services.values().flat_map(|endpoints| endpoints.iter());
-        if !is_same || !endpoints.all(|endpoint| endpoint.unverified) {
-            return self.bad(format!("G5 gateway {n} does not start with what it kept"));
+        for o in 0..self.regions() {
+            let region = names::region(o);
+            let endpoints = gateway.table.services.values().flat_map(|endpoints| endpoints.iter());
+            let is_unverified = endpoints.filter(|e| e.origin == region).all(|e| e.unverified);
+            let (kept, table) = (listed(&gateway.kept, o), listed(&gateway.table, o));
+            self.judge_at(n, Invariant::Kept, kept::check(&kept, &table, is_unverified))?;
         }
         Ok(())
     }

@@ -1,12 +1,12 @@
 //! The simulator in a plain test run: the schedules that once found something, new ones, and the promise of replay.
 
-use landbridge_tests::sim::{Schedule, Shape, found, run_all, told};
+use landbridge_tests::sim::{Schedule, Shape, Stats, found, run_all, told};
 
 /// Schedules of a shape in a plain test run.
 fn seeds(shape: Shape) -> u64 {
     match shape {
-        Shape::Whole => 30,
-        Shape::Pair => 100,
+        Shape::Whole => 200,
+        Shape::Pair => 40,
     }
 }
 
@@ -14,10 +14,11 @@ fn seeds(shape: Shape) -> u64 {
 const JOBS: usize = 2;
 
 #[track_caller]
-fn hold(schedules: &[Schedule]) {
-    let (_, violations) = run_all(schedules, JOBS, |_| {});
+fn hold(schedules: &[Schedule]) -> Stats {
+    let (stats, violations) = run_all(schedules, JOBS, |_| {});
     let shown: Vec<String> = violations.iter().map(ToString::to_string).collect();
     assert!(shown.is_empty(), "{} violations:\n{}", shown.len(), shown.join("\n"));
+    stats
 }
 
 #[test]
@@ -32,7 +33,10 @@ fn what_was_once_found_stays_mended() {
 fn federations_keep_their_promises_under_faults_and_come_together_after_them() {
     for shape in Shape::ALL {
         let schedules: Vec<_> = (1..=seeds(shape)).map(|seed| Schedule { shape, seed }).collect();
-        hold(&schedules);
+        let stats = hold(&schedules);
+        if shape == Shape::Whole {
+            assert_eq!(stats.tally.missing(), Vec::<String>::new(), "never met in these schedules");
+        }
     }
 }
 

@@ -14,11 +14,13 @@ use crate::sim::{
     clients::Client,
     dice::Dice,
     group::Group,
+    invariants::{Held, Invariant},
     names::{self, Records},
     node::{Kind, Node},
     shape::Shape,
     story::Story,
     streams::Link,
+    tally::{Event, Tally},
     times,
 };
 
@@ -115,6 +117,7 @@ pub struct World {
     pub persistent: Vec<BTreeMap<usize, u64>>,
     /// Calls that gateways were asked to make, and how many of them reached somebody.
     pub calls: (u64, u64),
+    pub tally: RefCell<Tally>,
     // What kind of schedule this is.
     pub shape: Shape,
     /// Bridges and gateways dial whom their configuration and the directory name, as in production; else a few.
@@ -133,6 +136,22 @@ pub struct World {
 impl World {
     pub fn log(&self, text: impl FnOnce() -> String) {
         self.story.borrow_mut().tell(self.t, text);
+    }
+
+    /// Counts what happened.
+    pub fn note(&self, event: Event) {
+        self.tally.borrow_mut().note(event);
+    }
+
+    /// Counts a judgement and passes it on under the invariant's name.
+    pub fn judge(&self, invariant: Invariant, held: Held) -> Checked {
+        self.tally.borrow_mut().judge(invariant);
+        held.or_else(|why| self.bad(format!("{} {why}", invariant.row().name)))
+    }
+
+    /// The same for what holds at a process.
+    pub fn judge_at(&self, n: usize, invariant: Invariant, held: Held) -> Checked {
+        self.judge(invariant, held.map_err(|why| format!("{why} at {n}")))
     }
 
     /// A violation; where copies are corrupted on purpose, what is shown may be wrong until it is repaired.
@@ -411,29 +430,36 @@ impl World {
         self.slow.iter_mut().for_each(|row| row.fill(false));
         self.log(|| "quiet".into());
         let twice = self.dice.chance(0.15);
-        self.come_together(320, "I1 no convergence")?;
+        self.must_come_together(320)?;
         if twice {
             for _ in 0..times::TOMBSTONE + 6 {
                 self.tick()?;
             }
-            self.come_together(60, "I1 lost convergence")?;
+            self.must_come_together(60)?;
         }
         self.write_fresh()?;
         Ok(())
     }
 
-    pub fn come_together(&mut self, ticks: usize, what: &str) -> Checked {
-        let mut why = String::new();
+    fn must_come_together(&mut self, ticks: usize) -> Checked {
+        let differs = self.come_together(ticks)?;
+        let held = differs.map_or(Ok(()), |why| Err(format!("no convergence: {why}")));
+        self.judge(Invariant::Together, held)
+    }
+
+    /// Waits so many ticks for all to agree with the model; what still differs then.
+    pub fn come_together(&mut self, ticks: usize) -> Result<Option<String>, String> {
+        let mut differs = None;
         for round in 0..ticks {
             self.tick()?;
             if round % 4 == 3 {
-                match self.unsettled() {
-                    None => return Ok(()),
-                    Some(reason) => why = reason,
+                differs = self.unsettled();
+                if differs.is_none() {
+                    break;
                 }
             }
         }
-        Err(format!("{what}: {why}"))
+        Ok(differs)
     }
 }
 
