@@ -4,6 +4,7 @@
 
 use std::{net::SocketAddr, time::Duration};
 
+use landbridge_tests::wait::until_async;
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::{
@@ -15,8 +16,9 @@ use tokio::{
 };
 
 use crate::{
+    endpoint::{Endpoint, Manner},
     frames::{CONTINUATION, END_HEADERS, END_STREAM, HEADERS, RST_STREAM, block, connect, farewell, frame},
-    house::House,
+    house::{House, at, page},
     size::Size,
     smuggling::{before_recorder, send},
 };
@@ -32,6 +34,9 @@ const DRIP_EVERY: Duration = Duration::from_millis(200);
 
 /// Streams that may be opened and reset in one breath before the connection ends.
 const RESETS_MAX: u32 = 20_000;
+
+/// Streams that may be waited for at the endpoint and then reset before the connection ends.
+const PATIENT_RESETS_MAX: u32 = 5_000;
 
 /// What may be sent of a head that never ends.
 const HEAD_BYTES_MAX: usize = 4 << 20;
@@ -104,6 +109,43 @@ pub(crate) fn rapid_reset(_: &Size) {
     });
 }
 
+/// Streams that are reset only when the endpoint has their request, again and again.
+pub(crate) fn patient_reset(_: &Size) {
+    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build().unwrap();
+    runtime.block_on(async {
+        let mut endpoint = Endpoint::start("east/a/1").unwrap();
+        endpoint.behave(Manner::Silent).unwrap();
+        let house = House::open(&page(&[at(endpoint.address, "east", "a")], "")).await.unwrap();
+        let (mut reading, mut writing) = connect(house.address).await.unwrap().into_split();
+        let ended = tokio::spawn(async move { farewell(&mut reading).await });
+        let mut sent = 0_u32;
+        while sent < PATIENT_RESETS_MAX && !ended.is_finished() {
+            let stream = sent * 2 + 1;
+            let open = frame(HEADERS, END_STREAM | END_HEADERS, stream, &call("POST", "/reset"));
+            if writing.write_all(&open).await.is_err() {
+                break;
+            }
+            sent += 1;
+            until_async(
+                "the endpoint has the request, or the connection has ended",
+                CUT_WITHIN,
+                async || {
+                    let seen = endpoint.seen().unwrap() >= u64::from(sent);
+                    (seen || ended.is_finished()).then_some(())
+                },
+            )
+            .await;
+            let _ = writing.write_all(&frame(RST_STREAM, 0, stream, &8_u32.to_be_bytes())).await;
+        }
+
+        println!("patient reset: the connection ended within {sent} streams");
+        assert!(
+            sent < PATIENT_RESETS_MAX,
+            "{sent} streams were opened, waited for and reset on one connection"
+        );
+    });
+}
+
 /// A head that goes on and on.
 pub(crate) fn continuation_flood(_: &Size) {
     const BLOCK_BYTES: usize = 16_000;
@@ -142,7 +184,11 @@ pub(crate) fn empty_continuation_flood(_: &Size) {
 }
 
 fn get(path: &str) -> Vec<u8> {
-    block(&[(":method", "GET"), (":scheme", "http"), (":path", path), (":authority", "web.test")])
+    call("GET", path)
+}
+
+fn call(method: &str, path: &str) -> Vec<u8> {
+    block(&[(":method", method), (":scheme", "http"), (":path", path), (":authority", "web.test")])
 }
 
 /// Writes pieces until all are written or the gateway has had enough; tells how many, and whether it had.

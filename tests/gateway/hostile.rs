@@ -198,6 +198,12 @@ const PASSING: &[(&str, &str, &[Arriving])] = &[
         &[Arriving { line: "GET /1 HTTP/1.1", body: "", without: &["6.6.6.6", "6666", "gopher"] }],
     ),
     (
+        "forged headers with underscores",
+        "GET /1 HTTP/1.1\r\nHost: web.test\r\nX_Forwarded_For: 6.6.6.6\r\nX-Forwarded_Proto: 6.6.6.6\r\n\
+         X_Real_IP: 6.6.6.6\r\nX_Landbridge_Caller_Region: 6.6.6.6\r\n\r\n",
+        &[Arriving { line: "GET /1 HTTP/1.1", body: "", without: &["6.6.6.6"] }],
+    ),
+    (
         "the gateway's own headers",
         "GET /1 HTTP/1.1\r\nHost: web.test\r\nX-Landbridge-Caller-Region: forged\r\nX-LANDBRIDGE-Hops: forged\r\n\r\n",
         &[Arriving { line: "GET /1 HTTP/1.1", body: "", without: &["forged"] }],

@@ -45,6 +45,7 @@ const TESTS: &[Test] = &[
     ("nothing_of_http2_becomes_another_request_of_http1", smuggling::over_http2),
     ("slow_callers_lose_their_connections", floods::slow_callers),
     ("streams_reset_in_one_breath_end_their_connection", floods::rapid_reset),
+    ("streams_reset_once_the_endpoint_has_them_end_their_connection", floods::patient_reset),
     ("a_head_that_never_ends_ends_its_connection", floods::continuation_flood),
     ("a_head_of_empty_frames_ends_its_connection", floods::empty_continuation_flood),
     ("no_call_notices_that_the_table_changes", tables::changing),

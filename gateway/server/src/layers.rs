@@ -15,6 +15,7 @@ pub(crate) mod route;
 
 pub(crate) mod limit;
 
+mod deadline;
 pub(crate) mod forward;
 
 pub(crate) mod patience;
@@ -31,6 +32,7 @@ use std::{
     pin::Pin,
     rc::Rc,
     task::{Context, Poll},
+    time::Duration,
 };
 
 use http::{HeaderValue, Request, header, request::Parts};
@@ -79,6 +81,8 @@ pub(crate) struct Called {
     pub(crate) policy: Policy,
     /// It speaks gRPC: passed on over HTTP/2, refused with a gRPC status.
     pub(crate) grpc: bool,
+    /// How long its caller waits, if that was said; endpoints are told what is left.
+    pub(crate) told: Option<Duration>,
 }
 
 /// The most tries of one call; the config cannot ask for more.

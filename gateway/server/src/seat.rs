@@ -43,6 +43,8 @@ pub(crate) enum Overrun {
     Stalled,
     /// A body that trickled.
     Trickle,
+    /// Too many calls that were given up before their answer.
+    Resets,
     /// It did not leave when told.
     Lingered,
 }
@@ -55,6 +57,7 @@ impl Overrun {
             Self::Idle => "idle",
             Self::Stalled => "stalled",
             Self::Trickle => "trickle",
+            Self::Resets => "resets",
             Self::Lingered => "lingered",
         }
     }
@@ -67,6 +70,10 @@ pub(crate) struct Seat {
     port: u64,
     /// Calls begun and not ended.
     calls: Cell<u32>,
+    /// Calls begun, ever.
+    begun: Cell<u64>,
+    /// Calls that were given up before their answer, ever.
+    given_up: Cell<u64>,
     /// When the last call ended, or the connection began.
     quiet_since: Cell<u64>,
     /// When a byte last moved.
@@ -97,6 +104,8 @@ impl Seat {
             port,
             patience_ms: Cell::new(None),
             calls: Cell::new(0),
+            begun: Cell::new(0),
+            given_up: Cell::new(0),
             quiet_since: Cell::new(now),
             moved: Cell::new(now),
             head_since: Cell::new(None),
@@ -194,6 +203,10 @@ impl Seat {
                 return Some(Overrun::Trickle);
             }
         }
+        let given_up = self.given_up.get();
+        if given_up > limits.early_resets_max && given_up * 2 > self.begun.get() {
+            return Some(Overrun::Resets);
+        }
         if self.calls.get() == 0 {
             return over(self.quiet_since.get(), limits.idle_timeout_ms).then_some(Overrun::Idle);
         }
@@ -241,20 +254,28 @@ pub(crate) struct Beat {
 pub(crate) struct OpenCall {
     seat: Rc<Seat>,
     beat: Rc<Beat>,
+    answered: bool,
 }
 
 impl OpenCall {
     pub(crate) fn begin(seat: &Rc<Seat>, beat: &Rc<Beat>) -> Self {
         seat.calls.set(seat.calls.get() + 1);
+        seat.begun.set(seat.begun.get() + 1);
         seat.touch(beat.now.get());
         beat.in_flight.set(beat.in_flight.get() + 1);
-        Self { seat: seat.clone(), beat: beat.clone() }
+        Self { seat: seat.clone(), beat: beat.clone(), answered: false }
+    }
+
+    /// Notes that its answer is there.
+    pub(crate) fn answer(&mut self) {
+        self.answered = true;
     }
 }
 
 impl Drop for OpenCall {
     fn drop(&mut self) {
         self.seat.calls.set(self.seat.calls.get() - 1);
+        self.seat.given_up.set(self.seat.given_up.get() + u64::from(!self.answered));
         self.seat.quiet_since.set(self.beat.now.get());
         self.beat.in_flight.set(self.beat.in_flight.get() - 1);
     }
@@ -336,6 +357,7 @@ mod tests {
         headers_max: 100,
         streams_max: 1,
         pending_resets_max: 1,
+        early_resets_max: 500,
         drain_ms: 1,
     };
 
@@ -405,5 +427,29 @@ mod tests {
 
         assert_eq!(seat.review(&LIMITS, 358_000), None);
         assert_eq!(seat.order.get(), Order::Stay, "quiet since the call ended");
+    }
+
+    #[test]
+    fn a_connection_that_gives_up_most_of_its_many_calls_is_cut() {
+        for (answered_of_ten, expected) in [(4, Some(Overrun::Resets)), (6, None)] {
+            let (seat, beat) = (Rc::new(Seat::new(0, 0)), Rc::default());
+            for number in 0..2_000 {
+                let mut call = OpenCall::begin(&seat, &beat);
+                if number % 10 < answered_of_ten {
+                    call.answer();
+                }
+            }
+
+            assert_eq!(seat.review(&LIMITS, 1_000), expected, "{answered_of_ten} of ten are answered");
+        }
+    }
+
+    #[test]
+    fn a_few_calls_given_up_are_nothing() {
+        let (seat, beat) = (Rc::new(Seat::new(0, 0)), Rc::default());
+
+        (0..500).for_each(|_| drop(OpenCall::begin(&seat, &beat)));
+
+        assert_eq!(seat.review(&LIMITS, 1_000), None);
     }
 }

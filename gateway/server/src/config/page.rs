@@ -171,6 +171,8 @@ pub struct Connections {
     pub streams_max: u32,
     /// Streams opened and reset at once; more end the connection.
     pub pending_resets_max: usize,
+    /// Calls given up before their answer, if they are more than half of a connection's; more end it.
+    pub early_resets_max: u64,
     /// On shutdown, calls in flight get so long to end.
     pub drain_ms: u64,
 }

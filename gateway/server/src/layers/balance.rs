@@ -8,9 +8,9 @@ use tokio::time::{Instant, sleep, sleep_until};
 use tower::{Service, service_fn};
 
 use super::{
-    Attempt, Reach, Tried,
+    Attempt, Reach, Tried, deadline,
     forward::strip_hop_by_hop,
-    patience::Patience,
+    patience::{Patience, stall},
     retry::{Missed, Reached},
     send::{Failure, Sent, Try},
 };
@@ -38,7 +38,7 @@ where
     service_fn(move |attempt: Attempt| {
         let (local, mut inner) = (local.clone(), inner.clone());
         async move {
-            let Attempt { request, view, service, http2, reach, tried, begun, patience } = attempt;
+            let Attempt { mut request, view, service, http2, reach, tried, begun, patience } = attempt;
             let choice = choose(&local, &view, service, reach, tried.get(), begun)?;
             if tried.get().as_slice().contains(&choice.endpoint) {
                 sleep(Duration::from_millis(view.settings.retries.pause_ms)).await;
@@ -46,13 +46,20 @@ where
             let mut grown = tried.get();
             grown.add(choice.endpoint);
             tried.set(grown);
+            if patience.told {
+                let left = patience.end(begun).saturating_duration_since(Instant::now());
+                deadline::tell(request.headers_mut(), left, http2);
+            }
             let mut held = Held::begin(local.clone(), view.clone(), service, choice.endpoint, begun);
             let one = Try { request, view, service, endpoint: choice.endpoint, http2 };
             match answer_in_time(&patience, begun, &mut held, inner.call(one)).await {
                 Some(Ok(sent)) => Ok(reached(held, choice, sent)),
                 Some(Err(failure)) => Err(missed(held, choice, failure)),
                 None => {
-                    held.failed(Instant::now());
+                    let now = Instant::now();
+                    if !patience.told || now < patience.end(now) {
+                        held.failed(now);
+                    }
                     Err(Missed::Lost { rung: choice.rung, miss: Miss::Late })
                 }
             }
@@ -94,9 +101,20 @@ async fn answer_in_time<F: Future>(
     answering: F,
 ) -> Option<F::Output> {
     let strikes_max = held.view.settings.pick.health.failures_max;
-    let mut strikes = 0;
+    let (mut strikes, mut stalled) = (0, Duration::ZERO);
+    let next_strike = |now, strikes, stalled| {
+        let strike = patience.next_strike(begun, now, strikes, stalled);
+        strike.filter(|_| strikes < strikes_max)
+    };
+    let next_look = |now, strikes, stalled| {
+        let end = patience.end_of_try(begun, now);
+        // One that is due and does not count waits for the caller's body: then only the end is left.
+        next_strike(now, strikes, stalled)
+            .filter(|strike| *strike > now)
+            .map_or(end, |strike| strike.min(end))
+    };
     let mut answering = pin!(answering);
-    let mut look = pin!(sleep_until(next_look(patience, begun, strikes, strikes_max)));
+    let mut look = pin!(sleep_until(next_look(Instant::now(), strikes, stalled)));
     loop {
         tokio::select! {
             biased;
@@ -107,28 +125,17 @@ async fn answer_in_time<F: Future>(
             () = &mut look => {}
         }
         let now = Instant::now();
+        stalled += stall(look.deadline(), now).unwrap_or_default();
         held.count_from(patience.since(begun, now));
         if patience.end_of_try(begun, now) <= now {
             return None;
         }
-        let due = patience.next_strike(begun, now, strikes).is_some_and(|due| due <= now);
-        if due && strikes < strikes_max && patience.answer_is_owed() {
+        let due = next_strike(now, strikes, stalled).is_some_and(|due| due <= now);
+        if due && patience.answer_is_owed() {
             strikes += 1;
             held.waits(now);
         }
-        look.as_mut().reset(next_look(patience, begun, strikes, strikes_max));
-    }
-}
-
-/// When there is something to decide about a try that waits.
-fn next_look(patience: &Patience, begun: Instant, strikes: u32, strikes_max: u32) -> Instant {
-    let now = Instant::now();
-    let end = patience.end_of_try(begun, now);
-    let strike = patience.next_strike(begun, now, strikes).filter(|_| strikes < strikes_max);
-    match strike {
-        // Until the caller's body is whole nothing counts, and the end may move.
-        Some(strike) if strike > now => strike.min(end),
-        Some(_) | None => end,
+        look.as_mut().reset(next_look(now, strikes, stalled));
     }
 }
 

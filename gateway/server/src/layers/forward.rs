@@ -2,7 +2,7 @@
 //!
 //! Invariant: an untrusted caller cannot say for whom its call is, nor speak in our own headers.
 
-use std::{convert::Infallible, rc::Rc};
+use std::{convert::Infallible, rc::Rc, time::Duration};
 
 use http::{
     HeaderMap, HeaderName, HeaderValue, Uri, Version, header,
@@ -11,7 +11,7 @@ use http::{
 use http_body::Body as _;
 use tower::{Service, service_fn};
 
-use super::{Called, Passage, Peer, route::host};
+use super::{Called, Passage, Peer, deadline, route::host};
 use crate::{answer::Answer, local::Local, refusal::Refusal, upgrade};
 
 const FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
@@ -58,6 +58,10 @@ fn rewrite(local: &Local, called: &mut Called) -> Result<(), Refusal> {
     }
     if keep_trailers && called.grpc {
         called.head.headers.insert(header::TE, HeaderValue::from_static("trailers"));
+    }
+    called.told = deadline::told(&called.head.headers, called.grpc);
+    if called.told == Some(Duration::ZERO) {
+        return Err(Refusal::Late);
     }
     tell_caller(&mut called.head.headers, &called.peer);
     called.head.headers.append(header::VIA, local.shared.via.clone());
@@ -124,6 +128,9 @@ fn tell_caller(headers: &mut HeaderMap, peer: &Peer) {
     }
     let claims = |name: &HeaderName| {
         let text = name.as_str();
+        if text.contains('_') {
+            return claims_underscored(text);
+        }
         *name == header::FORWARDED
             || (text.starts_with("x-")
                 && (*name == FORWARDED_HOST
@@ -139,6 +146,12 @@ fn tell_caller(headers: &mut HeaderMap, peer: &Peer) {
     }
     headers.insert(FORWARDED_FOR, peer.written.clone());
     headers.insert(FORWARDED_PROTO, peer.scheme.clone());
+}
+
+/// True for what a reader would take for a forwarding header who reads `_` as `-`, as CGI, WSGI and PHP do.
+fn claims_underscored(name: &str) -> bool {
+    let name = name.replace('_', "-");
+    name == "forwarded" || name == "x-real-ip" || name.starts_with("x-forwarded-") || name.starts_with(OURS)
 }
 
 /// The path for the endpoint, if it is another than the caller's.
@@ -243,6 +256,10 @@ mod tests {
             ("forwarded", "for=1.1.1.1"),
             ("x-real-ip", "1.1.1.1"),
             ("x-landbridge-caller-region", "west"),
+            ("x_forwarded_for", "1.1.1.1"),
+            ("x-forwarded_proto", "https"),
+            ("x_real_ip", "1.1.1.1"),
+            ("x_landbridge_caller_region", "west"),
             ("x-own", "kept"),
         ];
         let mut headers = map(&forged);

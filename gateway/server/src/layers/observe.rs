@@ -25,11 +25,12 @@ where
     service_fn(move |arrived: Arrived| {
         let local = local.clone();
         let begun = arrived.begun;
-        let call = OpenCall::begin(&arrived.peer.seat, &local.beat);
+        let mut call = OpenCall::begin(&arrived.peer.seat, &local.beat);
         let entry = local.draws().then(|| Entry::begin(&local.shared, &arrived));
         let answering = inner.clone().call(arrived);
         async move {
             let Ok(answer) = answering.await;
+            call.answer();
             let Answer { response, service, rung, refusal, at } = answer;
             let passed = at.unwrap_or_else(Instant::now).saturating_duration_since(begun);
             let mut tally = local.tally.borrow_mut();

@@ -20,8 +20,19 @@ pub(crate) struct Patience {
     pub(crate) one_try: Duration,
     /// When waiting means more than waiting.
     pub(crate) haste: Haste,
+    /// The caller said so itself, at its own risk: an endpoint that takes longer is not to blame.
+    pub(crate) told: bool,
     /// The caller's body, if there is one.
     pub(crate) upload: Option<Rc<Upload>>,
+}
+
+/// A look at a waiting call that comes so much later than planned tells of us: answers may lie unread.
+const STALL_MS: u64 = 25;
+
+/// How long this core stood still, if a look that was `planned` comes only at `now`.
+pub(crate) fn stall(planned: Instant, now: Instant) -> Option<Duration> {
+    let late = now.saturating_duration_since(planned);
+    (late > Duration::from_millis(STALL_MS)).then_some(late)
 }
 
 impl Patience {
@@ -40,10 +51,16 @@ impl Patience {
         (self.since(begun, now) + self.one_try).min(self.end(now))
     }
 
-    /// When the silence of the endpoint counts for the next time, after it counted so often.
-    pub(crate) fn next_strike(&self, begun: Instant, now: Instant, strikes: u32) -> Option<Instant> {
+    /// When the silence of the endpoint counts for the next time, after it counted so often and we stood still so long.
+    pub(crate) fn next_strike(
+        &self,
+        begun: Instant,
+        now: Instant,
+        strikes: u32,
+        stalled: Duration,
+    ) -> Option<Instant> {
         let silence = Duration::from_millis(self.haste.silence_ms?);
-        Some(self.since(begun, now) + silence * (strikes + 1))
+        Some(self.since(begun, now) + silence * (strikes + 1) + stalled)
     }
 
     /// True once the endpoint has, or could have, all it needs for an answer.
@@ -59,7 +76,7 @@ mod tests {
     fn patience(upload: Option<Rc<Upload>>) -> Patience {
         let haste = Haste { delay_ms: Some(50), silence_ms: Some(250) };
         let (overall, one_try) = (Duration::from_secs(30), Duration::from_secs(5));
-        Patience { called: Instant::now(), overall, one_try, haste, upload }
+        Patience { called: Instant::now(), overall, one_try, haste, told: false, upload }
     }
 
     #[test]
@@ -75,8 +92,18 @@ mod tests {
 
         upload.come(after(40), true);
         assert_eq!(patience.end_of_try(begun, after(44)), after(45));
-        assert_eq!(patience.next_strike(begun, after(44), 3), Some(after(41)));
+        assert_eq!(patience.next_strike(begun, after(44), 3, Duration::ZERO), Some(after(41)));
         assert!(patience.answer_is_owed());
+    }
+
+    #[test]
+    fn time_in_which_we_stood_still_is_nobodys_silence() {
+        let (begun, ms) = (Instant::now(), Duration::from_millis);
+
+        assert_eq!(stall(begun, begun + ms(25)), None);
+        assert_eq!(stall(begun, begun + ms(700)), Some(ms(700)));
+        let strike = patience(None).next_strike(begun, begun + ms(950), 0, ms(700));
+        assert_eq!(strike, Some(begun + ms(950)));
     }
 
     #[test]

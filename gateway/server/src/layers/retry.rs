@@ -24,7 +24,11 @@ use landbridge_gateway_core::{Haste, NEAR_TRIES_MAX, Next, Rung, Waiting};
 use tokio::time::{Instant, Sleep, sleep_until};
 use tower::{Service, service_fn};
 
-use super::{Attempt, Called, Reach, TRIES_MAX, Tried, patience::Patience, race::Race};
+use super::{
+    Attempt, Called, Reach, TRIES_MAX, Tried,
+    patience::{Patience, stall},
+    race::Race,
+};
 use crate::{
     answer::Answer,
     local::Local,
@@ -138,7 +142,7 @@ enum Verdict {
 
 impl Course {
     fn new(local: Rc<Local>, called: Called) -> (Self, Request<Payload>) {
-        let Called { head, body, begun, view, service, policy, grpc, .. } = called;
+        let Called { head, body, begun, view, service, policy, grpc, told, .. } = called;
         let settings = &view.settings;
         let repeatable = settings.retries.methods.contains(&head.method);
         let tries = policy.tries_max.unwrap_or(settings.retries.tries_max).clamp(1, TRIES_MAX as u32);
@@ -166,9 +170,11 @@ impl Course {
         if copy.is_none() || upgrade::asks_websocket(&head.headers) {
             haste = Haste { delay_ms: None, ..haste };
         }
+        let overall = Duration::from_millis(policy.timeout_ms.unwrap_or(settings.overall_ms));
         let patience = Patience {
             called: begun,
-            overall: Duration::from_millis(policy.timeout_ms.unwrap_or(settings.overall_ms)),
+            overall: told.map_or(overall, |told| told.min(overall)),
+            told: told.is_some_and(|told| told < overall),
             one_try: Duration::from_millis(policy.try_timeout_ms.unwrap_or(settings.try_ms)),
             haste,
             upload,
@@ -215,7 +221,10 @@ impl Course {
                     Verdict::Wait => {}
                 },
                 None => {
-                    if let Some((request, reach)) = self.beside() {
+                    let planned = self.due.take();
+                    if planned.is_some_and(|planned| stall(planned, Instant::now()).is_some()) {
+                        self.due = self.delay().map(|delay| Instant::now() + delay);
+                    } else if let Some((request, reach)) = self.beside() {
                         race.start(inner.call(self.attempt(request, reach)), true);
                     }
                 }
@@ -334,11 +343,14 @@ impl Course {
         }
     }
 
+    fn delay(&self) -> Option<Duration> {
+        self.patience.haste.delay_ms.map(Duration::from_millis)
+    }
+
     /// Looks whether the call is to be tried beside those that wait, and when to look again.
     fn beside(&mut self) -> Option<(Request<Payload>, Reach)> {
-        self.due = None;
         let copy = self.copy.as_ref().filter(|_| self.tries_left > 0)?;
-        let delay = Duration::from_millis(self.patience.haste.delay_ms?);
+        let delay = self.delay()?;
         let now = Instant::now();
         if copy.body.as_ref().is_some_and(|tape| !tape.is_whole()) {
             (self.ahead, self.due) = (true, Some(now + delay));

@@ -31,7 +31,8 @@ fn find(local: &Local, arrived: Arrived) -> Result<Called, (Refusal, bool)> {
     let refusal = match view.snapshot.find(peer.listener, &Question(&head)) {
         Matched::To { service, route, cut } => {
             let policy = view.snapshot.policy(peer.listener, route);
-            return Ok(Called { head, body, peer, begun, view, service, route, cut, policy, grpc });
+            let told = None;
+            return Ok(Called { head, body, peer, begun, view, service, route, cut, policy, grpc, told });
         }
         Matched::NoSuchService => Refusal::NoSuchService,
         Matched::NoRoute => Refusal::NoRoute,

@@ -234,3 +234,30 @@ async fn a_caller_that_is_slow_with_its_body_is_waited_for_and_its_endpoint_not_
         assert!(told.contains("\"breaker\":\"closed\""), "{told}");
     }
 }
+
+#[tokio::test]
+async fn a_callers_own_deadline_is_kept_passed_on_and_no_fault_of_the_endpoint() {
+    let silent = Endpoint::silent().await;
+    let house = House::before(&[&silent], "[health]\nsilence_min_ms = 0\nfailures_max = 1\n").await;
+    let begun = Instant::now();
+
+    let request =
+        house.request("GET", "/").header("x-landbridge-timeout-ms", "150").header("traceparent", "00-1-2-01");
+    let answer = house.send(request.body(crate::harness::full("")).unwrap()).await;
+
+    assert_eq!(answer.status(), 504);
+    assert!(
+        (Duration::from_millis(150)..Duration::from_secs(3)).contains(&begun.elapsed()),
+        "{:?}",
+        begun.elapsed()
+    );
+    let headers = silent.asked()[0].headers.clone();
+    let left: u64 = headers["x-landbridge-timeout-ms"].to_str().unwrap().parse().unwrap();
+    assert!((1..=150).contains(&left), "{left}");
+    assert_eq!(headers["traceparent"], "00-1-2-01");
+    let told = house.ask("/landbridge/v1/endpoints?service=static:web").await;
+    assert!(told.contains("\"breaker\":\"closed\""), "{told}");
+    let spent = house.request("GET", "/").header("x-landbridge-timeout-ms", "0");
+    assert_eq!(house.send(spent.body(crate::harness::full("")).unwrap()).await.status(), 504);
+    assert_eq!(silent.count(), 1, "nothing is asked for a caller that has gone");
+}
