@@ -26,6 +26,7 @@ pub const RULES: PickRules = PickRules {
     panic_share: 0.5,
     region_share_min: 0.25,
     health: HealthRules {
+        probe_failures_max: 0,
         failures_max: FAILURES_MAX,
         failure_share_max: 0.5,
         share_calls_min: 20,

@@ -1,7 +1,7 @@
 //! What all cores know of one endpoint: calls in flight, how slow it is, and whether it is out of rotation.
 //!
 //! ```text
-//! closed ── failures_max in a row, silence among them, or too large a share of failures ──▶ open
+//! closed ── failures_max in a row, silence among them, too large a share, or failed probes ──▶ open
 //!    ▲  ▲                              (for eject_ms, doubled each time up to eject_max_ms) │ time
 //!    │  └── any answer, if it was silence ─────────────────────────────────────────────────┤
 //!    └── success, then a slow start ── probation: one trial call a second ◀───────────────┘
@@ -20,6 +20,8 @@ use crate::record::Record;
 pub struct HealthRules {
     /// Failures in a row that take an endpoint out of rotation; 0 never does.
     pub failures_max: u32,
+    /// Failed probes in a row that take an endpoint out of rotation; 0 never does.
+    pub probe_failures_max: u32,
     /// The share of failures, 0 to 1, in ten seconds that takes it out of rotation; 0 never does.
     pub failure_share_max: f64,
     /// Calls in ten seconds below which the share says nothing.
@@ -138,6 +140,8 @@ pub struct EndpointState {
     in_flight: AtomicU32,
     /// Failures in a row.
     failures: AtomicU32,
+    /// Failed probes in a row.
+    probe_failures: AtomicU32,
     /// How often the ejection time was doubled.
     doublings: AtomicU32,
     ejected_until: AtomicU64,
@@ -169,6 +173,7 @@ impl EndpointState {
             serial,
             in_flight: AtomicU32::new(0),
             failures: AtomicU32::new(0),
+            probe_failures: AtomicU32::new(0),
             doublings: AtomicU32::new(0),
             ejected_until: AtomicU64::new(0),
             suspected: AtomicU32::new(TRUSTED),
@@ -302,6 +307,25 @@ impl EndpointState {
                 self.blame(rules, now, outcome.begun(now), SILENT)
             }
         }
+    }
+
+    /// Learns from a probe. One that passes and `proves` that calls are served ends an ejection early: the next call is
+    /// a trial, for only calls bring an endpoint back.
+    pub fn report_probe(&self, rules: &HealthRules, now: Moment, passed: bool, proves: bool) -> Turn {
+        if passed {
+            self.probe_failures.store(0, Relaxed);
+            let until = self.ejected_until.load(Relaxed);
+            if proves && now.0 < until {
+                let _ = self.ejected_until.compare_exchange(until, now.0, Relaxed, Relaxed);
+                self.trial.store(0, Relaxed);
+            }
+            return Turn::Stays;
+        }
+        let failures = self.probe_failures.fetch_add(1, Relaxed).saturating_add(1);
+        if rules.probe_failures_max == 0 || failures < rules.probe_failures_max {
+            return Turn::Stays;
+        }
+        self.eject(rules, now, FAILED)
     }
 
     /// Moves the remembered latency: up at once, down with time (peak-EWMA).

@@ -4,6 +4,7 @@ use super::*;
 
 const RULES: HealthRules = HealthRules {
     failures_max: 3,
+    probe_failures_max: 2,
     failure_share_max: 0.5,
     share_calls_min: 20,
     eject_ms: 1_000,
@@ -268,4 +269,21 @@ fn a_call_from_before_the_ejection_does_not_spoil_the_probation() {
 
     assert_eq!((late, state.breaker(Moment(1_400))), (Turn::Stays, Breaker::Probation));
     assert_eq!(silent(&state, 1_450, 1_700), Turn::Ejected { until: Moment(3_700) }, "the trial counts");
+}
+
+#[test]
+fn failed_probes_eject_and_only_a_proof_ends_that_early() {
+    let state = fresh();
+    assert_eq!(state.report_probe(&RULES, Moment(0), false, false), Turn::Stays);
+    assert_eq!(state.report_probe(&RULES, Moment(500), true, false), Turn::Stays);
+    assert_eq!(state.report_probe(&RULES, Moment(1_000), false, false), Turn::Stays);
+    let turn = state.report_probe(&RULES, Moment(1_500), false, false);
+    assert_eq!(turn, Turn::Ejected { until: Moment(2_500) });
+
+    state.report_probe(&RULES, Moment(1_600), true, false);
+    assert_eq!(state.breaker(Moment(1_600)), Breaker::Open, "whoever accepts need not answer");
+    state.report_probe(&RULES, Moment(1_700), true, true);
+
+    assert_eq!(state.breaker(Moment(1_700)), Breaker::Probation);
+    assert!(state.admits(Moment(1_700)));
 }

@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! waiting ── delay: twice the service's p95 ──▶ near: another endpoint, then another zone of the region
-//!    └── nobody near is left, and the newest try met silence for its time ──▶ far: another region
+//!    └── nobody near is left, and the newest try met silence for a while ──▶ far: another region
 //! ```
 //! Invariant: no hedge leaves the region while the newest try stands before an endpoint that answers others.
 
@@ -87,9 +87,11 @@ impl Pace {
         let delay_max = rules.delay_max_ms.max(rules.delay_min_ms);
         let delay = known(2, delay_max).clamp(rules.delay_min_ms, delay_max);
         let silence = known(4, 2 * delay_max).max(rules.silence_min_ms);
+        let silences = rules.silence_min_ms > 0;
         Haste {
             delay_ms: (rules.delay_max_ms > 0).then_some(delay),
-            silence_ms: (rules.silence_min_ms > 0).then_some(silence),
+            far_ms: silences.then_some(delay.max(rules.silence_min_ms)),
+            silence_ms: silences.then_some(silence),
         }
     }
 }
@@ -99,6 +101,8 @@ impl Pace {
 pub struct Haste {
     /// Before it is tried beside; `None`: never.
     pub delay_ms: Option<u64>,
+    /// Before it is tried in another region beside, if its newest try meets silence; `None`: never.
+    pub far_ms: Option<u64>,
     /// Before an endpoint that answers nobody counts as silent; `None`: never.
     pub silence_ms: Option<u64>,
 }
@@ -141,8 +145,8 @@ impl Haste {
         if waiting.near {
             return Next::Near;
         }
-        let Some(silence_ms) = self.silence_ms else { return Next::Never };
-        let far = waiting.since.after(silence_ms.max(delay_ms));
+        let Some(far_ms) = self.far_ms else { return Next::Never };
+        let far = waiting.since.after(far_ms);
         if !waiting.silent {
             return Next::Wait { until: now.after(delay_ms) };
         }
@@ -187,11 +191,11 @@ mod tests {
     fn rules_of_zero_switch_off() {
         let off = HedgeRules { delay_max_ms: 0, silence_min_ms: 0, ..RULES };
 
-        assert_eq!(Pace::default().haste(&off), Haste { delay_ms: None, silence_ms: None });
+        assert_eq!(Pace::default().haste(&off), Haste { delay_ms: None, far_ms: None, silence_ms: None });
     }
 
     fn next(now: u64, silent: bool, near: bool) -> Next {
-        let haste = Haste { delay_ms: Some(50), silence_ms: Some(250) };
+        let haste = Haste { delay_ms: Some(50), far_ms: Some(250), silence_ms: Some(900) };
         haste.next(Moment(1_000 + now), &Waiting { since: Moment(1_000), silent, near })
     }
 

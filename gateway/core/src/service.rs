@@ -143,6 +143,18 @@ impl Service {
         self.turned(self.endpoint(position).state.report(rules, now, outcome))
     }
 
+    /// Learns from a probe, and tells what that changed; see [`EndpointState::report_probe`].
+    pub fn report_probe(
+        &self,
+        position: u32,
+        rules: &HealthRules,
+        now: Moment,
+        passed: bool,
+        proves: bool,
+    ) -> Turn {
+        self.turned(self.endpoint(position).state.report_probe(rules, now, passed, proves))
+    }
+
     fn turned(&self, turn: Turn) -> Turn {
         match turn {
             Turn::Stays => {}
@@ -160,6 +172,7 @@ pub(crate) mod testing {
 
     pub(crate) const RULES: HealthRules = HealthRules {
         failures_max: 3,
+        probe_failures_max: 2,
         failure_share_max: 0.5,
         share_calls_min: 20,
         eject_ms: 1_000,

@@ -131,6 +131,8 @@ pub struct Settings {
     pub retries: Retries,
     /// How calls that wait are tried beside.
     pub hedging: Hedging,
+    /// Endpoints that are asked how they are.
+    pub probing: Probing,
     /// Calls in flight in all.
     pub in_flight_max: u32,
     /// Keys one limit keeps apart.
@@ -171,6 +173,26 @@ pub struct Hedging {
     pub rules: HedgeRules,
     /// How such tries are earned where the endpoint answers others.
     pub budget: BudgetRules,
+}
+
+/// Endpoints that are asked how they are, whether or not calls go there.
+#[derive(Clone, Debug)]
+pub struct Probing {
+    /// Probes that run at once, at least 1; further ones come later.
+    pub at_once_max: usize,
+    /// Services and how each of their endpoints is asked.
+    pub probes: Vec<(Name, Probe)>,
+}
+
+/// How an endpoint is asked.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Probe {
+    /// `GET` for this path over HTTP/1.1, which passes by a 2xx or 3xx; `None`: a connection alone passes.
+    pub path: Option<EcoString>,
+    /// Between two probes of one endpoint, at least 100.
+    pub interval_ms: u64,
+    /// A probe that takes longer has failed.
+    pub timeout_ms: u64,
 }
 
 /// A rate that calls may not exceed.

@@ -15,7 +15,7 @@ use crate::{
     config::{Config, Live},
     metrics,
     ports::Ports,
-    tls,
+    prober, tls,
     view::Shared,
     worker,
     writer::Writer,
@@ -102,6 +102,7 @@ impl Gateway {
         }
         let news = News { tables, orders: received, health: health.clone(), shutdown: shutdown.clone() };
         shutdown.spawn(write(writer, ports, shared.clone(), news));
+        shutdown.spawn(prober::run(shared.clone(), shutdown.clone()));
         let drain_ms = config.connections.drain_ms;
         let (token, running) = (config.admin.token.clone(), Arc::new(config));
         let office = Office { shared, orders: orders.clone(), token, running };

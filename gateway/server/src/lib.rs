@@ -5,6 +5,7 @@
 pub mod config;
 mod follow;
 mod gateway;
+mod prober;
 
 mod view;
 mod writer;

@@ -22,6 +22,8 @@ pub(crate) const HEDGES_WON: &str = "landbridge_gateway_hedges_won_total";
 pub(crate) const HEDGES_DENIED: &str = "landbridge_gateway_hedges_denied_total";
 /// Tries that failed, by rung and kind of failure.
 pub(crate) const TRIES_FAILED: &str = "landbridge_gateway_tries_failed_total";
+/// Probes that ended, by service and outcome.
+pub(crate) const PROBES: &str = "landbridge_gateway_probes_total";
 /// Endpoints taken out of rotation, by service.
 pub(crate) const EJECTIONS: &str = "landbridge_gateway_ejections_total";
 /// Endpoints that answered on probation and are in rotation again, by service.
@@ -66,6 +68,7 @@ pub(crate) fn describe() {
     describe_counter!(HEDGES_WON, "Calls answered by a try made beside another.");
     describe_counter!(HEDGES_DENIED, "Tries not made beside another because the budget was spent.");
     describe_counter!(TRIES_FAILED, "Tries that failed.");
+    describe_counter!(PROBES, "Probes that ended.");
     describe_counter!(EJECTIONS, "Endpoints taken out of rotation.");
     describe_counter!(RETURNS, "Endpoints back in rotation after a probation.");
     describe_gauge!(EVACUATIONS, "Evacuations that run.");

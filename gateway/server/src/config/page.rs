@@ -28,6 +28,9 @@ pub(super) struct Page {
     pub(super) retries: Retries,
     pub(super) hedging: Hedging,
     pub(super) health: Health,
+    pub(super) probing: Probing,
+    #[serde(default)]
+    pub(super) probes: Vec<Probe>,
     pub(super) ladder: Ladder,
     pub(super) protection: Protection,
     pub(super) admission: Admission,
@@ -243,6 +246,23 @@ pub(super) struct Health {
     pub(super) eject_max_ms: u64,
     pub(super) failure_penalty_ms: u32,
     pub(super) latency_decay_ms: u32,
+}
+
+/// How probes are made.
+#[derive(Clone, Copy, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Probing {
+    pub(super) at_once_max: usize,
+    pub(super) failures_max: u32,
+}
+
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Probe {
+    pub(super) services: Vec<String>,
+    pub(super) path: Option<String>,
+    pub(super) interval_ms: u64,
+    pub(super) timeout_ms: u64,
 }
 
 #[derive(Clone, Debug, Deserialize)]

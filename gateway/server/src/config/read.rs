@@ -12,7 +12,8 @@ use landbridge_model::{Address, Cluster, Region, ServiceKey, Zone};
 use landbridge_runtime::config::{Layers, load};
 
 use super::{
-    Config, DEFAULTS, Destination, EndpointTls, Hedging, Limit, Live, Retries, Settings, page,
+    Config, DEFAULTS, Destination, EndpointTls, Hedging, Limit, Live, Probe, Probing, Retries, Settings,
+    page,
     ports::{ports, ranges},
 };
 
@@ -284,6 +285,7 @@ fn settings(wrong: &mut Mistakes, page: &page::Page) -> Option<Settings> {
     );
     let health = HealthRules {
         failures_max: page.health.failures_max,
+        probe_failures_max: page.probing.failures_max,
         failure_share_max: page.health.failure_share_max,
         share_calls_min: page.health.share_calls_min,
         slow_start_ms: page.health.slow_start_ms,
@@ -307,6 +309,7 @@ fn settings(wrong: &mut Mistakes, page: &page::Page) -> Option<Settings> {
         overall_ms: page.timeouts.overall_ms,
         try_ms: page.timeouts.try_ms,
         retries: retries(wrong, &page.retries),
+        probing: probing(wrong, page),
         hedging: hedging(wrong, page.hedging, page.health.silence_min_ms),
         in_flight_max: page.admission.in_flight_max,
         limiter_keys_max: page.admission.limiter_keys_max,
@@ -353,6 +356,22 @@ fn retries(wrong: &mut Mistakes, page: &page::Retries) -> Retries {
         },
         pause_ms: page.pause_ms,
     }
+}
+
+fn probing(wrong: &mut Mistakes, page: &page::Page) -> Probing {
+    wrong.require(page.probing.at_once_max > 0, "probing.at_once_max: at least 1");
+    let mut probes = Vec::new();
+    for one in &page.probes {
+        let (path, interval_ms, timeout_ms) = (&one.path, one.interval_ms, one.timeout_ms);
+        let plain = |path: &String| path.starts_with('/') && path.bytes().all(|byte| byte.is_ascii_graphic());
+        wrong.require(path.as_ref().is_none_or(plain), "probes.path: a path that starts with a slash");
+        wrong.require(interval_ms >= 100, "probes.interval_ms: at least 100");
+        wrong.require((1..=interval_ms).contains(&timeout_ms), "probes.timeout_ms: from 1 to interval_ms");
+        let probe = Probe { path: path.as_deref().map(EcoString::from), interval_ms, timeout_ms };
+        let names = one.services.iter().filter_map(|text| wrong.taken("probes.services", any_name(text)));
+        probes.extend(names.map(|name| (name, probe.clone())));
+    }
+    Probing { at_once_max: page.probing.at_once_max, probes }
 }
 
 fn hedging(wrong: &mut Mistakes, page: page::Hedging, silence_min_ms: u64) -> Hedging {

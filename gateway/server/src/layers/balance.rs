@@ -10,7 +10,7 @@ use tower::{Service, service_fn};
 use super::{
     Attempt, Reach, Tried, deadline,
     forward::strip_hop_by_hop,
-    patience::{Patience, stall},
+    patience::{GRACE, Patience, stalled},
     retry::{Missed, Reached},
     send::{Failure, Sent, Try},
 };
@@ -101,20 +101,15 @@ async fn answer_in_time<F: Future>(
     answering: F,
 ) -> Option<F::Output> {
     let strikes_max = held.view.settings.pick.health.failures_max;
-    let (mut strikes, mut stalled) = (0, Duration::ZERO);
-    let next_strike = |now, strikes, stalled| {
-        let strike = patience.next_strike(begun, now, strikes, stalled);
-        strike.filter(|_| strikes < strikes_max)
-    };
-    let next_look = |now, strikes, stalled| {
+    let (mut strikes, mut counted, mut late) = (0, begun, false);
+    let next_strike =
+        |now, counted, strikes| patience.next_strike(counted, now).filter(|_| strikes < strikes_max);
+    let next_look = |now, counted, strikes| {
         let end = patience.end_of_try(begun, now);
-        // One that is due and does not count waits for the caller's body: then only the end is left.
-        next_strike(now, strikes, stalled)
-            .filter(|strike| *strike > now)
-            .map_or(end, |strike| strike.min(end))
+        next_strike(now, counted, strikes).map_or(end, |strike| strike.min(end))
     };
     let mut answering = pin!(answering);
-    let mut look = pin!(sleep_until(next_look(Instant::now(), strikes, stalled)));
+    let mut look = pin!(sleep_until(next_look(Instant::now(), counted, strikes)));
     loop {
         tokio::select! {
             biased;
@@ -125,17 +120,24 @@ async fn answer_in_time<F: Future>(
             () = &mut look => {}
         }
         let now = Instant::now();
-        stalled += stall(look.deadline(), now).unwrap_or_default();
+        late = !late && stalled(look.deadline(), now);
+        if late {
+            look.as_mut().reset(now + GRACE);
+            continue;
+        }
         held.count_from(patience.since(begun, now));
         if patience.end_of_try(begun, now) <= now {
             return None;
         }
-        let due = next_strike(now, strikes, stalled).is_some_and(|due| due <= now);
-        if due && patience.answer_is_owed() {
-            strikes += 1;
-            held.waits(now);
+        if next_strike(now, counted, strikes).is_some_and(|due| due <= now) {
+            counted = now;
+            // Until the endpoint has the whole request, it may wait for the rest.
+            if patience.answer_is_owed() {
+                strikes += 1;
+                held.waits(now);
+            }
         }
-        look.as_mut().reset(next_look(now, strikes, stalled));
+        look.as_mut().reset(next_look(now, counted, strikes));
     }
 }
 

@@ -27,12 +27,14 @@ pub(crate) struct Patience {
 }
 
 /// A look at a waiting call that comes so much later than planned tells of us: answers may lie unread.
-const STALL_MS: u64 = 25;
+const STALL_MS: u64 = 50;
 
-/// How long this core stood still, if a look that was `planned` comes only at `now`.
-pub(crate) fn stall(planned: Instant, now: Instant) -> Option<Duration> {
-    let late = now.saturating_duration_since(planned);
-    (late > Duration::from_millis(STALL_MS)).then_some(late)
+/// After such a look we read what lies there, and then look once more, whatever the time.
+pub(crate) const GRACE: Duration = Duration::from_millis(25);
+
+/// True if this core stood still, because a look that was `planned` comes only at `now`.
+pub(crate) fn stalled(planned: Instant, now: Instant) -> bool {
+    now.saturating_duration_since(planned) > Duration::from_millis(STALL_MS)
 }
 
 impl Patience {
@@ -51,16 +53,10 @@ impl Patience {
         (self.since(begun, now) + self.one_try).min(self.end(now))
     }
 
-    /// When the silence of the endpoint counts for the next time, after it counted so often and we stood still so long.
-    pub(crate) fn next_strike(
-        &self,
-        begun: Instant,
-        now: Instant,
-        strikes: u32,
-        stalled: Duration,
-    ) -> Option<Instant> {
+    /// When the silence of the endpoint counts, after it `counted` last or its try began.
+    pub(crate) fn next_strike(&self, counted: Instant, now: Instant) -> Option<Instant> {
         let silence = Duration::from_millis(self.haste.silence_ms?);
-        Some(self.since(begun, now) + silence * (strikes + 1) + stalled)
+        Some(self.since(counted, now) + silence)
     }
 
     /// True once the endpoint has, or could have, all it needs for an answer.
@@ -74,7 +70,7 @@ mod tests {
     use super::*;
 
     fn patience(upload: Option<Rc<Upload>>) -> Patience {
-        let haste = Haste { delay_ms: Some(50), silence_ms: Some(250) };
+        let haste = Haste { delay_ms: Some(50), far_ms: Some(250), silence_ms: Some(250) };
         let (overall, one_try) = (Duration::from_secs(30), Duration::from_secs(5));
         Patience { called: Instant::now(), overall, one_try, haste, told: false, upload }
     }
@@ -92,18 +88,16 @@ mod tests {
 
         upload.come(after(40), true);
         assert_eq!(patience.end_of_try(begun, after(44)), after(45));
-        assert_eq!(patience.next_strike(begun, after(44), 3, Duration::ZERO), Some(after(41)));
+        assert_eq!(patience.next_strike(after(42), after(44)), Some(after(42) + Duration::from_millis(250)));
         assert!(patience.answer_is_owed());
     }
 
     #[test]
-    fn time_in_which_we_stood_still_is_nobodys_silence() {
-        let (begun, ms) = (Instant::now(), Duration::from_millis);
+    fn a_look_that_comes_late_tells_that_we_stood_still() {
+        let planned = Instant::now();
 
-        assert_eq!(stall(begun, begun + ms(25)), None);
-        assert_eq!(stall(begun, begun + ms(700)), Some(ms(700)));
-        let strike = patience(None).next_strike(begun, begun + ms(950), 0, ms(700));
-        assert_eq!(strike, Some(begun + ms(950)));
+        assert!(!stalled(planned, planned + Duration::from_millis(50)));
+        assert!(stalled(planned, planned + Duration::from_millis(51)));
     }
 
     #[test]

@@ -26,7 +26,7 @@ use tower::{Service, service_fn};
 
 use super::{
     Attempt, Called, Reach, TRIES_MAX, Tried,
-    patience::{Patience, stall},
+    patience::{GRACE, Patience, stalled},
     race::Race,
 };
 use crate::{
@@ -124,10 +124,14 @@ struct Course {
     tried: Rc<Cell<Tried>>,
     /// When the newest try began.
     newest: Instant,
+    /// When the one before it did.
+    before: Instant,
     /// The region may hold an endpoint that was not tried.
     near: bool,
     /// When to look whether the call is to be tried beside; `None`: never again.
     due: Option<Instant>,
+    /// The last look came late.
+    late: bool,
     /// The caller's body is read ahead of the endpoint.
     ahead: bool,
 }
@@ -191,8 +195,10 @@ impl Course {
             patience,
             tried,
             newest: begun,
+            before: begun,
             near: true,
             due,
+            late: false,
             ahead: false,
         };
         (course, Request::from_parts(head, payload))
@@ -221,9 +227,10 @@ impl Course {
                     Verdict::Wait => {}
                 },
                 None => {
-                    let planned = self.due.take();
-                    if planned.is_some_and(|planned| stall(planned, Instant::now()).is_some()) {
-                        self.due = self.delay().map(|delay| Instant::now() + delay);
+                    let (planned, now) = (self.due.take(), Instant::now());
+                    self.late = !self.late && planned.is_some_and(|planned| stalled(planned, now));
+                    if self.late {
+                        self.due = Some(now + GRACE);
                     } else if let Some((request, reach)) = self.beside() {
                         race.start(inner.call(self.attempt(request, reach)), true);
                     }
@@ -312,15 +319,13 @@ impl Course {
         }
     }
 
-    /// A try beside others found nobody: it was none.
+    /// A try beside others found nobody: it was none. Whoever is out of rotation may be back at the next look.
     fn found_nobody(&mut self, alone: bool) -> Verdict {
         self.tries_left += 1;
-        if self.near {
-            self.near = false;
-            self.due = Some(Instant::now());
-        } else {
-            self.due = None;
-        }
+        self.newest = self.before;
+        let now = Instant::now();
+        self.due = if self.near { Some(now) } else { self.delay().map(|delay| now + delay) };
+        self.near = !self.near;
         if alone { Verdict::Over(self.refuse(Refusal::Unreachable)) } else { Verdict::Wait }
     }
 
@@ -383,7 +388,7 @@ impl Course {
         }
         let request = copy.request()?;
         self.tries_left -= 1;
-        self.newest = now;
+        self.before = std::mem::replace(&mut self.newest, now);
         Some((request, reach))
     }
 

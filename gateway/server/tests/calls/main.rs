@@ -13,6 +13,7 @@ mod trying;
 mod upgrades;
 
 mod places;
+mod probing;
 mod rates;
 
 mod hostile;
