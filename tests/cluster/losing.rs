@@ -14,7 +14,7 @@ use crate::{
 const CLIENTS: u32 = 20;
 
 /// After a leader's death writes go on within this, on a machine that does other things too.
-const WRITES_WITHIN: Duration = Duration::from_secs(20);
+pub const WRITES_WITHIN: Duration = Duration::from_secs(20);
 
 fn names(numbers: std::ops::Range<u32>) -> Vec<String> {
     let mut names: Vec<_> = numbers.map(shown).collect();

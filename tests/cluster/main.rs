@@ -5,10 +5,14 @@
 
 mod clients;
 mod serve;
+mod writers;
 
 mod forming;
 mod leaving;
 mod losing;
+
+mod crashing;
+mod parting;
 
 use std::{pin::Pin, process::ExitCode, time::Instant};
 
@@ -31,6 +35,11 @@ const TESTS: &[Test] = &tests! {
     losing:
         beating_clients_of_a_killed_member_are_taken_over_and_it_comes_back,
         a_killed_leader_stops_no_registration_and_writes_go_on_soon;
+    crashing:
+        no_answered_write_is_lost_though_all_are_killed_again_and_again,
+        writes_go_on_soon_after_each_death_of_the_leader;
+    parting:
+        a_member_that_was_cut_off_comes_back_to_the_same_and_nothing_deleted_returns;
     leaving:
         a_member_that_ends_hands_its_clients_over_and_nobody_blinks,
         members_that_all_end_at_once_do_not_wait_for_each_other;

@@ -2,6 +2,7 @@
 //! processes that are started, measured or spoken to, whole regions of them, SDK connections, and the simulator.
 
 pub mod authority;
+pub mod gate;
 pub mod http;
 pub mod process;
 pub mod region;

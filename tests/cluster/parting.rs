@@ -1,0 +1,75 @@
+//! A member that is cut off from the others: both sides answer and take what vouches for itself, and come together again.
+
+use std::time::{Duration, Instant};
+
+use anyhow::{Result, ensure};
+use landbridge_tests::{gate::Gate, http, region::Region, wait::until_async};
+
+use crate::{
+    clients::{address, persist, register, shown},
+    forming::{SEEN_WITHIN, all_show},
+};
+
+/// The member that is cut off.
+const FAR: u16 = 3;
+
+/// Takes this long at most until a cut is noticed.
+const NOTICED_WITHIN: Duration = Duration::from_secs(20);
+
+async fn gates(region: &mut Region) -> Result<Vec<Gate>> {
+    let mut gates = Vec::new();
+    for (from, to) in [(1, FAR), (2, FAR), (FAR, 1), (FAR, 2)] {
+        let (raft, feeds) = region.inner_ports(to);
+        let (raft, feeds) = (Gate::to(raft).await?, Gate::to(feeds).await?);
+        region.detour(from, to, raft.port(), feeds.port());
+        gates.extend([raft, feeds]);
+    }
+    Ok(gates)
+}
+
+async fn sees(region: &Region, member: u16, other: usize, state: &str) {
+    until_async(&format!("member {member} sees another one as {state}"), NOTICED_WITHIN, async || {
+        let rows = region.page(member, "members").await?;
+        (rows[other - 1]["state"] == state).then_some(())
+    })
+    .await;
+}
+
+pub async fn a_member_that_was_cut_off_comes_back_to_the_same_and_nothing_deleted_returns() -> Result<()> {
+    let mut region = Region::new(3)?;
+    let gates = gates(&mut region).await?;
+    region.start_all()?;
+    region.all_ready().await;
+    for number in 1..4 {
+        register(&region, FAR, "orders", number).await?;
+    }
+    all_show(&region, "orders", &[shown(1), shown(2), shown(3)]).await;
+
+    gates.iter().for_each(|gate| gate.set(false));
+    sees(&region, FAR, 1, "DOWN").await;
+    sees(&region, 1, usize::from(FAR), "DOWN").await;
+    register(&region, FAR, "orders", 30).await?;
+    register(&region, 1, "orders", 10).await?;
+    let (ip, port) = address(1);
+    let path = format!("/nacos/v1/ns/instance?serviceName=orders&ip={ip}&port={port}");
+    let gone = http::ask(region.http(1), "DELETE", &path).await;
+    ensure!(gone.as_ref().is_some_and(|(status, _)| *status == 200), "not deregistered: {gone:?}");
+    ensure!(persist(region.http(2), "stays", 1).await, "the majority decides");
+    ensure!(!persist(region.http(FAR), "stays", 2).await, "one of three is no majority");
+    let near = region.shown(1, "orders").await.unwrap_or_default();
+    ensure!(near.contains(&shown(10)) && !near.contains(&shown(1)), "the near side shows {near:?}");
+    let far = region.shown(FAR, "orders").await.unwrap_or_default();
+    ensure!(far.contains(&shown(30)) && far.contains(&shown(1)), "the far side shows {far:?}");
+
+    gates.iter().for_each(|gate| gate.set(true));
+    let healed = Instant::now();
+    let mut together = [shown(2), shown(3), shown(10), shown(30)];
+    together.sort();
+    all_show(&region, "orders", &together).await;
+    all_show(&region, "stays", &[shown(1)]).await;
+    println!("  all catalogs were equal {:?} after the cut was mended", healed.elapsed());
+    sees(&region, FAR, 1, "UP").await;
+    all_show(&region, "orders", &together).await;
+    ensure!(healed.elapsed() < 2 * SEEN_WITHIN, "it took {:?}", healed.elapsed());
+    Ok(())
+}

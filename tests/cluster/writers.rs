@@ -1,0 +1,114 @@
+//! Clients that write persistent instances all the time, and remember what they were answered.
+
+use std::{
+    collections::BTreeSet,
+    net::SocketAddr,
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicU32, Ordering},
+    },
+    time::{Duration, Instant},
+};
+
+use anyhow::{Result, ensure};
+use landbridge_tests::region::Region;
+use tokio::{task::JoinHandle, time::interval};
+
+use crate::clients::{persist, shown};
+
+/// Between two writes of one client.
+const PACE: Duration = Duration::from_millis(20);
+
+/// Instances of one service.
+const PER_SERVICE: u32 = 500;
+
+/// What was answered.
+#[derive(Default)]
+struct Answered {
+    numbers: BTreeSet<u32>,
+    /// When, in order.
+    at: Vec<Instant>,
+    refused: u64,
+}
+
+/// Writes to every one of these members until it is ended.
+pub struct Writing {
+    answered: Arc<Mutex<Answered>>,
+    tasks: Vec<JoinHandle<()>>,
+}
+
+impl Writing {
+    /// One client for each member.
+    pub fn start(members: &[SocketAddr]) -> Self {
+        let (answered, next) = (Arc::new(Mutex::new(Answered::default())), Arc::new(AtomicU32::new(0)));
+        let write = |at: SocketAddr| {
+            let (answered, next) = (Arc::clone(&answered), Arc::clone(&next));
+            tokio::spawn(async move {
+                let mut pace = interval(PACE);
+                loop {
+                    pace.tick().await;
+                    let number = next.fetch_add(1, Ordering::Relaxed);
+                    let taken = persist(at, &service_of(number), number).await;
+                    let mut answered = answered.lock().unwrap_or_else(PoisonError::into_inner);
+                    if taken {
+                        answered.numbers.insert(number);
+                        answered.at.push(Instant::now());
+                    } else {
+                        answered.refused += 1;
+                    }
+                }
+            })
+        };
+        let tasks = members.iter().copied().map(write).collect();
+        Self { answered, tasks }
+    }
+
+    fn answered(&self) -> MutexGuard<'_, Answered> {
+        self.answered.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// How many writes were answered, and how many were not taken.
+    pub fn counts(&self) -> (usize, u64) {
+        let answered = self.answered();
+        (answered.numbers.len(), answered.refused)
+    }
+
+    /// The longest time without an answer since a moment; none before there was one after it.
+    pub fn gap_since(&self, moment: Instant) -> Option<Duration> {
+        let answered = self.answered();
+        let since = answered.at.partition_point(|at| *at < moment);
+        let first = *answered.at.get(since.checked_sub(1).unwrap_or(since))?;
+        let later = answered.at.get(since..).filter(|later| !later.is_empty())?;
+        let mut before = first;
+        let gaps = later.iter().map(|at| at.duration_since(std::mem::replace(&mut before, *at)));
+        gaps.max()
+    }
+
+    /// Ends it, and holds that every member shows everything that was answered.
+    pub async fn end(self, region: &Region) -> Result<usize> {
+        self.tasks.iter().for_each(JoinHandle::abort);
+        let numbers = self.answered().numbers.clone();
+        let services: BTreeSet<String> = numbers.iter().map(|number| service_of(*number)).collect();
+        for member in region.members() {
+            let mut here = BTreeSet::new();
+            for service in &services {
+                here.extend(region.shown(member, service).await.unwrap_or_default());
+            }
+            let lost: Vec<u32> =
+                numbers.iter().copied().filter(|number| !here.contains(&shown(*number))).collect();
+            ensure!(
+                lost.is_empty(),
+                "member {member} lost {} of {}: {:?}\n{}",
+                lost.len(),
+                numbers.len(),
+                &lost[..lost.len().min(10)],
+                region.tell_all().await
+            );
+        }
+        Ok(numbers.len())
+    }
+}
+
+fn service_of(number: u32) -> String {
+    format!("stays-{}", number / PER_SERVICE)
+}
