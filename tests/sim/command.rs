@@ -5,6 +5,7 @@ use std::{process::ExitCode, time::Instant};
 use crate::sim::{
     run::{Schedule, run_all, told},
     shape::Shape,
+    stage::scenario,
 };
 
 /// Schedules that once found something, each with a word on what.
@@ -13,7 +14,8 @@ const FOUND: &str = include_str!("seeds.txt");
 const USAGE: &str =
     "cargo sim [--pair] SEED                              replays one schedule and prints its trace
 cargo sim [--pair] --seeds N [--from K] [--jobs J]   plays N schedules from seed K (1) on J threads (2)
-cargo sim --found                                    plays the schedules of seeds.txt";
+cargo sim --found                                    plays the schedules of seeds.txt
+cargo sim FILE.txt                                   plays a scenario and prints it with its answers";
 
 /// How many schedules `--seeds` plays at once unless told.
 const JOBS: u64 = 2;
@@ -48,11 +50,28 @@ pub fn command(words: &[String]) -> ExitCode {
     if words.contains(&"--found") {
         return many(&found(), after("--jobs").unwrap_or(JOBS));
     }
+    if let Some(path) = words.last().filter(|word| word.ends_with(".txt")) {
+        return story(path);
+    }
     match words.last().and_then(|word| word.parse().ok()) {
         Some(seed) => replay(Schedule { shape, seed }),
         None => {
             println!("{USAGE}");
             ExitCode::from(64)
+        }
+    }
+}
+
+fn story(path: &str) -> ExitCode {
+    let text = std::fs::read_to_string(path).map_err(|why| why.to_string());
+    match text.and_then(|text| scenario(&text)) {
+        Ok(told) => {
+            print!("{told}");
+            ExitCode::SUCCESS
+        }
+        Err(why) => {
+            println!("{path}, {why}");
+            ExitCode::FAILURE
         }
     }
 }

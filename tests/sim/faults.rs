@@ -332,18 +332,7 @@ impl World {
             if self.nodes[n].has_slow_disk && !self.dice.chance(0.1) {
                 continue;
             }
-            let Some(holder) = self.nodes[n].holder() else { continue };
-            let own_raft = FeedId::Raft(names::region(self.nodes[n].region));
-            let held: Vec<(FeedId, Saved)> = holder
-                .copies()
-                .filter(|(feed, _)| !(is_member && **feed == own_raft))
-                .map(|(feed, copy)| {
-                    let records: Records = copy.records().map(|(k, v)| (k.clone(), v.clone())).collect();
-                    let (view, position): (View, _) = (copy.view().clone(), copy.position());
-                    let is_dirty = self.nodes[n].dirty.contains(feed);
-                    (feed.clone(), Saved { view, position, records, is_dirty })
-                })
-                .collect();
+            let held = self.held(n);
             let present: BTreeSet<_> = held.iter().map(|(feed, _)| feed.clone()).collect();
             if !is_member {
                 self.nodes[n].disk.clear();
@@ -360,6 +349,27 @@ impl World {
                     self.nodes[n].disk.insert(feed, saved);
                 }
             }
+        }
+    }
+
+    /// What a process would save: its copies, but for a member's Raft feed, which has a disk of its own.
+    fn held(&self, n: usize) -> Vec<(FeedId, Saved)> {
+        let Some(holder) = self.nodes[n].holder() else { return Vec::new() };
+        let own_raft = FeedId::Raft(names::region(self.nodes[n].region));
+        let copies = holder.copies().filter(|(feed, _)| !(self.nodes[n].is_member() && **feed == own_raft));
+        let saved = copies.map(|(feed, copy)| {
+            let records: Records = copy.records().map(|(k, v)| (k.clone(), v.clone())).collect();
+            let (view, position): (View, _) = (copy.view().clone(), copy.position());
+            let is_dirty = self.nodes[n].dirty.contains(feed);
+            (feed.clone(), Saved { view, position, records, is_dirty })
+        });
+        saved.collect()
+    }
+
+    /// Everything that a process holds is on its disk.
+    pub fn save_all(&mut self, n: usize) {
+        if self.nodes[n].is_up() && self.nodes[n].kind != Kind::Gateway {
+            self.nodes[n].disk = self.held(n).into_iter().collect();
         }
     }
 

@@ -5,8 +5,8 @@ use std::{collections::BTreeMap, sync::Arc};
 use landbridge_client::{Endpoint, Standing, Table, join::Join, keepsake};
 use landbridge_feed::{Effect, Holder, Input};
 use landbridge_gateway_core::{
-    Book, Caller, Costs, EndpointSpec, Evacuation, Guard, GuardRules, HealthRules, Name, PickRules, Service,
-    Snapshot, Speech,
+    Book, Caller, Costs, Decision, EndpointSpec, Evacuation, Guard, GuardRules, HealthRules, Name, PickRules,
+    Service, Snapshot, Speech, pick,
 };
 use landbridge_model::{Moment, Region, ServiceKey, Zone};
 
@@ -126,6 +126,14 @@ impl Gateway {
     pub fn service(&self, key: &ServiceKey) -> Option<&Arc<Service>> {
         let is_it = |service: &&Arc<Service>| matches!(&service.name, Name::Registered(name) if name == key);
         self.snapshot.services().iter().find(is_it)
+    }
+
+    /// Where the first try of a call goes.
+    pub fn choose(&self, service: &Service, now: Moment, lot: u64) -> Option<u32> {
+        match pick(&RULES, service, service.home(), now, lot, &[]) {
+            Decision::Use(choice) => Some(choice.endpoint),
+            Decision::Nobody => None,
+        }
     }
 
     /// Whether an origin's link is silent as far as the table knows.

@@ -9,6 +9,8 @@ pub enum Shape {
     Whole,
     /// Two regions of members and bridges, as the executable model of the feeds specification had them.
     Pair,
+    /// Two regions of three members, two bridges and a gateway each: the stage of the scenarios, no kind of schedule.
+    Stage,
 }
 
 /// What stands in one region.
@@ -29,6 +31,7 @@ impl Shape {
         match self {
             Self::Whole => "",
             Self::Pair => "--pair ",
+            Self::Stage => "--stage ",
         }
     }
 
@@ -45,7 +48,7 @@ impl Shape {
     pub fn ticks(self) -> [i64; 4] {
         match self {
             Self::Whole => [40, 40, 60, 100],
-            Self::Pair => [30, 60, 60, 100],
+            Self::Pair | Self::Stage => [30, 60, 60, 100],
         }
     }
 
@@ -62,6 +65,7 @@ impl Shape {
                 };
                 (0..count).map(place).collect()
             }
+            Self::Stage => (0..2).map(|_| Place { members: 3, bridges: 2, gateways: 1, keys: 0 }).collect(),
             Self::Pair => {
                 let small = if is_full { (3, KEYS) } else { (1, 1) };
                 let places = [(3, KEYS), small].into_iter();

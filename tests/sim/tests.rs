@@ -1,12 +1,15 @@
 //! The simulator in a plain test run: the schedules that once found something, new ones, and the promise of replay.
 
+#[path = "scenarios/tests.rs"]
+mod scenarios;
+
 use landbridge_tests::sim::{Schedule, Shape, Stats, found, run_all, told};
 
 /// Schedules of a shape in a plain test run.
 fn seeds(shape: Shape) -> u64 {
     match shape {
         Shape::Whole => 200,
-        Shape::Pair => 40,
+        Shape::Pair | Shape::Stage => 40,
     }
 }
 

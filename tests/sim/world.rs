@@ -312,8 +312,10 @@ impl World {
         if !self.quiet {
             self.meddle()?;
         }
+        // On the stage nobody starts again but by a word of the script.
+        let all_start = self.quiet && self.shape != Shape::Stage;
         for n in 0..self.nodes.len() {
-            if !self.nodes[n].is_up() && (self.t >= self.nodes[n].wake || self.quiet) {
+            if !self.nodes[n].is_up() && (self.t >= self.nodes[n].wake || all_start) {
                 self.start(n)?;
             }
         }
