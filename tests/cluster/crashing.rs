@@ -19,7 +19,8 @@ const WRITES_BETWEEN: usize = 30;
 /// After such a kill writes go on within this, the members' start counted in.
 const AGAIN_WITHIN: Duration = Duration::from_secs(60);
 
-fn times(name: &str, unless_said: u32) -> u32 {
+/// What the environment says, or what is done unless it says something.
+pub fn times(name: &str, unless_said: u32) -> u32 {
     std::env::var(name).ok().and_then(|said| said.parse().ok()).unwrap_or(unless_said)
 }
 

@@ -13,6 +13,7 @@ mod losing;
 
 mod crashing;
 mod parting;
+mod rolling;
 
 use std::{pin::Pin, process::ExitCode, time::Instant};
 
@@ -38,6 +39,8 @@ const TESTS: &[Test] = &tests! {
     crashing:
         no_answered_write_is_lost_though_all_are_killed_again_and_again,
         writes_go_on_soon_after_each_death_of_the_leader;
+    rolling:
+        nobody_alive_is_missing_while_every_member_is_restarted_in_turn;
     parting:
         a_member_that_was_cut_off_comes_back_to_the_same_and_nothing_deleted_returns;
     leaving:
