@@ -64,9 +64,24 @@ fn rewrite(local: &Local, called: &mut Called) -> Result<(), Refusal> {
         return Err(Refusal::Late);
     }
     tell_caller(&mut called.head.headers, &called.peer);
+    if called.head.version == Version::HTTP_2 {
+        join_cookies(&mut called.head.headers);
+    }
     called.head.headers.append(header::VIA, local.shared.via.clone());
     let path = new_path(called)?;
     address(called, path)
+}
+
+/// HTTP/2 may tell cookies one by one; readers of HTTP/1 expect them in one line (RFC 9113, section 8.2.3).
+fn join_cookies(headers: &mut HeaderMap) {
+    let cookies: Vec<&[u8]> = headers.get_all(header::COOKIE).iter().map(HeaderValue::as_bytes).collect();
+    if cookies.len() < 2 {
+        return;
+    }
+    // Values that are values stay one when they are joined by a semicolon and a space.
+    if let Ok(joined) = HeaderValue::from_bytes(&cookies.join(&b"; "[..])) {
+        headers.insert(header::COOKIE, joined);
+    }
 }
 
 /// True if the call went through this gateway before.
@@ -227,6 +242,16 @@ mod tests {
         strip_hop_by_hop(&mut headers);
 
         assert_eq!(headers, map(&[("x-stays", "1")]));
+    }
+
+    #[test]
+    fn cookies_that_came_one_by_one_go_on_in_one_line() {
+        let mut headers = map(&[("cookie", "a=1"), ("x-own", "1")]);
+        headers.append("cookie", HeaderValue::from_static("b=2"));
+
+        join_cookies(&mut headers);
+
+        assert_eq!(headers, map(&[("cookie", "a=1; b=2"), ("x-own", "1")]));
     }
 
     #[test]

@@ -99,6 +99,11 @@ async fn http2_by_prior_knowledge_passes_many_calls_on_one_connection() {
     let house = House::before(&[&endpoint], "").await;
     let sender = http2(&house).await;
 
+    let crumbs = Request::get("http://web.test/x").header("cookie", "a=1").header("cookie", "b=2");
+    sender.clone().send_request(crumbs.body(full("")).unwrap()).await.unwrap();
+    let seen: Vec<_> = endpoint.asked()[0].headers.get_all("cookie").iter().cloned().collect();
+    assert_eq!(seen, ["a=1; b=2"]);
+
     let calls = (0..50).map(|_| {
         let mut sender = sender.clone();
         tokio::spawn(async move {
