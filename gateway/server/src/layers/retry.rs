@@ -281,7 +281,7 @@ impl Course {
         }
     }
 
-    /// What follows from a try that ended; `alone` if no other runs.
+    /// What follows from a try that ended; `alone` if no other runs: what fails beside others waits for them.
     fn settle(&mut self, outcome: Result<Reached, Missed>, beside: bool, alone: bool) -> Verdict {
         let missed = |rung, miss| self.local.tally.borrow_mut().missed(rung, miss);
         let (next, answer) = match outcome {
@@ -293,7 +293,7 @@ impl Course {
             }
             Ok(reached) => {
                 missed(reached.rung, Miss::Status);
-                (self.repeat(), reached.answer)
+                (alone.then(|| self.repeat()).flatten(), reached.answer)
             }
             Err(Missed::Nobody) if beside => return self.found_nobody(alone),
             Err(Missed::Nobody) => (None, self.refuse(Refusal::NoEndpoint)),
@@ -302,20 +302,21 @@ impl Course {
             // A request of which nothing was sent costs no endpoint anything: it needs no budget.
             Err(Missed::Unsent { rung, request }) => {
                 missed(rung, Miss::Connect);
-                ((self.tries_left > 0).then_some(*request), self.refuse(Refusal::Unreachable))
+                let again = (alone && self.tries_left > 0).then_some(*request);
+                (again, self.refuse(Refusal::Unreachable))
             }
             Err(Missed::Lost { rung, miss }) => {
                 missed(rung, miss);
                 let refusal = if miss == Miss::Late { Refusal::Late } else { Refusal::Unreachable };
-                (self.repeat(), self.refuse(refusal))
+                (alone.then(|| self.repeat()).flatten(), self.refuse(refusal))
             }
         };
         let now = Instant::now();
         match next {
             Some(request) if now < self.patience.end(now) => Verdict::Again(request),
-            Some(_) if alone => Verdict::Over(self.refuse(Refusal::Late)),
+            Some(_) => Verdict::Over(self.refuse(Refusal::Late)),
             None if alone => Verdict::Over(answer),
-            Some(_) | None => Verdict::Wait,
+            None => Verdict::Wait,
         }
     }
 
