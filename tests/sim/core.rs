@@ -54,6 +54,11 @@ impl Bridge {
         Self { holder, links: Links::new(STALL_TICKS) }
     }
 
+    /// What follows from a question or an order of its operator.
+    pub fn asked(&mut self, now: Moment, input: FeedInput) -> Vec<Effect> {
+        self.step(now, input).into_iter().filter_map(of_a_holder).collect()
+    }
+
     fn step(&mut self, now: Moment, input: FeedInput) -> Vec<FeedEffect> {
         let is_tick = matches!(input, FeedInput::Tick { .. });
         let mut said = Vec::new();

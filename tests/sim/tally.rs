@@ -35,6 +35,8 @@ pub enum Event {
     Release,
     Evacuation,
     Definition,
+    Look,
+    Resync,
     PersistentWrite,
     PersistentDelete,
     Session,
@@ -54,7 +56,7 @@ const INVARIANTS: usize = Invariant::ALL.len();
 
 impl Event {
     /// All kinds: faults, Raft's troubles, operators' deeds, clients' deeds.
-    pub const ALL: [(Self, &'static str); 39] = [
+    pub const ALL: [(Self, &'static str); 41] = [
         (Self::Delay, "a message held back"),
         (Self::LostStream, "a stream lost"),
         (Self::ZombieStream, "an old stream goes on beside a new one"),
@@ -85,6 +87,8 @@ impl Event {
         (Self::Release, "held lapses released"),
         (Self::Evacuation, "a gateway drill"),
         (Self::Definition, "a service defined"),
+        (Self::Look, "a look at another region"),
+        (Self::Resync, "a region's copies rebuilt on demand"),
         (Self::PersistentWrite, "a persistent instance written"),
         (Self::PersistentDelete, "a persistent instance taken back"),
         (Self::Session, "a registration on a connection"),

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use landbridge_feed::Input as FeedInput;
 use landbridge_gateway_core::Evacuation;
 use landbridge_model::{Definition, Metadata};
 use landbridge_registry_core::{Command, Input};
@@ -54,6 +55,8 @@ impl World {
             self.evacuate(r);
         } else if (0.60..0.61).contains(&x) {
             self.define(r)?;
+        } else if (0.61..0.64).contains(&x) {
+            self.look_or_resync(r)?;
         }
         Ok(())
     }
@@ -109,6 +112,19 @@ impl World {
         gateway.evacuate(Evacuation { region: names::region(from), zone, services, begun, ramp_ms, until });
         self.note(Event::Evacuation);
         self.log(|| format!("gateway {n} leaves region {from}"));
+    }
+
+    /// A bridge's operator compares a region with what its bridge says, or has all copies of it rebuilt.
+    fn look_or_resync(&mut self, r: usize) -> Checked {
+        let (n, o) = (self.dice.pick(&self.bridges[r]), self.another_region(r));
+        let (is_look, region) = (self.dice.chance(0.5), names::region(o));
+        if !self.nodes[n].is_up() || !self.is_awake(n) {
+            return Ok(());
+        }
+        self.log(|| format!("bridge {n} {} region {o}", if is_look { "looks at" } else { "resyncs" }));
+        self.note(if is_look { Event::Look } else { Event::Resync });
+        let input = if is_look { FeedInput::Look { region } } else { FeedInput::Resync { region } };
+        self.ask_bridge(n, input)
     }
 
     /// An operator gives a service a definition, at some member.

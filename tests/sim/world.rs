@@ -12,6 +12,7 @@ use landbridge_registry_core::{ConnectionId, Effect, Input, InstanceRef, Outcome
 
 use crate::sim::{
     clients::Client,
+    core::Core,
     dice::Dice,
     group::Group,
     invariants::{Held, Invariant},
@@ -213,6 +214,21 @@ impl World {
         self.steps += 1;
         self.story.borrow_mut().step(n, &input);
         let effects = core.step(now, input);
+        self.follow(n, effects, cause)
+    }
+
+    /// Hands a bridge what its operator asks of it.
+    pub fn ask_bridge(&mut self, n: usize, input: landbridge_feed::Input) -> Checked {
+        let now = self.now();
+        let Some(Core::Bridge(bridge)) = &mut self.nodes[n].core else { return Ok(()) };
+        self.steps += 1;
+        self.story.borrow_mut().step(n, &input);
+        let effects = bridge.asked(now, input);
+        self.follow(n, effects, Cause::Other)
+    }
+
+    /// Carries out what follows from a step, and looks at what it changed.
+    fn follow(&mut self, n: usize, effects: Vec<Effect>, cause: Cause) -> Checked {
         let mut later = Vec::new();
         for effect in effects {
             self.carry_out(n, effect, &mut later)?;
