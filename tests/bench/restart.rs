@@ -36,6 +36,9 @@ const CHECKPOINTED: Duration = Duration::from_millis(1_000);
 /// After the restart the consumer asks for so long: the clients are gone, but their records stay for longer.
 const WATCH: Duration = Duration::from_secs(8);
 
+/// A first start answers within this.
+const STARTED_WITHIN: Duration = Duration::from_secs(10);
+
 type Http = Client<HttpConnector, Empty<Bytes>>;
 
 /// Registers, kills, restarts, and asks without pause.
@@ -50,6 +53,9 @@ pub async fn measure() -> Result<()> {
     let mut registry = Process::start("registry", &sets)?;
     let loopback = |port| SocketAddr::from((Ipv4Addr::LOCALHOST, port));
     accepts(loopback(base + 1000)).await?;
+    let http: Http = Client::builder(TokioExecutor::new()).build_http();
+    let answers = async || hosts(&http, base, 0).await.ok().flatten();
+    until_async("the registry has started", STARTED_WITHIN, answers).await;
 
     let mut connections = Vec::new();
     for part in 0..SERVICES {
@@ -59,7 +65,6 @@ pub async fn measure() -> Result<()> {
         ask_well(&mut connection.requests, ask::register_batch(&name(part), &set)).await?;
         connections.push(connection);
     }
-    let http: Http = Client::builder(TokioExecutor::new()).build_http();
     for place in 0..BY_BEAT {
         let held = enrolment(BY_CONNECTION + place);
         let service = place % SERVICES;
