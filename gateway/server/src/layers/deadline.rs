@@ -58,13 +58,7 @@ fn grpc_timeout(value: &[u8]) -> Option<Duration> {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    fn map(headers: &[(&'static str, &'static str)]) -> HeaderMap {
-        let pair = |(name, value): &(&'static str, &'static str)| {
-            (HeaderName::from_static(name), HeaderValue::from_static(value))
-        };
-        headers.iter().map(pair).collect()
-    }
+    use crate::testing::map;
 
     #[test]
     fn the_shortest_word_that_can_be_read_counts() {

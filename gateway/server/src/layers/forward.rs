@@ -216,13 +216,7 @@ fn address(called: &mut Called, path: Option<PathAndQuery>) -> Result<(), Refusa
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    fn map(headers: &[(&'static str, &'static str)]) -> HeaderMap {
-        let pair = |(name, value): &(&'static str, &'static str)| {
-            (HeaderName::from_static(name), HeaderValue::from_static(value))
-        };
-        headers.iter().map(pair).collect()
-    }
+    use crate::testing::map;
 
     #[test]
     fn headers_for_the_next_hop_go_no_further() {

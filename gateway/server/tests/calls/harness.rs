@@ -25,8 +25,9 @@ use hyper_util::{
     rt::{TokioExecutor, TokioIo},
     server::conn::auto,
 };
-use landbridge_client::Table;
+use landbridge_client::{Endpoint as Listed, Table};
 use landbridge_gateway::{Config, Gateway, Surroundings};
+use landbridge_model::{Address, Cluster, Metadata, Region, Zone};
 use landbridge_runtime::{
     shutdown::Shutdown,
     telemetry::{self, BuildInfo, MetricsPage},
@@ -296,6 +297,24 @@ impl House {
 impl Drop for House {
     fn drop(&mut self) {
         self.shutdown.begin();
+    }
+}
+
+/// An instance as the registry lists it: well, in zone a of the east, on loopback.
+pub(crate) fn listed(address: SocketAddr, metadata: &[(&str, &str)]) -> Listed {
+    let pairs = metadata.iter().map(|(key, value)| ((*key).into(), (*value).into()));
+    Listed {
+        ip: Address::parse("127.0.0.1").unwrap(),
+        port: address.port(),
+        cluster: Cluster::parse("").unwrap(),
+        origin: Region::parse("east").unwrap(),
+        zone: Zone::parse("a").unwrap(),
+        weight: 1.0,
+        healthy: true,
+        enabled: true,
+        unverified: false,
+        stale: false,
+        metadata: Metadata::new(pairs).unwrap(),
     }
 }
 

@@ -2,10 +2,10 @@
 
 use std::{collections::BTreeMap, sync::Arc};
 
-use landbridge_client::{Endpoint as Listed, Table};
-use landbridge_model::{Address, Cluster, Metadata, Region, ServiceKey, Zone};
+use landbridge_client::Table;
+use landbridge_model::ServiceKey;
 
-use crate::harness::{Endpoint, House, at, page, until};
+use crate::harness::{Endpoint, House, at, listed, page, until};
 
 #[tokio::test]
 async fn calls_stay_in_the_zone_then_in_the_region_then_go_to_the_cheapest_region() {
@@ -50,26 +50,10 @@ async fn the_place_of_the_endpoint_is_told_only_if_wanted() {
     assert_eq!(headers(&open).await["x-landbridge-endpoint-zone"], "a");
 }
 
-fn listed(endpoint: &Endpoint) -> Listed {
-    Listed {
-        ip: Address::parse("127.0.0.1").unwrap(),
-        port: endpoint.address.port(),
-        cluster: Cluster::parse("").unwrap(),
-        origin: Region::parse("east").unwrap(),
-        zone: Zone::parse("a").unwrap(),
-        weight: 1.0,
-        healthy: true,
-        enabled: true,
-        unverified: false,
-        stale: false,
-        metadata: Metadata::default(),
-    }
-}
-
 fn table(services: &[(&str, &[&Endpoint])]) -> Arc<Table> {
     let one = |(name, endpoints): &(&str, &[&Endpoint])| {
         let key = ServiceKey::parse("", "", name).unwrap();
-        (key, endpoints.iter().map(|endpoint| listed(endpoint)).collect())
+        (key, endpoints.iter().map(|endpoint| listed(endpoint.address, &[])).collect())
     };
     Arc::new(Table { services: services.iter().map(one).collect(), regions: BTreeMap::new() })
 }

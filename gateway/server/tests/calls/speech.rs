@@ -17,13 +17,13 @@ use hyper_util::{
     server::conn::auto,
 };
 use landbridge_client::{Endpoint as Listed, Table};
-use landbridge_model::{Address, Cluster, Metadata, Region, ServiceKey, Zone};
+use landbridge_model::ServiceKey;
 use rcgen::{CertifiedIssuer, KeyPair};
 use rustls::{ServerConfig, pki_types::PrivateKeyDer};
 use tokio::net::TcpListener;
 use tokio_rustls::TlsAcceptor;
 
-use crate::harness::{Endpoint, House, at, full, page, until};
+use crate::harness::{Endpoint, House, at, full, listed, page, until};
 
 /// An authority, and files of what it vouches for.
 struct Authority {
@@ -257,23 +257,6 @@ async fn a_call_finds_another_endpoint_that_speaks_otherwise() {
     assert_eq!((one.asked()[0].version, one.asked()[0].uri.to_string()), (Version::HTTP_11, "/x".to_owned()));
     assert_eq!(one.asked()[0].headers["host"], "web.test");
     assert_eq!(two.asked()[0].version, Version::HTTP_2);
-}
-
-fn listed(address: SocketAddr, metadata: &[(&str, &str)]) -> Listed {
-    let pairs = metadata.iter().map(|(key, value)| ((*key).into(), (*value).into()));
-    Listed {
-        ip: Address::parse("127.0.0.1").unwrap(),
-        port: address.port(),
-        cluster: Cluster::parse("").unwrap(),
-        origin: Region::parse("east").unwrap(),
-        zone: Zone::parse("a").unwrap(),
-        weight: 1.0,
-        healthy: true,
-        enabled: true,
-        unverified: false,
-        stale: false,
-        metadata: Metadata::new(pairs).unwrap(),
-    }
 }
 
 #[tokio::test]
