@@ -10,8 +10,8 @@ use std::{
     time::{Duration, Instant},
 };
 
-use anyhow::{Result, ensure};
-use landbridge_tests::region::Region;
+use anyhow::{Result, bail};
+use landbridge_tests::{region::Region, wait::within};
 use tokio::{task::JoinHandle, time::interval};
 
 use crate::clients::{persist, shown};
@@ -21,6 +21,9 @@ const PACE: Duration = Duration::from_millis(20);
 
 /// Instances of one service.
 const PER_SERVICE: u32 = 500;
+
+/// What was answered by any member is shown by all others within this.
+const APPLIED_WITHIN: Duration = Duration::from_secs(30);
 
 /// What was answered.
 #[derive(Default)]
@@ -84,26 +87,26 @@ impl Writing {
         gaps.max()
     }
 
-    /// Ends it, and holds that every member shows everything that was answered.
+    /// Ends it, and holds that every member comes to show everything that was answered: one that follows applies an
+    /// entry a little after the member that answered for it.
     pub async fn end(self, region: &Region) -> Result<usize> {
         self.tasks.iter().for_each(JoinHandle::abort);
         let numbers = self.answered().numbers.clone();
         let services: BTreeSet<String> = numbers.iter().map(|number| service_of(*number)).collect();
         for member in region.members() {
-            let mut here = BTreeSet::new();
-            for service in &services {
-                here.extend(region.shown(member, service).await.unwrap_or_default());
+            let mut lost = numbers.clone();
+            let all_here = within(APPLIED_WITHIN, async || {
+                for service in &services {
+                    let here = region.shown(member, service).await.unwrap_or_default();
+                    lost.retain(|number| here.binary_search(&shown(*number)).is_err());
+                }
+                lost.is_empty().then_some(())
+            });
+            if all_here.await.is_none() {
+                let first: Vec<_> = lost.iter().take(10).collect();
+                let told = region.tell_all().await;
+                bail!("member {member} lost {} of {}: {first:?}\n{told}", lost.len(), numbers.len());
             }
-            let lost: Vec<u32> =
-                numbers.iter().copied().filter(|number| !here.contains(&shown(*number))).collect();
-            ensure!(
-                lost.is_empty(),
-                "member {member} lost {} of {}: {:?}\n{}",
-                lost.len(),
-                numbers.len(),
-                &lost[..lost.len().min(10)],
-                region.tell_all().await
-            );
         }
         Ok(numbers.len())
     }

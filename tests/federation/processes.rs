@@ -1,6 +1,6 @@
 //! Whole members and bridges, as their programs run them, on loopback.
 
-use std::{net::TcpListener, path::Path, time::Duration};
+use std::{path::Path, time::Duration};
 
 use http::Method;
 use landbridge_client::{Admin, Carrying, FollowConfig, Follower, Holding, Table};
@@ -11,7 +11,7 @@ use landbridge_runtime::{
     telemetry::{self, BuildInfo},
     tls::TlsFiles,
 };
-use landbridge_tests::{authority::Authority, wait::until_async};
+use landbridge_tests::{authority::Authority, process::free_port, wait::until_async};
 use serde_json::{Value, json};
 use tokio::time::timeout;
 
@@ -19,10 +19,6 @@ use crate::end::{LIMITS, region};
 
 /// How long real seconds may take here: an origin is marked stale after ten.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(40);
-
-fn free_port() -> u16 {
-    TcpListener::bind("127.0.0.1:0").expect("a free port").local_addr().expect("bound").port()
-}
 
 /// One running role.
 pub(crate) struct Running {
@@ -55,7 +51,7 @@ pub(crate) struct Place {
 impl Place {
     pub(crate) fn new(name: &'static str) -> Self {
         let folder = tempfile::tempdir().expect("a folder");
-        let [http, members, bridges, bridge_admin] = [(); 4].map(|()| free_port());
+        let [http, members, bridges, bridge_admin] = [(); 4].map(|()| free_port().expect("a free port"));
         Self { name, folder, http, members, bridges, bridge_admin }
     }
 
@@ -72,7 +68,7 @@ impl Place {
             self.name,
             self.folder.path().join("member"),
             self.http,
-            free_port(),
+            free_port().expect("a free port"),
             self.members,
             tls_lines(&files)
         );

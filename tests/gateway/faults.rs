@@ -8,7 +8,7 @@ use anyhow::{Context, Result};
 use landbridge_tests::wait::until_async;
 
 use crate::{
-    bounds,
+    bounds::{Bounds, SLOW_AFTER},
     cases::{Fault, Scope, Struck, strike},
     endpoint::Endpoint,
     house::{House, at, page},
@@ -74,7 +74,7 @@ fn play_all(size: &Size, faults: &[Fault]) {
             let Some(ended) = running.join_next().await else { return complaints };
             let seen = ended.unwrap().unwrap();
             println!("{}", seen.row());
-            complaints.extend(seen.complaints());
+            complaints.extend(seen.complaints(size.bounds));
         }
     });
     assert!(complaints.is_empty(), "{complaints:#?}");
@@ -165,7 +165,7 @@ impl Seen {
     /// The share of idempotent calls that a struck endpoint answered once the gateway had a second to learn.
     fn slow_share(&self) -> f64 {
         let late: Vec<_> =
-            self.idempotent().filter(|call| call.sent >= self.struck_at + bounds::SLOW_AFTER).collect();
+            self.idempotent().filter(|call| call.sent >= self.struck_at + SLOW_AFTER).collect();
         let met = late.iter().filter(|call| call.outcome.as_ref().is_ok_and(|who| self.scope.takes(who)));
         met.count() as f64 / late.len().max(1) as f64
     }
@@ -179,10 +179,10 @@ impl Seen {
         let measured = self.fault == Fault::Slow && self.scope == Scope::Endpoint;
         let slow = measured.then(|| {
             let share = self.slow_share();
-            format!("{:.1} %{}", share * 100.0, mark(share < bounds::SLOW_SHARE_WANTED))
+            format!("{:.1} %{}", share * 100.0, mark(share < Bounds::WANTED.slow_share))
         });
         let out = (self.fault == Fault::BlackHole).then(|| match self.out_after {
-            Some(out) => format!("{}{}", out.as_millis(), mark(out <= bounds::OUT_WANTED)),
+            Some(out) => format!("{}{}", out.as_millis(), mark(out <= Bounds::WANTED.out)),
             None => "never !".to_owned(),
         });
         format!(
@@ -194,7 +194,7 @@ impl Seen {
             others.iter().filter(|failed| **failed).count(),
             others.len(),
             self.slowest().as_millis(),
-            mark(self.slowest() <= bounds::SLOWEST_WANTED),
+            mark(self.slowest() <= Bounds::WANTED.slowest),
             p99.as_millis(),
             self.left_region,
             slow.unwrap_or_default(),
@@ -202,7 +202,7 @@ impl Seen {
         )
     }
 
-    fn complaints(&self) -> Vec<String> {
+    fn complaints(&self, bounds: Bounds) -> Vec<String> {
         let mut complaints = Vec::new();
         let mut complain =
             |what: String| complaints.push(format!("{:?} of {:?}: {what}", self.fault, self.scope));
@@ -212,14 +212,14 @@ impl Seen {
         if self.scope != Scope::Region && self.left_region > 0 {
             complain(format!("{} requests left the region while a zone of it was well", self.left_region));
         }
-        if self.fault.hangs() && self.slowest() > bounds::SLOWEST_MUST {
+        if self.fault.hangs() && self.slowest() > bounds.slowest {
             complain(format!("the slowest idempotent call took {:?}", self.slowest()));
         }
         let alone = self.scope == Scope::Endpoint;
-        if alone && self.fault == Fault::Slow && self.slow_share() > bounds::SLOW_SHARE_MUST {
+        if alone && self.fault == Fault::Slow && self.slow_share() > bounds.slow_share {
             complain(format!("{:.2} of the calls saw the slow endpoint", self.slow_share()));
         }
-        if self.fault == Fault::BlackHole && self.out_after.is_none_or(|out| out > bounds::OUT_MUST) {
+        if self.fault == Fault::BlackHole && self.out_after.is_none_or(|out| out > bounds.out) {
             complain(format!("the black hole was out of rotation after {:?}", self.out_after));
         }
         complaints

@@ -1,5 +1,7 @@
 //! How much a run does: CI's size unless the command line says otherwise.
 
+use crate::bounds::Bounds;
+
 /// What may be made bigger.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Size {
@@ -15,13 +17,23 @@ pub(crate) struct Size {
     pub(crate) pace: u32,
     /// Services in the changing table.
     pub(crate) services: u32,
+    /// What times and shares are held against.
+    pub(crate) bounds: Bounds,
 }
 
 impl Size {
     /// What CI runs: under a minute on two busy cores.
-    const CI: Self = Self { rate: 100, watch_s: 4, jobs: 4, changes: 100, pace: 20, services: 500 };
+    const CI: Self = Self {
+        rate: 100,
+        watch_s: 4,
+        jobs: 4,
+        changes: 100,
+        pace: 20,
+        services: 500,
+        bounds: Bounds::ANYWHERE,
+    };
 
-    /// Reads `--key number` pairs; the other words choose tests. Flags of the standard harness are passed over.
+    /// Reads `--key number` pairs and `--strict`; the other words choose tests. Flags of the standard harness are passed over.
     pub(crate) fn read(words: &[String]) -> Result<(Self, Vec<String>), String> {
         let (mut size, mut wanted) = (Self::CI, Vec::new());
         let mut words = words.iter();
@@ -32,6 +44,7 @@ impl Size {
                 value.ok_or(format!("{word} wants a number above 0"))
             };
             match word.as_str() {
+                "--strict" => size.bounds = Bounds::WANTED,
                 "--rate" => size.rate = number()?,
                 "--watch" => size.watch_s = number()?,
                 "--jobs" => size.jobs = number()? as usize,

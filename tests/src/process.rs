@@ -1,10 +1,12 @@
 //! A server in a process of its own, and what it has used so far.
 
 use std::{
+    collections::BTreeSet,
     fs,
     net::{Ipv4Addr, SocketAddr, TcpListener},
     path::Path,
     process::{Child, Command, ExitStatus, Stdio},
+    sync::{Mutex, PoisonError},
     time::Duration,
 };
 
@@ -95,13 +97,33 @@ impl Drop for Process {
     }
 }
 
-/// A port such that it and the ports that SDKs compute from it are free.
+/// Ports that were given out by this process, so that two servers which have not started yet do not get the same.
+static GIVEN: Mutex<BTreeSet<u16>> = Mutex::new(BTreeSet::new());
+
+/// A free port that nobody else in this process was given.
+///
+/// The kernel gives ports to those that listen and to those that dial from two halves of its range (odd and even, Linux
+/// since 4.2), so such a port stays free while its server is restarted, unless dialling connections have used up theirs.
+pub fn free_port() -> Result<u16> {
+    block_from(&|port| Some(vec![port]))
+}
+
+/// A port such that it and the ports that are computed from it for SDKs and for Raft are free.
 pub fn free_base() -> Result<u16> {
-    let free = |port: u16| TcpListener::bind((Ipv4Addr::LOCALHOST, port)).is_ok();
+    block_from(&|port| {
+        let beside = [port.checked_sub(1000)?, port, port.checked_add(1000)?, port.checked_add(1001)?];
+        (port < 60_000).then(|| beside.to_vec())
+    })
+}
+
+fn block_from(block: &dyn Fn(u16) -> Option<Vec<u16>>) -> Result<u16> {
+    let mut given = GIVEN.lock().unwrap_or_else(PoisonError::into_inner);
     for _ in 0..64 {
         let port = TcpListener::bind((Ipv4Addr::LOCALHOST, 0))?.local_addr()?.port();
-        let beside = [port.checked_sub(1000), port.checked_add(1000), port.checked_add(1001)];
-        if port < 60_000 && beside.into_iter().all(|port| port.is_some_and(free)) {
+        let free =
+            |port: &u16| !given.contains(port) && TcpListener::bind((Ipv4Addr::LOCALHOST, *port)).is_ok();
+        if let Some(ports) = block(port).filter(|ports| ports.iter().all(free)) {
+            given.extend(ports);
             return Ok(port);
         }
     }

@@ -14,7 +14,7 @@ use tempfile::TempDir;
 use crate::{
     authority::Authority,
     http,
-    process::{Process, free_base},
+    process::{Process, free_base, free_port},
     wait::{until_async, within},
 };
 
@@ -29,9 +29,17 @@ const LOG_LINES: usize = 60;
 
 struct Seat {
     base: u16,
+    /// One above the gRPC port by default, where the kernel puts connections that dial: not free for sure at a restart.
+    feeds: u16,
     /// What the others call; differs from the member's own ports where something stands between.
     detours: BTreeMap<u16, (u16, u16)>,
     process: Option<Process>,
+}
+
+impl Seat {
+    fn free() -> Result<Self> {
+        Ok(Self { base: free_base()?, feeds: free_port()?, detours: BTreeMap::new(), process: None })
+    }
 }
 
 /// A region of several members.
@@ -48,8 +56,7 @@ impl Region {
     pub fn new(members: u16) -> Result<Self> {
         let mut seats = BTreeMap::new();
         for member in 1..=members {
-            let seat = Seat { base: free_base()?, detours: BTreeMap::new(), process: None };
-            seats.insert(member, seat);
+            seats.insert(member, Seat::free()?);
         }
         let folder = tempfile::tempdir()?;
         // Patient, so that a busy machine does not move leadership without need.
@@ -60,8 +67,7 @@ impl Region {
 
     /// Another member, with an empty disk; those that run do not know it before they read their list again.
     pub fn seat(&mut self, member: u16) -> Result<()> {
-        let seat = Seat { base: free_base()?, detours: BTreeMap::new(), process: None };
-        self.seats.insert(member, seat);
+        self.seats.insert(member, Seat::free()?);
         self.write_list()
     }
 
@@ -78,7 +84,7 @@ impl Region {
     /// The list of members as one of them is given it.
     fn list(&self, reader: u16) -> String {
         let line = |(member, seat): (&u16, &Seat)| {
-            let own = (seat.base - 1000, seat.base + 1001);
+            let own = (seat.base - 1000, seat.feeds);
             let (raft, feeds) = seat.detours.get(&reader).copied().unwrap_or(own);
             format!("{member}@127.0.0.1:{}?raft_port={raft}&feeds_port={feeds}\n", seat.base)
         };
@@ -117,13 +123,14 @@ impl Region {
     pub fn start(&mut self, member: u16) -> Result<()> {
         self.write_list()?;
         let files = self.authority.files(&format!("demo/east/registry/{member}"));
-        let base = self.seat_of(member)?.base;
+        let Seat { base, feeds, .. } = self.seat_of(member)?;
         let mut sets = vec![
             "region=east".to_owned(),
             "deployment=demo".to_owned(),
             format!("member={member}"),
             format!("data_dir={}", self.data(member).display()),
             format!("listen.http_port={base}"),
+            format!("listen.feeds_port={feeds}"),
             format!("cluster.members_file={}", self.list_file(member).display()),
             format!("tls.certificate={}", files.certificate.display()),
             format!("tls.key={}", files.key.display()),
@@ -204,8 +211,8 @@ impl Region {
 
     /// The Raft and feeds ports of a member.
     pub fn inner_ports(&self, member: u16) -> (u16, u16) {
-        let base = self.seats[&member].base;
-        (base - 1000, base + 1001)
+        let seat = &self.seats[&member];
+        (seat.base - 1000, seat.feeds)
     }
 
     /// Status and text of a call without a body; 0 if nobody answers.
