@@ -70,7 +70,7 @@ impl Federation {
     }
 
     async fn stop(self) {
-        self.gateway.finish(10_000).await.expect("the follower ended");
+        self.gateway.finish(40_000).await.expect("the follower ended");
         for running in self.running.into_iter().rev() {
             running.stop().await;
         }
