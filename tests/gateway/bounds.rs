@@ -7,6 +7,12 @@ use std::time::Duration;
 /// A slow endpoint counts from so long after the event.
 pub(crate) const SLOW_AFTER: Duration = Duration::from_secs(1);
 
+/// A machine on which a call left so late stood still: a gateway takes an endpoint for silent after as long.
+pub(crate) const STILL: Duration = Duration::from_millis(100);
+
+/// A case that went wrong on a machine that stood still is played so often at most; the last play counts in any case.
+pub(crate) const PLAYS: u32 = 6;
+
 /// Bounds of one run.
 #[derive(Clone, Copy, Debug, PartialEq)]
 pub(crate) struct Bounds {

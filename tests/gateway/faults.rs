@@ -8,7 +8,7 @@ use anyhow::{Context, Result};
 use landbridge_tests::wait::until_async;
 
 use crate::{
-    bounds::{Bounds, SLOW_AFTER},
+    bounds::{self, Bounds, SLOW_AFTER},
     cases::{Fault, Scope, Struck, strike},
     endpoint::Endpoint,
     house::{House, at, page},
@@ -44,6 +44,8 @@ struct Seen {
     left_region: u64,
     /// When operators were told that every struck endpoint was out of rotation.
     out_after: Option<Duration>,
+    /// The latest that a call left after its time: so long the machine itself stood still.
+    late: Duration,
 }
 
 /// Every fault that shows.
@@ -69,15 +71,29 @@ fn play_all(size: &Size, faults: &[Fault]) {
             while running.len() < size.jobs
                 && let Some((fault, scope)) = left.next()
             {
-                running.spawn_local(play(*size, fault, scope));
+                running.spawn_local(play_until_judged(*size, fault, scope));
             }
             let Some(ended) = running.join_next().await else { return complaints };
-            let seen = ended.unwrap().unwrap();
-            println!("{}", seen.row());
-            complaints.extend(seen.complaints(size.bounds));
+            complaints.extend(ended.unwrap().unwrap());
         }
     });
     assert!(complaints.is_empty(), "{complaints:#?}");
+}
+
+/// Plays a case and gives what was wrong. A case that went wrong while the machine stood still tells nothing of the
+/// gateway: calls left late and in crowds, and whoever waited looked dead. It is played again, as the table shows.
+async fn play_until_judged(size: Size, fault: Fault, scope: Scope) -> Result<Vec<String>> {
+    let mut plays = 1;
+    loop {
+        let seen = play(size, fault, scope).await?;
+        let complaints = seen.complaints(size.bounds);
+        let again = !complaints.is_empty() && seen.late > bounds::STILL && plays < bounds::PLAYS;
+        println!("{}{}", seen.row(), if again { " played again |" } else { "" });
+        if !again {
+            return Ok(complaints);
+        }
+        plays += 1;
+    }
 }
 
 async fn play(size: Size, fault: Fault, scope: Scope) -> Result<Seen> {
@@ -115,7 +131,7 @@ async fn play(size: Size, fault: Fault, scope: Scope) -> Result<Seen> {
     let calls = calls.await;
     let left_region = of_other_region(&mut endpoints)? - before;
     drop(struck);
-    Ok(Seen { fault, scope, calls, struck_at, left_region, out_after })
+    Ok(Seen { fault, scope, calls, struck_at, left_region, out_after, late: load.latest() })
 }
 
 /// How many requests the other region has seen; it is never struck, so it can be asked.
@@ -140,7 +156,7 @@ async fn are_out(house: &House, addresses: &[String]) -> Result<bool> {
 
 impl Seen {
     const HEAD: &'static str = "| fault | of | idempotent failed / sent | others failed / ended | slowest ms | p99 ms | \
-                                left the region | saw the slow one | out after ms |\n| --- | --- | --- | --- | --- | --- | --- | --- | --- |";
+                                left the region | saw the slow one | out after ms | machine still ms |\n| --- | --- | --- | --- | --- | --- | --- | --- | --- | --- |";
 
     fn idempotent(&self) -> impl Iterator<Item = &Call> {
         self.calls.iter().filter(|call| call.idempotent)
@@ -186,7 +202,7 @@ impl Seen {
             None => "never !".to_owned(),
         });
         format!(
-            "| {:?} | {:?} | {} / {} | {} / {} | {}{} | {} | {} | {} | {} |",
+            "| {:?} | {:?} | {} / {} | {} / {} | {}{} | {} | {} | {} | {} | {} |",
             self.fault,
             self.scope,
             self.failed().count(),
@@ -199,6 +215,7 @@ impl Seen {
             self.left_region,
             slow.unwrap_or_default(),
             out.unwrap_or_default(),
+            self.late.as_millis(),
         )
     }
 

@@ -38,6 +38,8 @@ struct Book {
     /// Idempotent calls that are open.
     open: u64,
     sent: u64,
+    /// The latest that a call left after its time.
+    latest: Duration,
 }
 
 /// A running load.
@@ -66,10 +68,11 @@ impl Load {
             // Callers do not wait for each other: what a busy machine delays is sent all the same.
             pace.set_missed_tick_behavior(MissedTickBehavior::Burst);
             for number in 0_u64.. {
-                pace.tick().await;
+                let late = pace.tick().await.elapsed();
                 let idempotent = number % 2 == 0;
                 line.book(|book| {
                     book.sent += 1;
+                    book.latest = book.latest.max(late);
                     book.open += u64::from(idempotent);
                 });
                 let line = line.clone();
@@ -87,6 +90,11 @@ impl Load {
     /// Calls answered so far.
     pub(crate) fn answered(&self) -> usize {
         locked(&self.book, |book| book.ended.iter().filter(|call| call.outcome.is_ok()).count())
+    }
+
+    /// The latest that a call left after its time: so long the machine stood still for callers and gateway.
+    pub(crate) fn latest(&self) -> Duration {
+        locked(&self.book, |book| book.latest)
     }
 
     /// Sends no more.

@@ -26,7 +26,7 @@ impl Size {
     const CI: Self = Self {
         rate: 100,
         watch_s: 4,
-        jobs: 4,
+        jobs: 2,
         changes: 100,
         pace: 20,
         services: 500,

@@ -165,10 +165,10 @@ impl Course {
             Some(upload) => Payload::Once(body, upload.clone()),
             None => Payload::Empty,
         };
-        let (budget, rules) = (settings.retries.budget, settings.hedging);
+        let (budget, rules, now) = (settings.retries.budget, settings.hedging, local.moment(begun));
         let mut haste = local.with_means(&view, view.snapshot.service(service), |means| {
-            means.retries.earn(&budget);
-            means.hedges.earn(&rules.budget);
+            means.retries.earn(&budget, now);
+            means.hedges.earn(&rules.budget, now);
             means.pace.haste(&rules.rules)
         });
         if copy.is_none() || upgrade::asks_websocket(&head.headers) {
