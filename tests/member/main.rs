@@ -1,7 +1,9 @@
 //! One member as clients and strangers meet it: Nacos over gRPC and HTTP, garbage, floods and the end.
 
+mod auth;
 mod catalogue;
 mod grpc;
 mod http;
 mod one;
+mod rights;
 mod strangers;

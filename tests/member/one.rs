@@ -2,6 +2,7 @@
 
 use std::{
     net::{Ipv4Addr, SocketAddr},
+    path::Path,
     time::Duration,
 };
 
@@ -22,32 +23,55 @@ use tokio::task::JoinHandle;
 /// A lone member is ready after its first tick; much more is a fault.
 pub const READY_WITHIN: Duration = Duration::from_secs(20);
 
+/// What guarded members sign their tokens with.
+pub const TOKEN_KEY: &str = "a key of tests that nobody else has to know";
+
 /// A running member.
 pub struct One {
     base: u16,
     shutdown: Shutdown,
     running: JoinHandle<Result<(), Failure>>,
-    _data: TempDir,
+    data: TempDir,
 }
 
 impl One {
     /// Starts a member and waits until its ports accept and it is ready.
     pub async fn start() -> Self {
+        Self::start_with(&[]).await
+    }
+
+    /// Starts a member that asks for names, with the cheapest passwords there are.
+    pub async fn start_guarded() -> Self {
+        let key = tempfile::NamedTempFile::new().expect("a file");
+        std::fs::write(key.path(), TOKEN_KEY).expect("written");
+        let file = format!("auth.token_key_file={}", key.path().display());
+        Self::start_with(&["auth.enabled=true", "auth.password_cost=4", &file]).await
+    }
+
+    /// Starts a member with these settings.
+    pub async fn start_with(more: &[&str]) -> Self {
         let data = tempfile::tempdir().expect("a folder");
         let base = free_base().expect("free ports");
-        let sets = [format!("data_dir={}", data.path().display()), format!("listen.http_port={base}")];
+        let mut sets =
+            vec![format!("data_dir={}", data.path().display()), format!("listen.http_port={base}")];
+        sets.extend(more.iter().map(ToString::to_string));
         let layers = Layers { defaults: "", file: None, environment: &[], sets: &sets };
         let config = Config::read(&layers).expect("the defaults and two keys are right");
         let page = install(BuildInfo { version: "0", role: "registry" }).expect("a recorder");
         let shutdown = Shutdown::new();
         let running = tokio::spawn(landbridge_registry::run(config, page, shutdown.clone()));
-        let one = Self { base, shutdown, running, _data: data };
+        let one = Self { base, shutdown, running, data };
         accepts(one.grpc()).await.expect("the gRPC port accepts");
         until_async("the member is ready", READY_WITHIN, async || {
             (one.get("/readyz").await.0 == 200).then_some(())
         })
         .await;
         one
+    }
+
+    /// The folder with everything durable.
+    pub fn data(&self) -> &Path {
+        self.data.path()
     }
 
     /// The HTTP port.

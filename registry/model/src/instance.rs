@@ -54,6 +54,9 @@ impl fmt::Display for InstanceKey {
 /// a wider bound is a member's setting, this is what any holder accepts).
 pub const METADATA_CHARS_MAX: usize = 16 * 1024;
 
+/// The metadata key under which a registry that knows its users keeps who registered an instance; clients cannot set it.
+pub const OWNER: &str = "landbridge.owner";
+
 /// The most pairs in one metadata.
 pub const METADATA_PAIRS_MAX: usize = 256;
 
@@ -86,6 +89,16 @@ impl Metadata {
         let pairs = self.pairs();
         let at = pairs.binary_search_by(|(name, _)| name.as_str().cmp(key)).ok()?;
         Some(pairs[at].1.as_str())
+    }
+
+    /// The same with this value under a key, or without the key; as it is where that would break its bounds.
+    pub fn with(&self, key: &str, value: Option<&str>) -> Self {
+        if self.value(key) == value {
+            return self.clone();
+        }
+        let others = self.pairs().iter().filter(|(name, _)| name != key).cloned();
+        let pairs = others.chain(value.map(|value| (key.into(), value.into())));
+        Self::new(pairs).unwrap_or_else(|_| self.clone())
     }
 
     /// Total length of keys and values, in bytes.

@@ -12,7 +12,7 @@ pub mod policy;
 pub mod record;
 
 pub use feed::{Era, FeedId, Heartbeat, Position, Stamp, View};
-pub use instance::{Address, Instance, InstanceKey, Metadata};
+pub use instance::{Address, Instance, InstanceKey, Metadata, OWNER};
 pub use link::{Hold, LinkOrder};
 pub use mutant::{Mutant, planted};
 pub use name::{Cluster, Group, InvalidName, Namespace, ServiceKey, ServiceName};

@@ -6,7 +6,7 @@ use ecow::EcoString;
 
 use crate::{
     feed::{FeedId, Stamp},
-    instance::{Instance, InstanceKey, Metadata},
+    instance::{Instance, InstanceKey, Metadata, OWNER},
     link::LinkOrder,
     name::ServiceKey,
     place::{MemberId, Region},
@@ -180,7 +180,10 @@ impl Overlay {
             weight: self.weight.unwrap_or(instance.weight),
             healthy: instance.healthy,
             enabled: self.enabled.unwrap_or(instance.enabled),
-            metadata: self.metadata.clone().unwrap_or_else(|| instance.metadata.clone()),
+            metadata: self.metadata.as_ref().map_or_else(
+                || instance.metadata.clone(),
+                |edited| edited.with(OWNER, instance.metadata.value(OWNER)),
+            ),
         }
     }
 }

@@ -17,6 +17,8 @@ pub const AUDIT_ROWS_MAX: usize = 256;
 pub struct AuditRow {
     /// When it was answered, unix milliseconds.
     pub unix_ms: u64,
+    /// Who asked, as it was known.
+    pub who: String,
     /// What was asked for.
     pub verb: &'static str,
     /// Of what.
@@ -33,9 +35,15 @@ pub struct Audit {
 
 impl Audit {
     /// Logs a deed and remembers it.
-    pub fn note(&self, unix_ms: u64, verb: &'static str, target: &str, outcome: &str) {
-        tracing::info!(event = "operator", verb, target, outcome, "an operator asked for this");
-        let row = AuditRow { unix_ms, verb, target: target.to_owned(), outcome: outcome.to_owned() };
+    pub fn note(&self, unix_ms: u64, who: &str, verb: &'static str, target: &str, outcome: &str) {
+        tracing::info!(event = "operator", who, verb, target, outcome, "an operator asked for this");
+        let row = AuditRow {
+            unix_ms,
+            who: who.to_owned(),
+            verb,
+            target: target.to_owned(),
+            outcome: outcome.to_owned(),
+        };
         let mut rows = self.rows.lock().unwrap_or_else(PoisonError::into_inner);
         if rows.len() == AUDIT_ROWS_MAX {
             rows.pop_front();
@@ -58,7 +66,7 @@ mod tests {
         let audit = Audit::default();
 
         for at in 0..=AUDIT_ROWS_MAX as u64 {
-            audit.note(at, "pause", "west", "done");
+            audit.note(at, "operator", "pause", "west", "done");
         }
 
         let rows = audit.rows();

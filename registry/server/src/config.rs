@@ -1,5 +1,7 @@
 //! A member's settings: the page as written, and the settings that can no longer be wrong.
 
+mod auth;
+
 use std::{
     collections::BTreeMap,
     net::{IpAddr, SocketAddr},
@@ -12,10 +14,14 @@ use landbridge_runtime::{config::Layers, http::HttpLimits, log::LogConfig, tls::
 use landbridge_store::Timing;
 use serde::Deserialize;
 
+pub use self::auth::AuthConfig;
 use crate::peers::{FEEDS_ABOVE, Place, RAFT_BELOW, parse};
 
 /// The defaults, with the reason beside each.
 pub const DEFAULTS: &str = include_str!("../../../configs/registry.toml");
+
+/// Room in metadata for the name of who registered the instance, in bytes.
+const OWNER_BYTES_MAX: usize = 128;
 
 /// How far above the HTTP port Nacos SDKs look for gRPC.
 const GRPC_OFFSET: u16 = 1000;
@@ -31,6 +37,7 @@ struct Page {
     listen: ListenPage,
     tls: Option<TlsFiles>,
     admin: AdminPage,
+    auth: auth::AuthPage,
     cluster: ClusterPage,
     raft: RaftPage,
     naming: NamingPage,
@@ -148,6 +155,8 @@ pub struct Config {
     pub tls: Option<TlsFiles>,
     /// The secret that `/landbridge/v1` asks for.
     pub admin_token: Option<String>,
+    /// Who may ask.
+    pub auth: AuthConfig,
     /// How plain clients are served.
     pub naming: Naming,
     /// The bounds.
@@ -165,6 +174,7 @@ impl Config {
         let ip = note(page.listen.host.parse::<IpAddr>(), "listen.host", &mut wrong);
         let visibility = note(visibility(&page.naming.visibility), "naming.visibility", &mut wrong);
         let admin_token = note(token(&page.admin.token_file), "admin.token_file", &mut wrong);
+        let auth = note(page.auth.read(), "auth", &mut wrong);
         let members = page.members().unwrap_or_else(|mistakes| {
             wrong.extend(mistakes);
             BTreeMap::new()
@@ -178,8 +188,8 @@ impl Config {
                 "listen.host = \"{ip}\" can be reached from other machines, so admin.token_file must name a file with a secret"
             ));
         }
-        let (Some(region), Some(ip), Some(visibility), Some(admin_token), true) =
-            (region, ip, visibility, admin_token, wrong.is_empty())
+        let (Some(region), Some(ip), Some(visibility), Some(admin_token), Some(auth), true) =
+            (region, ip, visibility, admin_token, auth, wrong.is_empty())
         else {
             return Err(wrong);
         };
@@ -199,6 +209,7 @@ impl Config {
             timing: page.raft.timing(),
             tls: page.tls,
             admin_token,
+            auth,
             naming: Naming {
                 push_merge_ms: page.naming.push_merge_ms,
                 visibility,
@@ -287,7 +298,7 @@ impl Page {
             let most = u16::MAX - FEEDS_ABOVE;
             wrong.push(format!("listen.http_port: must be at most {most}, for SDKs add {GRPC_OFFSET} to it"));
         }
-        let metadata_max = landbridge_model::instance::METADATA_CHARS_MAX;
+        let metadata_max = landbridge_model::instance::METADATA_CHARS_MAX - OWNER_BYTES_MAX;
         if self.naming.metadata_bytes_max > metadata_max {
             wrong.push(format!("naming.metadata_bytes_max: must be at most {metadata_max}"));
         }

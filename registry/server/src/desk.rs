@@ -6,11 +6,16 @@ use arc_swap::ArcSwap;
 use landbridge_store::{Notes, Store};
 use serde::{Deserialize, Serialize};
 
+use crate::auth::book::Book;
+
 /// The note that holds the switches.
 pub(crate) const SWITCHES: &str = "switches";
 
 /// Notes of namespaces begin so; the id follows.
 pub(crate) const NAMESPACE: &str = "namespace/";
+
+/// Notes of users, roles and permissions begin so.
+const AUTH: &str = "auth/";
 
 /// Notes of address lists begin so; the list's name follows.
 pub(crate) const ADDRESSES: &str = "addresses/";
@@ -60,6 +65,7 @@ pub(crate) struct Desk {
     notes: Notes,
     said: BTreeMap<String, String>,
     switches: Switches,
+    book: Book,
 }
 
 impl Desk {
@@ -67,7 +73,14 @@ impl Desk {
         let said: BTreeMap<String, String> =
             notes.get(SWITCHES).and_then(|text| serde_json::from_str(text).ok()).unwrap_or_default();
         let switches = Switches::read(&said);
-        Self { notes, said, switches }
+        let mut desk = Self { notes, said, switches, book: Book::default() };
+        desk.book = Book::read(desk.below(AUTH));
+        desk
+    }
+
+    /// Users, roles and permissions.
+    pub(crate) fn book(&self) -> &Book {
+        &self.book
     }
 
     /// The switches that mean something.
@@ -92,8 +105,14 @@ impl Desk {
 
     /// The notes whose names begin so, by the rest of the name.
     pub(crate) fn under<'a>(&'a self, prefix: &'a str) -> impl Iterator<Item = (&'a str, &'a str)> {
+        self.below(prefix).filter_map(move |(name, text)| Some((name.strip_prefix(prefix)?, text)))
+    }
+
+    /// The notes whose names begin so, by their whole names.
+    fn below<'a>(&'a self, prefix: &'a str) -> impl Iterator<Item = (&'a str, &'a str)> {
         let after = self.notes.range::<str, _>((Bound::Included(prefix), Bound::Unbounded));
-        after.map_while(move |(name, text)| Some((name.strip_prefix(prefix)?, text.as_str())))
+        let of = after.take_while(move |(name, _)| name.starts_with(prefix));
+        of.map(|(name, text)| (name.as_str(), text.as_str()))
     }
 }
 

@@ -10,6 +10,7 @@ pub mod peers;
 mod member;
 
 mod answer;
+mod auth;
 mod beats;
 mod desk;
 mod driver;

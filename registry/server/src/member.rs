@@ -4,7 +4,7 @@ use std::{collections::BTreeSet, fmt, net::SocketAddr, sync::Arc};
 
 use landbridge_carrier::{Carrier, CarrierConfig, Loaded, Shelf};
 use landbridge_feed::{Peer, Role};
-use landbridge_model::{MemberId, Region};
+use landbridge_model::{InstanceKey, MemberId, Region, ServiceKey};
 use landbridge_registry_core::{BeatBoard, Limits as CoreLimits, Member, Settings};
 use landbridge_runtime::{
     audit::Audit,
@@ -23,15 +23,16 @@ use tokio::{
     net::{TcpListener, UdpSocket},
     sync::{mpsc, watch},
 };
-use tracing::{error, info};
+use tracing::{error, info, warn};
 
 use crate::{
+    auth::{Auth, Principal, owner},
     config::{Config, Limits, Naming},
     desk::{Desk, Desks},
     driver::{Driver, Ends, Sources},
     egress::{push::Pusher, udp::UdpPush},
     events::Events,
-    ingress,
+    ingress, metrics as names,
     orders::Orders,
     region::{self, Company},
     session::Sessions,
@@ -41,6 +42,9 @@ use crate::{
 
 /// Events of all feed streams that wait for the core; a full queue stops reading from the streams.
 const STREAM_EVENTS_MAX: usize = 1_024;
+
+/// The most pairs of one instance's metadata: one fewer than may be held, for who registered it.
+const METADATA_PAIRS_MAX: usize = landbridge_model::instance::METADATA_PAIRS_MAX - 1;
 
 /// The driver is stuck when it has not ticked for so long.
 const DRIVER_SILENCE_MAX_MS: u64 = 10_000;
@@ -74,6 +78,7 @@ pub(crate) struct Shared {
     pub(crate) deployment: String,
     pub(crate) member: MemberId,
     pub(crate) admin_token: Option<String>,
+    pub(crate) auth: Auth,
     pub(crate) naming: Naming,
     pub(crate) limits: Limits,
     pub(crate) clock: Clock,
@@ -101,7 +106,23 @@ impl Shared {
 
     /// Whether callers must say who they are.
     pub(crate) fn auth_enabled(&self) -> bool {
-        false
+        self.auth.enabled()
+    }
+
+    /// Whether a principal may change what the own region shows under this key.
+    pub(crate) fn may_change(&self, principal: &Principal, service: &ServiceKey, key: &InstanceKey) -> bool {
+        if *principal == Principal::Anyone {
+            return true;
+        }
+        let Some(pane) = self.window.find(service) else { return true };
+        let face = pane.face();
+        let registered = face.view.host(key).filter(|host| host.origin.is_none());
+        registered.is_none_or(|host| owner::may_change(principal, &host.instance, self.desk().book()))
+    }
+
+    /// The wall clock in seconds, for tokens.
+    pub(crate) fn now_s(&self) -> u64 {
+        self.clock.unix_ms() / 1000
     }
 
     /// Refuses an instance whose metadata is beyond this member's own limit.
@@ -112,6 +133,10 @@ impl Shared {
     /// The same of metadata alone.
     pub(crate) fn bounded_metadata(&self, metadata: &landbridge_model::Metadata) -> Result<(), String> {
         let (came, max) = (metadata.bytes(), self.naming.metadata_bytes_max);
+        let pairs = metadata.pairs().len();
+        if pairs > METADATA_PAIRS_MAX {
+            return Err(format!("metadata of {pairs} pairs has more than {METADATA_PAIRS_MAX}"));
+        }
         if came <= max {
             return Ok(());
         }
@@ -175,6 +200,7 @@ pub async fn run(config: Config, page: MetricsPage, asked: Shutdown) -> Result<(
     });
     let (udp, members_file) = (Arc::new(UdpPush::new(udp, clock)), config.members_file.clone());
     let desks = Arc::new(Desks::new(store.clone()));
+    let auth = open_auth(&config, &desks)?;
     let shared = Arc::new(Shared {
         audit: Audit::default(),
         clock,
@@ -193,6 +219,7 @@ pub async fn run(config: Config, page: MetricsPage, asked: Shutdown) -> Result<(
         deployment: config.deployment,
         member: config.member,
         admin_token: config.admin_token,
+        auth,
         naming: config.naming,
         limits: config.limits,
     });
@@ -222,6 +249,20 @@ pub async fn run(config: Config, page: MetricsPage, asked: Shutdown) -> Result<(
     let ended = drive(Driver::new(core, ends, copies), sources, &store).await;
     leave(&shared, store, &shutdown).await;
     ended
+}
+
+/// Users and tokens as configured; says loudly where nobody is asked for a name.
+fn open_auth(config: &Config, desks: &Desks) -> Result<Auth, Failure> {
+    let auth = Auth::open(&config.auth, &config.data_dir, desks.newest().book().has_users());
+    let auth = auth.map_err(Failure::Start)?;
+    metrics::gauge!(names::AUTH_ENABLED).set(f64::from(u8::from(auth.enabled())));
+    if !auth.enabled() {
+        warn!(
+            event = "auth_off",
+            "auth.enabled is false: whoever reaches the Nacos ports registers, removes and reads without a name"
+        );
+    }
+    Ok(auth)
 }
 
 /// Runs the driver until the member has departed, or until the store cannot go on.

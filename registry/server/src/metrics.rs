@@ -53,6 +53,23 @@ pub const ORIGIN_LAG_SECONDS: &str = "landbridge_registry_origin_lag_seconds";
 /// Seconds from a registration in its origin until it is published here, by origin.
 pub const PROPAGATION_SECONDS: &str = "landbridge_registry_propagation_seconds";
 
+/// 1 while callers must say who they are.
+pub const AUTH_ENABLED: &str = "landbridge_registry_auth_enabled";
+/// Callers turned away for who they are, by protocol and reason.
+pub const DENIED: &str = "landbridge_registry_denied_total";
+/// Logins, by outcome.
+pub const LOGINS: &str = "landbridge_registry_logins_total";
+
+/// A caller was turned away.
+pub(crate) fn denied(protocol: &'static str, reason: &'static str) {
+    counter!(DENIED, "protocol" => protocol, "reason" => reason).increment(1);
+}
+
+/// Somebody tried to log in.
+pub(crate) fn login(outcome: &'static str) {
+    counter!(LOGINS, "outcome" => outcome).increment(1);
+}
+
 /// A gRPC request was answered.
 pub(crate) fn grpc(kind: &'static str, outcome: &'static str) {
     counter!(GRPC_REQUESTS, "type" => kind, "outcome" => outcome).increment(1);

@@ -68,7 +68,7 @@ impl Desk {
     async fn ask(&self, verb: Verb, peer: &str) -> Response {
         let said = self.asks.ask(verb, peer).await;
         let outcome = said.as_ref().map_or_else(Failed::why, |_| "done");
-        self.audit.note(self.clock.unix_ms(), verb.name(), peer, outcome);
+        self.audit.note(self.clock.unix_ms(), "operator", verb.name(), peer, outcome);
         let failed = match said {
             Ok(answer) => return shown(&answer),
             Err(failed) => failed,

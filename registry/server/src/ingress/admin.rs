@@ -23,6 +23,7 @@ use serde_json::{Value, json};
 use tracing::info;
 
 use crate::{
+    auth::bootstrap::same,
     member::Shared,
     orders::{Answered, Failed},
 };
@@ -77,11 +78,6 @@ pub(crate) fn mend(shared: &Shared) -> &'static str {
 
 fn presented(headers: &HeaderMap) -> Option<&str> {
     headers.get(header::AUTHORIZATION)?.to_str().ok()?.strip_prefix("Bearer ")
-}
-
-/// Compares without telling by its time where the first difference is.
-fn same(given: &[u8], token: &[u8]) -> bool {
-    given.len() == token.len() && given.iter().zip(token).fold(0, |differs, (a, b)| differs | (a ^ b)) == 0
 }
 
 fn is_loopback(ip: IpAddr) -> bool {

@@ -2,6 +2,9 @@
 //!
 //! Invariant: only `ServerCheckRequest` is answered before the connection is set up (Nacos 2.5 `GrpcRequestAcceptor`).
 
+mod door;
+mod stream;
+
 use std::{
     convert::Infallible,
     pin::Pin,
@@ -11,26 +14,26 @@ use std::{
 
 use http::{Request as HttpRequest, Response as HttpResponse};
 use hyper::body::Incoming;
+use landbridge_model::{InstanceKey, ServiceKey};
 use landbridge_registry_core::{ConnectionId, Input, Published};
 use landbridge_wire::nacos::{
     Enrolment, Naming, ServiceListQuery, ServiceQuery, codes,
     grpc::{
-        Ack, ConnectionSetup, Kind, MESSAGE_BYTES_MAX, Payload, PersistentChange, Publish, Request,
-        RequestServer, RequestService, Subscribe, answer as say,
+        Kind, MESSAGE_BYTES_MAX, Payload, PersistentChange, Publish, Request, RequestServer, RequestService,
+        Subscribe, answer as say,
     },
 };
-use tonic::{Status, Streaming, body::Body, codec::Codec};
-use tonic_prost::ProstCodec;
+use tonic::{Status, body::Body};
 use tower::Service;
 
 use crate::{
     answer,
-    egress::outbox::PushBody,
+    auth::{Principal, owner},
     ingress::status,
     member::Shared,
     metrics,
     orders::{Answered, Failed},
-    session::{Introduction, Session},
+    session::Session,
 };
 
 /// The path of unary requests.
@@ -38,9 +41,6 @@ const UNARY: &str = "/Request/request";
 
 /// The path of the stream.
 const STREAM: &str = "/BiRequestStream/requestBiStream";
-
-/// What we can do that a client must not assume (Nacos 3.1 ability names).
-const ABILITIES: [(&str, bool); 1] = [("supportPersistentInstanceByGrpc", true)];
 
 /// One connection's gRPC service.
 #[derive(Clone)]
@@ -95,7 +95,7 @@ impl RequestService for Unary {
         self.session.spoke();
         let kind = payload.kind();
         let answer = match Request::parse(&payload) {
-            Ok(request) => self.answer(kind, request).await,
+            Ok(request) => self.answer(&payload, request).await,
             Err(refusal) => {
                 metrics::malformed("grpc");
                 Err(status::grpc_unread(kind, &refusal))
@@ -111,7 +111,8 @@ impl RequestService for Unary {
 type Reply = Result<Payload, Payload>;
 
 impl Unary {
-    async fn answer(&self, kind: Kind, request: Request) -> Reply {
+    async fn answer(&self, payload: &Payload, request: Request) -> Reply {
+        let kind = payload.kind();
         if let Request::ServerCheck = request {
             return if self.shared.state.registers() {
                 Ok(say::server_check(self.session.id()))
@@ -122,11 +123,14 @@ impl Unary {
         if self.session.introduction().is_none() {
             return Err(say::error(codes::UNREGISTERED, codes::UNREGISTERED_TEXT));
         }
+        let principal = door::admit(&self.shared, payload, &request).await?;
         match request {
             Request::ServerCheck | Request::HealthCheck => Ok(say::health_check()),
-            Request::Instance { service, publish } => self.instance(service, publish).await,
-            Request::BatchInstance { service, instances } => self.batch(service, instances).await,
-            Request::PersistentInstance { service, change } => self.persistent(service, change).await,
+            Request::Instance { service, publish } => self.instance(&principal, service, publish).await,
+            Request::BatchInstance { service, instances } => self.batch(&principal, service, instances).await,
+            Request::PersistentInstance { service, change } => {
+                self.persistent(&principal, service, change).await
+            }
             Request::ServiceQuery(query) => self.query(&query),
             Request::ServiceList(query) => self.list(&query),
             Request::Subscribe(subscribe) => self.subscribe(&subscribe),
@@ -153,12 +157,14 @@ impl Unary {
         Err(say::refused(kind, codes::INVALID, text))
     }
 
-    async fn instance(&self, service: landbridge_model::ServiceKey, publish: Publish) -> Reply {
+    async fn instance(&self, principal: &Principal, service: ServiceKey, publish: Publish) -> Reply {
         self.publishes(Kind::Instance)?;
         let connection = self.connection();
         match publish {
             Publish::Register(Enrolment { key, instance, .. }) => {
                 self.bounded(Kind::Instance, [&instance])?;
+                self.owns(Kind::Instance, principal, &service, [&key])?;
+                let instance = owner::marked(principal, instance);
                 let (shown, keys) = (service.clone(), vec![key.clone()]);
                 let published = Published::One(key, Arc::new(instance));
                 let order = |ticket| Input::Publish { ticket, connection, service, published };
@@ -176,13 +182,20 @@ impl Unary {
         }
     }
 
-    async fn batch(&self, service: landbridge_model::ServiceKey, instances: Vec<Enrolment>) -> Reply {
+    async fn batch(&self, principal: &Principal, service: ServiceKey, instances: Vec<Enrolment>) -> Reply {
         self.publishes(Kind::BatchInstance)?;
         self.bounded(Kind::BatchInstance, instances.iter().map(|enrolment| &enrolment.instance))?;
+        self.owns(
+            Kind::BatchInstance,
+            principal,
+            &service,
+            instances.iter().map(|enrolment| &enrolment.key),
+        )?;
         let connection = self.connection();
         let shown = service.clone();
         let keys = instances.iter().map(|enrolment| enrolment.key.clone()).collect();
-        let set = instances.into_iter().map(|enrolment| (enrolment.key, Arc::new(enrolment.instance)));
+        let marked = |instance| Arc::new(owner::marked(principal, instance));
+        let set = instances.into_iter().map(|enrolment| (enrolment.key, marked(enrolment.instance)));
         let published = Published::Batch(set.collect());
         let order = |ticket| Input::Publish { ticket, connection, service, published };
         self.written(Kind::BatchInstance, order).await?;
@@ -190,16 +203,23 @@ impl Unary {
         Ok(say::batch_registered())
     }
 
-    async fn persistent(&self, service: landbridge_model::ServiceKey, change: PersistentChange) -> Reply {
+    async fn persistent(
+        &self,
+        principal: &Principal,
+        service: ServiceKey,
+        change: PersistentChange,
+    ) -> Reply {
         use landbridge_registry_core::Command;
         let kind = Kind::PersistentInstance;
         let (command, done) = match change {
             PersistentChange::Register(Enrolment { key, instance, .. }) => {
                 self.bounded(kind, [&instance])?;
-                let instance = Arc::new(instance);
+                self.owns(kind, principal, &service, [&key])?;
+                let instance = Arc::new(owner::marked(principal, instance));
                 (Command::PutPersistent { service, key, instance }, say::registered())
             }
             PersistentChange::Deregister(key) => {
+                self.owns(kind, principal, &service, [&key])?;
                 (Command::DeletePersistent { service, key }, say::deregistered())
             }
         };
@@ -214,6 +234,21 @@ impl Unary {
     ) -> Result<(), Payload> {
         let refused = instances.into_iter().find_map(|instance| self.shared.bounded(instance).err());
         refused.map_or(Ok(()), |text| Err(say::refused(kind, codes::INVALID, &text)))
+    }
+
+    /// Refuses to change what another user registered.
+    fn owns<'a>(
+        &self,
+        kind: Kind,
+        principal: &Principal,
+        service: &ServiceKey,
+        keys: impl IntoIterator<Item = &'a InstanceKey>,
+    ) -> Result<(), Payload> {
+        if keys.into_iter().all(|key| self.shared.may_change(principal, service, key)) {
+            return Ok(());
+        }
+        metrics::denied("grpc", "owner");
+        Err(say::refused(kind, codes::NO_RIGHT, status::OWNED))
     }
 
     async fn written(
@@ -272,91 +307,5 @@ impl Unary {
         let face = window.face(service);
         let encoded = answer::encode(&face.view, Naming::Bare, clusters, false);
         Ok(say::subscribed(&encoded, face.view.last_ref_ms))
-    }
-
-    /// Opens the stream by which the server asks back.
-    fn stream(&self, request: HttpRequest<Incoming>) -> HttpResponse<Body> {
-        if !self.session.outbox().begin_stream() {
-            return Status::already_exists("the connection has its stream already").into_http();
-        }
-        let mut codec: ProstCodec<Payload, Payload> = ProstCodec::default();
-        let words =
-            Streaming::new_request(codec.decoder(), request.into_body(), None, Some(MESSAGE_BYTES_MAX));
-        tokio::spawn(self.clone().listen(words));
-        let mut answer = HttpResponse::new(Body::new(PushBody::new(Arc::clone(&self.session))));
-        answer.headers_mut().insert(http::header::CONTENT_TYPE, tonic::metadata::GRPC_CONTENT_TYPE);
-        answer
-    }
-
-    /// Listens to the client's side of the stream until it ends; the end of the stream is the end of the connection.
-    async fn listen(self, mut words: Streaming<Payload>) {
-        loop {
-            let word = tokio::select! {
-                word = words.message() => word,
-                () = self.session.closing().cancelled() => return,
-            };
-            match word {
-                Ok(Some(payload)) => self.hear(&payload),
-                Ok(None) => break,
-                Err(_) => {
-                    metrics::malformed("grpc_stream");
-                    break;
-                }
-            }
-        }
-        self.session.close();
-    }
-
-    fn hear(&self, payload: &Payload) {
-        self.session.spoke();
-        match Request::parse(payload) {
-            Ok(Request::ConnectionSetup(setup)) => self.set_up(setup, payload.client_ip()),
-            Ok(Request::Ack(ack)) => self.acked(payload.kind(), &ack),
-            Ok(
-                Request::ServerCheck
-                | Request::HealthCheck
-                | Request::Instance { .. }
-                | Request::BatchInstance { .. }
-                | Request::PersistentInstance { .. }
-                | Request::ServiceQuery(_)
-                | Request::ServiceList(_)
-                | Request::Subscribe(_)
-                | Request::ConfigQuery
-                | Request::ConfigListen
-                | Request::Unknown(_),
-            ) => metrics::grpc(payload.kind().name(), "on_stream"),
-            Err(_) => metrics::malformed("grpc_stream"),
-        }
-    }
-
-    fn set_up(&self, setup: ConnectionSetup, client_ip: &str) {
-        let naming = setup.is_naming();
-        let waits = setup.abilities.is_some();
-        self.session.introduce(Introduction {
-            client_version: setup.client_version.to_string(),
-            client_ip: client_ip.to_owned(),
-            app: setup.labels.get("AppName").map(ToString::to_string).unwrap_or_default(),
-            tenant: setup.tenant.to_string(),
-            naming,
-        });
-        // Only a client that told its abilities waits for ours; others log an unknown message.
-        if waits {
-            self.session.outbox().control(say::setup_ack(ABILITIES).framed());
-        }
-    }
-
-    fn acked(&self, kind: Kind, ack: &Ack) {
-        if kind == Kind::NotifyAck
-            && let Some(push) = ack.request_id
-            && let Some(waited_ms) = self.session.outbox().acked(push, self.session.now_ms())
-        {
-            self.shared.sessions.count_pushes(1, 0);
-            metrics::acked(waited_ms);
-        }
-        if kind == Kind::DetectionAck {
-            let orders = self.shared.orders.clone();
-            let connection = self.connection();
-            tokio::spawn(async move { orders.tell(Input::ConnectionAlive { connection }).await });
-        }
     }
 }

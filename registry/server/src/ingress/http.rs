@@ -8,6 +8,7 @@ mod ask;
 mod client;
 mod config;
 mod core;
+pub(in crate::ingress) mod door;
 mod instance;
 mod namespace;
 mod operator;
@@ -15,6 +16,7 @@ mod page;
 mod reply;
 mod service;
 mod shown;
+mod user;
 
 use std::sync::Arc;
 
@@ -32,10 +34,13 @@ use self::{
     reply::Answer,
     routes::{Call, Route},
 };
-use crate::{ingress::status::Refused, member::Shared, metrics};
+use crate::{member::Shared, metrics};
 
 /// Where Nacos clients expect everything.
 const CONTEXT: &str = "/nacos";
+
+/// How much of a parameter the list of deeds repeats, in characters.
+const AUDIT_CHARS_MAX: usize = 128;
 
 /// Paths under which an unknown one is told as Nacos's `DistroFilter` does; clients fall back to older paths on it.
 const FILTERED: [&str; 2] = ["/v1/ns", "/v2/ns"];
@@ -70,10 +75,7 @@ fn filter(method: &str) -> MethodFilter {
 async fn serve(shared: Arc<Shared>, route: &'static Route, request: Request) -> Response {
     let path = request.uri().path().to_owned();
     let answer = match Ask::read(shared, route, request).await {
-        Ok(ask) => match ask.admitted() {
-            Ok(()) => said(&ask, route.call).await,
-            Err(refused) => Err(refused),
-        },
+        Ok(ask) => judged(ask).await,
         Err(refused) => {
             metrics::malformed("http");
             Err(refused)
@@ -82,6 +84,39 @@ async fn serve(shared: Arc<Shared>, route: &'static Route, request: Request) -> 
     let response = reply::write(route.shape, &path, answer);
     metrics::http(route.call.operation(), response.status().as_u16());
     response
+}
+
+/// Lets the caller in, answers it, and notes what changed the region itself.
+async fn judged(mut ask: Ask) -> Answer {
+    ask.principal = door::admit(&ask).await?;
+    let answer = said(&ask, ask.route.call).await;
+    if ask.route.is_noted() {
+        audit(&ask, &answer);
+    }
+    answer
+}
+
+/// Notes who did what to whom; no parameter that could be a secret.
+fn audit(ask: &Ask, answer: &Answer) {
+    const TELLING: [&str; 10] = [
+        "username",
+        "role",
+        "resource",
+        "action",
+        "entry",
+        "namespaceId",
+        "customNamespaceId",
+        "command",
+        "ips",
+        "connectionId",
+    ];
+    let said = TELLING.iter().filter_map(|name| Some((*name, ask.asked.value(&[name])?)));
+    let short =
+        |text: &str| text.chars().take(AUDIT_CHARS_MAX).flat_map(char::escape_default).collect::<String>();
+    let target: Vec<String> = said.map(|(name, value)| format!("{name}={}", short(value))).collect();
+    let outcome = answer.as_ref().map_or_else(|refused| refused.status.to_string(), |_| "done".to_owned());
+    let who = ask.principal.to_string();
+    ask.shared.audit.note(ask.shared.clock.unix_ms(), &who, ask.route.path, &target.join(" "), &outcome);
 }
 
 async fn said(ask: &Ask, call: Call) -> Answer {
@@ -94,7 +129,7 @@ async fn said(ask: &Ask, call: Call) -> Answer {
         Call::Namespace(call) => Box::pin(namespace::answer(ask, call)).await,
         Call::Page(call) => Box::pin(page::answer(ask, call)).await,
         Call::Config(call) => Box::pin(config::answer(ask, call)).await,
-        Call::User(_) => Err(Refused::unserved("this member has no users")),
+        Call::User(call) => Box::pin(user::answer(ask, call)).await,
     }
 }
 

@@ -122,6 +122,14 @@ pub(crate) fn http(failed: &Failed) -> Refused {
     }
 }
 
+/// Too many passwords are looked at.
+pub(crate) fn busy() -> Refused {
+    unavailable("too many passwords are being checked: try again")
+}
+
+/// Said to who would change what another user registered.
+pub(crate) const OWNED: &str = "the instance was registered by another user";
+
 /// The member does not answer yet, in Nacos's words.
 pub(crate) fn starting() -> Refused {
     unavailable("server is STARTING now, please try again later!")

@@ -62,6 +62,9 @@ fn look_once(shared: &Shared) {
     gauge!(names::RAFT_LEADER).set(f64::from(u8::from(shared.store.leading(LOOK_EVERY).is_some())));
     gauge!(names::CORE_QUEUE).set(shared.orders.waiting() as f64);
     shared.udp.sweep(&shared.window);
+    if shared.desk().book().has_users() {
+        shared.auth.bootstrap().end();
+    }
 }
 
 /// Tells what is shown of each origin; one of which nothing is left is told as 0.

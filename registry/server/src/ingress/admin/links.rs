@@ -85,7 +85,7 @@ pub(super) async fn audit(State(shared): State<Arc<Shared>>) -> Response {
 fn note(shared: &Shared, verb: &'static str, region: &str, answer: &Response) {
     let status = answer.status();
     let outcome = if status.is_success() { "done".to_owned() } else { status.to_string() };
-    shared.audit.note(shared.clock.unix_ms(), verb, region, &outcome);
+    shared.audit.note(shared.clock.unix_ms(), "operator", verb, region, &outcome);
 }
 
 fn verb(hold: Option<Hold>) -> &'static str {

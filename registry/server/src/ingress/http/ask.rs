@@ -8,21 +8,20 @@ use axum::{
     http::{HeaderMap, StatusCode, header},
 };
 use bytes::Bytes;
-use landbridge_model::ServiceKey;
+use landbridge_model::{InstanceKey, ServiceKey};
 use landbridge_registry_core::{Input, Ticket};
 use landbridge_runtime::http::PeerAddress;
 use landbridge_wire::nacos::http::Parameters;
 
 use super::{
     reply::{Answer, Said},
-    routes::{Right, Route},
+    routes::Route,
 };
 use crate::{
-    ingress::{
-        admin,
-        status::{self, Refused},
-    },
+    auth::Principal,
+    ingress::status::{self, OWNED, Refused},
     member::Shared,
+    metrics,
     orders::Answered,
     window::Face,
 };
@@ -40,6 +39,8 @@ pub(super) struct Ask {
     pub(super) headers: HeaderMap,
     /// The socket address of the caller, if it speaks over a socket.
     pub(super) caller: Option<SocketAddr>,
+    /// Who that is; nobody before the door let it in.
+    pub(super) principal: Principal,
 }
 
 impl Ask {
@@ -76,16 +77,16 @@ impl Ask {
         for (name, value) in captured {
             asked = asked.with(&name, &value);
         }
-        Ok(Self { shared, route, asked, body, headers, caller })
+        Ok(Self { shared, route, asked, body, headers, caller, principal: Principal::Anyone })
     }
 
-    /// Whether the caller may do this at all.
-    pub(super) fn admitted(&self) -> Result<(), Refused> {
-        match self.route.right {
-            Right::Open | Right::Read | Right::Write | Right::Look => Ok(()),
-            Right::Admin if admin::allows(&self.shared, &self.headers, self.caller) => Ok(()),
-            Right::Admin => Err(Refused::denied(admin::mend(&self.shared))),
+    /// Whether the caller may change what is registered under this key; another user's instance is not its own.
+    pub(super) fn owns(&self, service: &ServiceKey, key: &InstanceKey) -> Result<(), Refused> {
+        if self.shared.may_change(&self.principal, service, key) {
+            return Ok(());
         }
+        metrics::denied("http", "owner");
+        Err(Refused::denied(OWNED))
     }
 
     /// The service that is meant.

@@ -4,7 +4,7 @@ use std::{collections::BTreeMap, sync::Arc};
 
 use axum::http::{StatusCode, header};
 use bytes::Bytes;
-use landbridge_model::{InstanceKey, Metadata, Overlay, ServiceKey};
+use landbridge_model::{InstanceKey, Metadata, OWNER, Overlay, ServiceKey};
 use landbridge_registry_core::{Command, Host, Input, Outcome, ServiceView};
 use landbridge_wire::nacos::{
     Enrolment, Lease, Naming, codes,
@@ -22,7 +22,7 @@ use super::{
     routes::{InstanceCall, Shape},
     shown,
 };
-use crate::{answer as views, ingress::status::Refused, orders::Answered};
+use crate::{answer as views, auth::owner, ingress::status::Refused, orders::Answered};
 
 /// The most instances that one call may give new metadata.
 const METADATA_BATCH_MAX: usize = 1_000;
@@ -49,7 +49,8 @@ async fn register(ask: &Ask) -> Answer {
     let (service, enrolment) = ask.asked.register(ephemeral).map_err(|refusal| Refused::unread(&refusal))?;
     let Enrolment { key, instance, ephemeral } = enrolment;
     ask.shared.bounded(&instance).map_err(|why| Refused::conflict(codes::RESULT_METADATA, why))?;
-    let instance = Arc::new(instance);
+    ask.owns(&service, &key)?;
+    let instance = Arc::new(owner::marked(&ask.principal, instance));
     ask.written(|ticket| {
         if ephemeral {
             Input::Register { ticket, target: (service, key), instance }
@@ -70,6 +71,7 @@ async fn deregister(ask: &Ask) -> Answer {
         // Python registers in a cluster "None" and deregisters without one; Nacos 2 looks at ip and port only.
         key = host.key.clone();
     }
+    ask.owns(&service, &key)?;
     ask.written(|ticket| {
         if named.ephemeral {
             Input::Deregister { ticket, target: (service, key) }
@@ -93,7 +95,9 @@ async fn edit(ask: &Ask) -> Answer {
 
 /// Lays an operator's edit over an instance; one of a service nobody knows is refused, as in Nacos.
 async fn lay(ask: &Ask, edit: InstanceEdit) -> Answer {
-    let InstanceEdit { service, key, overlay } = edit;
+    let InstanceEdit { service, key, mut overlay } = edit;
+    ask.owns(&service, &key)?;
+    overlay.metadata = overlay.metadata.map(|metadata| metadata.with(OWNER, None));
     let face = ask.face(&service)?;
     if face.view.kind.is_none() {
         let text = format!(
@@ -137,6 +141,7 @@ async fn beaten(ask: &Ask, beat: Beat) -> Result<Beaten, Refused> {
     if let Some(pane) = ask.shared.window.find(&service) {
         let face = pane.face();
         if let Some(host) = meant(&face.view, &key, cluster_said) {
+            ask.owns(&service, &host.key)?;
             if let Some(slot) = host.slot
                 && host.instance.healthy
             {
@@ -149,7 +154,8 @@ async fn beaten(ask: &Ask, beat: Beat) -> Result<Beaten, Refused> {
     if let Some(instance) = &full {
         ask.shared.bounded(instance).map_err(|why| Refused::conflict(codes::RESULT_METADATA, why))?;
     }
-    let full = full.map(Arc::new);
+    ask.owns(&service, &key)?;
+    let full = full.map(|instance| Arc::new(owner::marked(&ask.principal, instance)));
     match ask.write(|ticket| Input::Beat { ticket, target: (service, key), full }).await? {
         Answered::Core(Outcome::Unknown) => Ok(Beaten::Unknown),
         Answered::Core(Outcome::Renewed { interval_ms }) => {
@@ -243,11 +249,14 @@ fn json_list(hosts: &[Bytes]) -> Vec<u8> {
 }
 
 /// `ns##group@@service` names a service as Nacos 1.x keyed it.
-fn statuses(ask: &Ask) -> Answer {
+pub(super) fn by_key(ask: &Ask) -> Result<ServiceKey, Refused> {
     let key = ask.required("key")?;
     let (namespace, grouped) = key.split_once("##").unwrap_or(("", key));
-    let service =
-        ServiceKey::parse(namespace, "", grouped).map_err(|invalid| Refused::invalid(invalid.to_string()))?;
+    ServiceKey::parse(namespace, "", grouped).map_err(|invalid| Refused::invalid(invalid.to_string()))
+}
+
+fn statuses(ask: &Ask) -> Answer {
+    let service = by_key(ask)?;
     let face = ask.face(&service)?;
     let status = |host: &Host| format!("{}:{}_{}", host.key.ip, host.key.port, host.instance.healthy);
     let ips: Vec<String> = face.view.hosts.iter().map(status).collect();
@@ -273,6 +282,7 @@ async fn batch(ask: &Ask, put: bool) -> Answer {
     });
     let mut updated = Vec::new();
     for host in chosen.take(METADATA_BATCH_MAX) {
+        ask.owns(&service, &host.key)?;
         let metadata = merged(&host.instance.metadata, &given, put)
             .map_err(|why| Refused::conflict(codes::RESULT_METADATA, why.to_string()))?;
         let within = ask.shared.bounded_metadata(&metadata);

@@ -16,8 +16,12 @@ pub(crate) enum Right {
     Read,
     /// To change the named service.
     Write,
+    /// To read every service of the named namespace, or of all.
+    Survey,
     /// To be somebody.
     Look,
+    /// To run this region. Without authentication whoever reaches the port, as in Nacos.
+    Govern,
     /// To run this region. Without authentication the operator's token, or this machine.
     Admin,
 }
@@ -29,7 +33,9 @@ impl Right {
             Self::Open => "open",
             Self::Read => "read",
             Self::Write => "write",
+            Self::Survey => "survey",
             Self::Look => "look",
+            Self::Govern => "govern",
             Self::Admin => "admin",
         }
     }
@@ -241,6 +247,14 @@ pub(crate) struct Route {
     pub(crate) shape: Shape,
     pub(crate) right: Right,
     pub(crate) call: Call,
+}
+
+impl Route {
+    /// Whether its calls stand in the list of deeds: they change the region itself, or who may do what.
+    pub(crate) fn is_noted(&self) -> bool {
+        let of_users = matches!(self.call, Call::User(UserCall::Bootstrap | UserCall::SetPassword));
+        of_users || (self.method != "GET" && matches!(self.right, Right::Admin | Right::Govern))
+    }
 }
 
 const fn row(method: &'static str, path: &'static str, shape: Shape, right: Right, call: Call) -> Route {

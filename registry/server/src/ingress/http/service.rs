@@ -262,6 +262,7 @@ async fn set_health(ask: &Ask) -> Answer {
         let code = if missing { codes::RESULT_HEALTHY_MISSING } else { codes::RESULT_PARAMETER_INVALID };
         Refused::new(StatusCode::BAD_REQUEST, code, refusal.to_string())
     })?;
+    ask.owns(&edit.service, &edit.key)?;
     let face = ask.face(&edit.service)?;
     let cluster = shown::cluster(&face.view.metadata, edit.key.cluster.as_str());
     let kind = cluster["healthChecker"]["type"].as_str().unwrap_or_default().to_ascii_uppercase();

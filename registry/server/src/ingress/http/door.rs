@@ -1,0 +1,115 @@
+//! What a call needs and what its caller showed: the rule of each route, applied before its handler sees anything.
+//!
+//! Invariant: the service that is judged is read by the same code as the service that is acted on.
+
+use axum::http::{HeaderMap, header};
+use landbridge_model::ServiceKey;
+
+use super::{
+    ask::Ask,
+    routes::{Call, InstanceCall, PageCall, Right, ServiceCall},
+};
+use crate::{
+    auth::{self, Action, Denied, Need, Principal, Shown},
+    ingress::{
+        admin,
+        status::{self, Refused},
+    },
+};
+
+/// The header that carries a token beside `Authorization`.
+const TOKEN_HEADER: &str = "accessToken";
+
+/// Lets a caller in, or tells why not.
+pub(super) async fn admit(ask: &Ask) -> Result<Principal, Refused> {
+    let shared = &ask.shared;
+    if !shared.auth_enabled() {
+        return match ask.route.right {
+            Right::Admin if !admin::allows(shared, &ask.headers, ask.caller) => {
+                Err(Refused::denied(admin::mend(shared)))
+            }
+            Right::Admin => Ok(Principal::Operator),
+            Right::Open | Right::Read | Right::Write | Right::Survey | Right::Look | Right::Govern => {
+                Ok(Principal::Anyone)
+            }
+        };
+    }
+    let desk = shared.desk();
+    let admitted = shared.auth.admit(&shown(ask), &need(ask), desk.book(), shared.now_s()).await;
+    admitted.map_err(|denied| {
+        auth::count("http", &denied);
+        refused(&denied)
+    })
+}
+
+/// Why a caller was turned away, as HTTP tells it.
+pub(super) fn refused(denied: &Denied) -> Refused {
+    match denied {
+        Denied::Busy => status::busy(),
+        Denied::Stranger | Denied::Worthless(_) | Denied::NoRight => Refused::denied(denied.to_string()),
+    }
+}
+
+/// What the caller showed: a token in a header or a parameter, or a name and a password in parameters.
+pub(super) fn shown(ask: &Ask) -> Shown {
+    let token = bearer(&ask.headers).or_else(|| header_text(&ask.headers, TOKEN_HEADER));
+    let token = token.or_else(|| ask.asked.access_token());
+    Shown {
+        operator: ask.shared.admin_token.is_some() && admin::allows(&ask.shared, &ask.headers, ask.caller),
+        token: token.map(str::to_owned),
+        credentials: ask.asked.credentials(),
+    }
+}
+
+fn bearer(headers: &HeaderMap) -> Option<&str> {
+    header_text(headers, header::AUTHORIZATION.as_str())?.strip_prefix("Bearer ")
+}
+
+fn header_text<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a str> {
+    headers.get(name)?.to_str().ok().filter(|text| !text.is_empty())
+}
+
+fn need(ask: &Ask) -> Need {
+    match ask.route.right {
+        Right::Open => Need::Nothing,
+        Right::Look => Need::Somebody,
+        Right::Read => Need::Resource(resource(ask), Action::Read),
+        Right::Write => Need::Resource(resource(ask), Action::Write),
+        Right::Survey => Need::Resource(survey(ask), Action::Read),
+        Right::Govern | Right::Admin => Need::Everything,
+    }
+}
+
+/// The named service; one without a name, or with a wrong one, stands for all of its group.
+fn resource(ask: &Ask) -> String {
+    let service = match ask.route.call {
+        Call::Instance(InstanceCall::Statuses) => super::instance::by_key(ask),
+        _ => ask.service(),
+    };
+    service.map_or_else(
+        |_| {
+            let part = |name, default| ask.asked.value(&[name]).unwrap_or(default);
+            group_resource(part("namespaceId", "public"), part("groupName", "DEFAULT_GROUP"))
+        },
+        |service| service_resource(&service),
+    )
+}
+
+/// The resource that a service is, in permissions.
+pub(in crate::ingress) fn service_resource(service: &ServiceKey) -> String {
+    format!("{}:{}:naming/{}", service.namespace(), service.group(), service.service())
+}
+
+/// All services of a group.
+pub(in crate::ingress) fn group_resource(namespace: &str, group: &str) -> String {
+    format!("{namespace}:{group}:naming/*")
+}
+
+/// All services of the namespace that is named; some calls mean all namespaces by none.
+fn survey(ask: &Ask) -> String {
+    let all_by_none = match ask.route.call {
+        Call::Service(ServiceCall::AllNames) | Call::Page(PageCall::Targets) => "*",
+        _ => "public",
+    };
+    group_resource(ask.asked.value(&["namespaceId"]).unwrap_or(all_by_none), "*")
+}
