@@ -27,7 +27,7 @@ impl Size {
         rate: 100,
         watch_s: 4,
         jobs: 2,
-        changes: 100,
+        changes: 60,
         pace: 20,
         services: 500,
         bounds: Bounds::ANYWHERE,

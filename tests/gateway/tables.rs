@@ -1,6 +1,9 @@
-//! A table that changes all the time under load: no call may notice.
+//! A table that changes under load, and rests in between: no call may notice which.
 
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
 use anyhow::Result;
 use landbridge_client::{Endpoint as Listed, Table};
@@ -24,7 +27,10 @@ const ENDPOINTS: u16 = 20;
 /// Services that lose and gain endpoints with each change.
 const TOUCHED: u32 = 10;
 
-/// Publishes one table after another while calls run, and counts what fails.
+/// Changes at a stretch; then the table rests as long.
+const CHANGES_PER_WINDOW: usize = 20;
+
+/// Publishes one table after another while calls run, counts what fails, and tells how long calls took in and between.
 pub(crate) fn changing(size: &Size) {
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build();
     let failed = runtime.unwrap().block_on(change(size)).unwrap();
@@ -46,18 +52,19 @@ async fn change(size: &Size) -> Result<Vec<String>> {
 
     let mut pace = interval(Duration::from_secs(1) / size.pace);
     pace.set_missed_tick_behavior(MissedTickBehavior::Delay);
-    let begun = std::time::Instant::now();
-    for turn in 0..size.changes {
-        pace.tick().await;
-        // Each turn one endpoint is missing, never the same twice running.
-        let missing = ports[turn as usize % ports.len()];
-        table.services.insert(key("called"), listed(ports.into_iter().filter(|port| *port != missing)));
-        for touched in 0..TOUCHED.min(size.services) {
-            let number = (turn * TOUCHED + touched) % size.services;
-            let count = ENDPOINTS - 1 + (turn % 2) as u16;
-            table.services.insert(key(&format!("listed-{number}")), listed(1_024..1_024 + count));
+    let begun = Instant::now();
+    let mut windows = Vec::new();
+    for first in (0..size.changes).step_by(CHANGES_PER_WINDOW) {
+        for changing in [true, false] {
+            for turn in first..size.changes.min(first + CHANGES_PER_WINDOW as u32) {
+                pace.tick().await;
+                if changing {
+                    alter(&mut table, size, turn, &ports);
+                    house.tables.send_replace(Arc::new(table.clone()));
+                }
+            }
+            windows.push((Instant::now(), changing));
         }
-        house.tables.send_replace(Arc::new(table.clone()));
     }
     let took = begun.elapsed();
     load.stop();
@@ -66,18 +73,33 @@ async fn change(size: &Size) -> Result<Vec<String>> {
     });
     // Calls from before the table was known are none of its changes.
     let calls: Vec<_> = calls.await.into_iter().filter(|call| call.sent >= begun).collect();
-    let mut times: Vec<_> = calls.iter().map(|call| call.took).collect();
-    times.sort();
     println!(
-        "tables: {} changes in {:.1} s over {} services of {ENDPOINTS} endpoints, {} calls, p50 {:?}, p99 {:?}",
+        "tables: {} changes in {:.1} s over {} services of {ENDPOINTS} endpoints, windows of {CHANGES_PER_WINDOW}",
         size.changes,
         took.as_secs_f64(),
         size.services,
-        calls.len(),
-        times.get(times.len() / 2).copied().unwrap_or_default(),
-        times.get(times.len() * 99 / 100).copied().unwrap_or_default(),
     );
+    for (what, changing) in [("changing", true), ("quiet", false)] {
+        let within = |sent: Instant| windows.iter().find(|window| sent < window.0).map(|window| window.1);
+        let calls = calls.iter().filter(|call| within(call.sent) == Some(changing));
+        let mut times: Vec<_> = calls.map(|call| call.took).collect();
+        times.sort();
+        let at = |share: usize| times.get(times.len() * share / 100).copied().unwrap_or_default();
+        println!("  {what:<10} {} calls, p50 {:?}, p99 {:?}", times.len(), at(50), at(99));
+    }
     Ok(calls.into_iter().filter_map(|call| call.outcome.err()).collect())
+}
+
+/// Takes one endpoint from the service that is called, never the same twice running, and alters some others.
+fn alter(table: &mut Table, size: &Size, turn: u32, ports: &[u16]) {
+    let missing = ports[turn as usize % ports.len()];
+    let left = ports.iter().copied().filter(|port| *port != missing);
+    table.services.insert(key("called"), listed(left));
+    for touched in 0..TOUCHED.min(size.services) {
+        let number = (turn * TOUCHED + touched) % size.services;
+        let count = ENDPOINTS - 1 + (turn % 2) as u16;
+        table.services.insert(key(&format!("listed-{number}")), listed(1_024..1_024 + count));
+    }
 }
 
 fn key(name: &str) -> ServiceKey {

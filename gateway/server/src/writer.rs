@@ -30,7 +30,12 @@ pub(crate) struct Writer {
     /// Drills by the number operators call them by.
     drills: BTreeMap<u64, Arc<Evacuation>>,
     drills_begun: u64,
+    /// Views that were replaced and that cores may still use.
+    retired: Vec<Arc<View>>,
 }
+
+/// Replaced views that are kept until no core uses them; of more, the oldest are left to the last core that does.
+const RETIRED_MAX: usize = 64;
 
 /// Drills that may run at once.
 pub(crate) const EVACUATIONS_MAX: usize = 16;
@@ -58,6 +63,7 @@ impl Writer {
             table: Arc::default(),
             drills: BTreeMap::new(),
             drills_begun: 0,
+            retired: Vec::new(),
         }
     }
 
@@ -203,7 +209,15 @@ impl Writer {
         metrics::gauge!(TABLE_HELD).set(self.guard.held() as f64);
         metrics::gauge!(EVACUATIONS).set(self.drills.len() as f64);
         metrics::counter!(TABLE_CHANGES).increment(1);
-        shared.view.store(Arc::new(view));
+        self.retired.push(shared.view.swap(Arc::new(view)));
+        self.forget_retired();
+    }
+
+    /// Drops views that no core uses any more. Done here, for on a core the calls would wait for it.
+    pub(crate) fn forget_retired(&mut self) {
+        self.retired.retain(|view| Arc::strong_count(view) > 1);
+        let surplus = self.retired.len().saturating_sub(RETIRED_MAX);
+        self.retired.drain(..surplus);
     }
 }
 
