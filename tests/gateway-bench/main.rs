@@ -10,16 +10,17 @@ mod peers;
 mod servers;
 mod table;
 
-use std::{net::SocketAddr, process::ExitCode};
+use std::{net::SocketAddr, process::ExitCode, time::Duration};
 
 use anyhow::{Context, Result, bail, ensure};
 use landbridge_tests::process::Process;
 use tempfile::TempDir;
+use tokio::time::{Instant, sleep_until};
 
 use self::{
     load::{Done, Load},
     peers::{Peer, Version},
-    table::{Must, Row},
+    table::{Must, Row, Verdict},
 };
 
 /// As the deployed program has it.
@@ -41,6 +42,9 @@ const PACE: u32 = 2_000;
 /// Connections that idle.
 const IDLE: usize = 1_000;
 
+/// How long they idle before they are weighed.
+const IDLE_FOR: Duration = Duration::from_secs(3);
+
 const ROWS: [&str; 6] = ["small", "middle", "large", "http2", "pace", "idle"];
 
 fn main() -> ExitCode {
@@ -53,13 +57,18 @@ fn main() -> ExitCode {
     }
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     let runtime = runtime.expect("a runtime can be built");
-    let mut failed = false;
+    let (mut failed, mut verdicts) = (false, Vec::new());
     for row in &arguments {
-        if let Err(error) = runtime.block_on(measure(row)) {
-            println!("{row}: FAILED: {error:#}");
-            failed = true;
+        match runtime.block_on(measure(row)) {
+            Ok(found) => verdicts.extend(found),
+            Err(error) => {
+                println!("{row}: FAILED: {error:#}");
+                failed = true;
+            }
         }
     }
+    println!("musts:");
+    verdicts.iter().for_each(|verdict| println!("{verdict}"));
     if failed { ExitCode::FAILURE } else { ExitCode::SUCCESS }
 }
 
@@ -70,7 +79,7 @@ fn rounds() -> Result<usize> {
     }
 }
 
-async fn measure(row: &str) -> Result<()> {
+async fn measure(row: &str) -> Result<Vec<Verdict>> {
     let closed = |path, body, calls| Load::Closed { path, body, calls, connections: CONNECTIONS };
     match row {
         "small" => {
@@ -121,7 +130,7 @@ async fn start(version: Version) -> Result<(Process, Vec<Runner>)> {
 }
 
 /// Measures CPU per call and prints the row.
-async fn calls(what: &str, version: Version, load: Load, musts: &[Must]) -> Result<()> {
+async fn calls(what: &str, version: Version, load: Load, musts: &[Must]) -> Result<Vec<Verdict>> {
     println!("{what}:");
     let (_backends, mut runners) = start(version).await?;
     for runner in &runners {
@@ -140,12 +149,11 @@ async fn calls(what: &str, version: Version, load: Load, musts: &[Must]) -> Resu
         }
     }
     let rows: Vec<Row> = runners.iter().map(|runner| Row::of(runner.peer.name(), &runner.rounds)).collect();
-    table::print("CPU us/call", &rows, musts);
-    Ok(())
+    Ok(table::print(what, "CPU us/call", &rows, musts))
 }
 
 /// Measures memory of idle connections and prints the row.
-async fn idle() -> Result<()> {
+async fn idle() -> Result<Vec<Verdict>> {
     println!("{IDLE} idle connections:");
     let (_backends, runners) = start(Version::One).await?;
     let mut rows = Vec::new();
@@ -154,10 +162,10 @@ async fn idle() -> Result<()> {
         load.run(runner.address).await?;
         let before = runner.process.rss_mib()?;
         let held = load::hold(runner.address, IDLE).await?;
+        sleep_until(Instant::now() + IDLE_FOR).await;
         let mib = runner.process.rss_mib()? - before;
         drop(held);
         rows.push(Row::single(runner.peer.name(), mib));
     }
-    table::print_absolute("MiB", &rows, 6.0);
-    Ok(())
+    Ok(table::print_absolute("1,000 idle connections", "MiB", &rows, 6.0))
 }

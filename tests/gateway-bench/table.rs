@@ -1,5 +1,7 @@
 //! Turns rounds into rows with ratios, and says of each must whether it holds.
 
+use std::fmt;
+
 use crate::load::Done;
 
 /// The gateway costs at most so many times what the named proxy costs.
@@ -44,9 +46,9 @@ impl Row {
     }
 }
 
-/// Prints rows with their ratios to ours, and the musts.
-pub fn print(figure: &str, rows: &[Row], musts: &[Must]) {
-    let Some(ours) = rows.iter().find(|row| row.name == OURS) else { return };
+/// Prints rows with their ratios to ours, and tells which musts hold.
+pub fn print(what: &str, figure: &str, rows: &[Row], musts: &[Must]) -> Vec<Verdict> {
+    let Some(ours) = rows.iter().find(|row| row.name == OURS) else { return Vec::new() };
     println!("  {:<12}{figure:>12}{:>16}{:>12}{:>10}{:>10}", "", "ours is", "calls/s", "p50 us", "p99 us");
     for row in rows {
         let ratio = format!("{:.2} x", ours.figure / row.figure);
@@ -55,23 +57,46 @@ pub fn print(figure: &str, rows: &[Row], musts: &[Must]) {
             row.name, row.figure, row.per_second, row.p50_us, row.p99_us
         );
     }
-    for Must(name, most) in musts {
-        let verdict = match rows.iter().find(|row| row.name == *name) {
-            Some(row) if ours.figure <= most * row.figure => "holds",
-            Some(_) => "DOES NOT HOLD",
-            None => "unavailable",
-        };
-        println!("  must: at most {most} x {name}: {verdict}");
+    musts.iter().map(|must| Verdict::of(what, must, ours.figure, rows)).collect()
+}
+
+/// Whether a must holds.
+pub struct Verdict {
+    must: String,
+    found: String,
+    held: Option<bool>,
+}
+
+impl Verdict {
+    fn of(what: &str, Must(name, most): &Must, ours: f64, rows: &[Row]) -> Self {
+        let peer = rows.iter().find(|row| row.name == *name).map(|row| ours / row.figure);
+        let found = peer.map_or("unavailable".to_owned(), |ratio| format!("{ratio:.2} x"));
+        let held = peer.map(|ratio| ratio <= *most);
+        Self { must: format!("{what}: at most {most} x {name}"), found, held }
     }
 }
 
-/// Prints rows, and whether ours is within a bound.
-pub fn print_absolute(figure: &str, rows: &[Row], most: f64) {
+impl fmt::Display for Verdict {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let held = match self.held {
+            Some(true) => "held",
+            Some(false) => "NOT HELD",
+            None => "",
+        };
+        write!(f, "  {:<48}{:>14}  {held}", self.must, self.found)
+    }
+}
+
+/// Prints rows, and tells whether ours is within a bound.
+pub fn print_absolute(what: &str, figure: &str, rows: &[Row], most: f64) -> Vec<Verdict> {
     for row in rows {
         println!("  {:<12}{:>12.2} {figure}", row.name, row.figure);
-        if row.name == OURS {
-            let verdict = if row.figure <= most { "holds" } else { "DOES NOT HOLD" };
-            println!("  must: at most {most} {figure}: {verdict}");
-        }
     }
+    let ours = rows.iter().filter(|row| row.name == OURS);
+    let verdict = |row: &Row| Verdict {
+        must: format!("{what}: at most {most} {figure}"),
+        found: format!("{:.2} {figure}", row.figure),
+        held: Some(row.figure <= most),
+    };
+    ours.map(verdict).collect()
 }

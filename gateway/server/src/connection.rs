@@ -15,7 +15,7 @@ use http::{Request, Response, StatusCode};
 use hyper::{
     body::Incoming,
     server::conn::{http1, http2},
-    service::service_fn,
+    service::{Service as HyperService, service_fn},
 };
 use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::{
@@ -50,6 +50,8 @@ const SEND_BUFFER_BYTES_MAX: usize = 64 * 1024;
 const KEEPALIVE_MS: u64 = 20_000;
 
 /// Serves one client until it leaves or is made to.
+///
+/// Between its calls a client costs a seat and a socket: what speaks HTTP with it is made anew when it calls again.
 pub(crate) async fn converse<Io, S>(local: Rc<Local>, mut io: Io, peer: Peer, stack: S)
 where
     Io: AsyncRead + AsyncWrite + Unpin + 'static,
@@ -59,13 +61,63 @@ where
         + 'static,
 {
     let peer = Rc::new(peer);
+    let Some((speaks_http2, first)) = unless_told(&peer, first_bytes(&mut io)).await else { return };
+    let scanner = (!speaks_http2).then(|| Scanner::new(local.shared.connections.header_bytes_max));
+    let mut io = Watched::new(io, peer.seat.clone(), local.beat.clone(), scanner, first);
+    if speaks_http2 {
+        return Box::pin(speak_http2(local, io, peer, stack)).await;
+    }
+    loop {
+        let Some(rested) = Box::pin(speak_http1(&local, io, &peer, stack.clone())).await else { return };
+        io = rested;
+        if io.is_between() && unless_told(&peer, poll_fn(|cx| io.poll_more(cx))).await != Some(true) {
+            return;
+        }
+    }
+}
+
+/// What comes of a wait, unless the seat is told to leave before.
+async fn unless_told<T>(peer: &Peer, waiting: impl Future<Output = io::Result<T>>) -> Option<T> {
+    let mut waiting = pin!(waiting);
+    poll_fn(|cx| match peer.seat.order(cx) {
+        Order::Stay => waiting.as_mut().poll(cx).map(Result::ok),
+        Order::Leave | Order::Cut => Poll::Ready(None),
+    })
+    .await
+}
+
+async fn speak_http2<Io, S>(local: Rc<Local>, io: Watched<Io>, peer: Rc<Peer>, stack: S)
+where
+    Io: AsyncRead + AsyncWrite + Unpin + 'static,
+    S: Service<Arrived, Response = Response<Outgoing>, Error = Infallible, Future: 'static> + Clone + 'static,
+{
+    let limits = &local.shared.connections;
+    let connection = http2::Builder::new(OnThisCore)
+        .timer(TokioTimer::new())
+        .max_concurrent_streams(limits.streams_max)
+        .max_pending_accept_reset_streams(limits.pending_resets_max)
+        .max_header_list_size(limits.header_bytes_max as u32)
+        .initial_stream_window_size(STREAM_WINDOW_BYTES)
+        .initial_connection_window_size(CONNECTION_WINDOW_BYTES)
+        .max_send_buf_size(SEND_BUFFER_BYTES_MAX)
+        .keep_alive_interval(Duration::from_millis(KEEPALIVE_MS))
+        .keep_alive_timeout(Duration::from_millis(KEEPALIVE_MS))
+        .serve_connection(TokioIo::new(io), calling(peer.clone(), stack));
+    see_through(&peer, false, pin!(connection), |connection| connection.graceful_shutdown()).await;
+}
+
+/// Serves calls until the client leaves, or rests: then its socket is given back.
+async fn speak_http1<Io, S>(local: &Local, io: Watched<Io>, peer: &Rc<Peer>, stack: S) -> Option<Watched<Io>>
+where
+    Io: AsyncRead + AsyncWrite + Unpin + 'static,
+    S: Service<Arrived, Response = Response<Outgoing>, Error = Infallible, Future: 'static> + Clone + 'static,
+{
+    let limits = &local.shared.connections;
     let tunnel = Rc::<Cell<Option<_>>>::default();
     let service = {
-        let (peer, tunnel) = (peer.clone(), tunnel.clone());
+        let (call, tunnel) = (calling(peer.clone(), stack), tunnel.clone());
         service_fn(move |request: Request<Incoming>| {
-            let tunnel = tunnel.clone();
-            let answering =
-                stack.clone().call(Arrived { request, peer: peer.clone(), begun: Instant::now() });
+            let (answering, tunnel) = (call.call(request), tunnel.clone());
             async move {
                 let mut response = answering.await?;
                 if response.status() == StatusCode::SWITCHING_PROTOCOLS {
@@ -75,55 +127,70 @@ where
             }
         })
     };
-    let first = {
-        let mut first = pin!(first_bytes(&mut io));
-        poll_fn(|cx| match peer.seat.order(cx) {
-            Order::Stay => first.as_mut().poll(cx).map(Result::ok),
-            Order::Leave | Order::Cut => Poll::Ready(None),
-        })
-        .await
+    let mut connection = http1::Builder::new()
+        .header_read_timeout(None)
+        .max_header_size(limits.header_bytes_max)
+        .max_buf_size(limits.header_bytes_max.max(64 * 1024))
+        .serve_connection(TokioIo::new(io), service);
+    let seen =
+        see_through(peer, true, Pin::new(&mut connection), |connection| connection.graceful_shutdown());
+    let seen = seen.await;
+    let parts = || {
+        let parts = connection.into_parts();
+        (parts.io.into_inner(), parts.read_buf)
     };
-    let Some((speaks_http2, prefix)) = first else { return };
-    let limits = &local.shared.connections;
-    let scanner = (!speaks_http2).then(|| Scanner::new(limits.header_bytes_max));
-    let io = TokioIo::new(Watched::new(io, peer.seat.clone(), local.beat.clone(), scanner, prefix));
-    if speaks_http2 {
-        let connection = http2::Builder::new(OnThisCore)
-            .timer(TokioTimer::new())
-            .max_concurrent_streams(limits.streams_max)
-            .max_pending_accept_reset_streams(limits.pending_resets_max)
-            .max_header_list_size(limits.header_bytes_max as u32)
-            .initial_stream_window_size(STREAM_WINDOW_BYTES)
-            .initial_connection_window_size(CONNECTION_WINDOW_BYTES)
-            .max_send_buf_size(SEND_BUFFER_BYTES_MAX)
-            .keep_alive_interval(Duration::from_millis(KEEPALIVE_MS))
-            .keep_alive_timeout(Duration::from_millis(KEEPALIVE_MS))
-            .serve_connection(io, service);
-        see_through(&peer, pin!(connection), |connection| connection.graceful_shutdown()).await;
-    } else {
-        let mut connection = http1::Builder::new()
-            .header_read_timeout(None)
-            .max_header_size(limits.header_bytes_max)
-            .max_buf_size(limits.header_bytes_max.max(64 * 1024))
-            .serve_connection(io, service);
-        let seen = see_through(&peer, Pin::new(&mut connection), |connection| connection.graceful_shutdown());
-        if seen.await
-            && let Some((half, call)) = tunnel.take()
-        {
-            let parts = connection.into_parts();
-            let mut near = parts.io.into_inner();
+    match seen {
+        Seen::Broken => None,
+        Seen::Rests => {
+            let (mut io, unread) = parts();
+            io.put_back(&unread);
+            Some(io)
+        }
+        Seen::Whole => {
+            let (half, call) = tunnel.take()?;
+            let (mut near, unread) = parts();
             near.stop_looking();
-            half.join(near, &parts.read_buf, &peer.seat, call).await;
+            Box::pin(half.join(near, &unread, &peer.seat, call)).await;
+            None
         }
     }
 }
 
-/// Drives a connection to its end, and does what its seat is told. False if it was cut or broke.
+/// The stack as hyper calls it.
+fn calling<S>(
+    peer: Rc<Peer>,
+    stack: S,
+) -> impl HyperService<
+    Request<Incoming>,
+    Response = Response<Outgoing>,
+    Error = Infallible,
+    Future = impl Future<Output = Result<Response<Outgoing>, Infallible>> + 'static,
+> + use<S>
+where
+    S: Service<Arrived, Response = Response<Outgoing>, Error = Infallible, Future: 'static> + Clone + 'static,
+{
+    service_fn(move |request| {
+        stack.clone().call(Arrived { request, peer: peer.clone(), begun: Instant::now() })
+    })
+}
+
+/// How the driving of a connection ended.
+enum Seen {
+    /// It ended in order.
+    Whole,
+    /// It was cut or broke.
+    Broken,
+    /// It waits for its client, and has for a while.
+    Rests,
+}
+
+/// Drives a connection to its end, or to its rest if it `may_rest`, and does what its seat is told.
 async fn see_through<Connection>(
     peer: &Peer,
+    may_rest: bool,
     mut connection: Pin<&mut Connection>,
     leave: impl Fn(Pin<&mut Connection>),
-) -> bool
+) -> Seen
 where
     Connection: Future<Output = hyper::Result<()>>,
 {
@@ -136,15 +203,19 @@ where
                 left = true;
                 leave(connection.as_mut());
             }
-            Order::Cut => return Poll::Ready(Ok(false)),
+            Order::Cut => return Poll::Ready(Ok(Seen::Broken)),
         }
-        connection.as_mut().poll(cx).map_ok(|()| true)
+        match connection.as_mut().poll(cx) {
+            Poll::Ready(ended) => Poll::Ready(ended.map(|()| Seen::Whole)),
+            Poll::Pending if may_rest && !left && peer.seat.rests() => Poll::Ready(Ok(Seen::Rests)),
+            Poll::Pending => Poll::Pending,
+        }
     };
     match poll_fn(driving).await {
-        Ok(whole) => whole,
+        Ok(seen) => seen,
         Err(error) => {
             tracing::debug!(event = "client_connection_ended", %error);
-            false
+            Seen::Broken
         }
     }
 }

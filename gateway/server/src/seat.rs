@@ -19,6 +19,9 @@ const BODY_GRACE_MS: u64 = 10_000;
 /// A connection that was asked to end in order gets so long before it is cut.
 const FAREWELL_MS: u64 = 5_000;
 
+/// A connection without a call for so long gives back what it needs for calls.
+const REST_AFTER_MS: u64 = 500;
+
 /// What a connection is told to do.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Order {
@@ -86,6 +89,10 @@ pub(crate) struct Seat {
     body: Cell<Option<Body>>,
     /// What the bytes of a request head broke, if they did.
     fault: Cell<Option<&'static str>>,
+    /// Bytes of an answer may not be on their way yet.
+    unsent: Cell<bool>,
+    /// It was woken to rest since its last call.
+    rested: Cell<bool>,
     order: Cell<Order>,
     ordered: Cell<u64>,
     waker: RefCell<Option<Waker>>,
@@ -111,6 +118,8 @@ impl Seat {
             head_since: Cell::new(None),
             body: Cell::new(None),
             fault: Cell::new(None),
+            unsent: Cell::new(false),
+            rested: Cell::new(false),
             order: Cell::new(Order::Stay),
             ordered: Cell::new(0),
             waker: RefCell::new(None),
@@ -171,6 +180,31 @@ impl Seat {
         self.fault.get()
     }
 
+    /// Notes whether bytes of an answer may not be on their way yet.
+    pub(crate) fn set_unsent(&self, unsent: bool) {
+        self.unsent.set(unsent);
+    }
+
+    /// True if the connection is to rest and nothing of a call is left: after its first call at once, for many never
+    /// make another; later when it was woken to.
+    pub(crate) fn rests(&self) -> bool {
+        let between = self.calls.get() == 0 && self.head_since.get().is_none() && self.body.get().is_none();
+        let due = self.rested.get() || self.begun.get() == 1;
+        between && due && !self.unsent.get() && self.fault.get().is_none()
+    }
+
+    /// Wakes it once when it has had no call for a while.
+    fn put_to_rest(&self, now: u64) {
+        let quiet = now.saturating_sub(self.quiet_since.get()) >= REST_AFTER_MS;
+        if self.calls.get() == 0
+            && quiet
+            && !self.rested.replace(true)
+            && let Some(waker) = self.waker.borrow().as_ref()
+        {
+            waker.wake_by_ref();
+        }
+    }
+
     /// What the connection is to do; its task is woken when that changes.
     pub(crate) fn order(&self, cx: &Context<'_>) -> Order {
         let mut waker = self.waker.borrow_mut();
@@ -228,7 +262,10 @@ impl Seat {
                 late.then(|| self.cut(Overrun::Lingered, now))
             }
             (Order::Stay | Order::Leave, Some(overrun)) => Some(self.cut(overrun, now)),
-            (Order::Stay, None) => None,
+            (Order::Stay, None) => {
+                self.put_to_rest(now);
+                None
+            }
         }
     }
 
@@ -261,6 +298,7 @@ impl OpenCall {
     pub(crate) fn begin(seat: &Rc<Seat>, beat: &Rc<Beat>) -> Self {
         seat.calls.set(seat.calls.get() + 1);
         seat.begun.set(seat.begun.get() + 1);
+        seat.rested.set(false);
         seat.touch(beat.now.get());
         beat.in_flight.set(beat.in_flight.get() + 1);
         Self { seat: seat.clone(), beat: beat.clone(), answered: false }
@@ -343,113 +381,5 @@ impl Seats {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    const LIMITS: Connections = Connections {
-        open_max: 1,
-        tunnels_max: 1,
-        header_timeout_ms: 10_000,
-        idle_timeout_ms: 60_000,
-        stream_idle_timeout_ms: 300_000,
-        body_rate_min_bytes_per_second: 100,
-        header_bytes_max: 8_192,
-        headers_max: 100,
-        streams_max: 1,
-        pending_resets_max: 1,
-        early_resets_max: 500,
-        drain_ms: 1,
-    };
-
-    fn first_overrun(seat: &Seat, from: u64, step: u64) -> Option<(u64, Overrun)> {
-        (1..1_000).map(|n| from + n * step).find_map(|now| Some((now, seat.review(&LIMITS, now)?)))
-    }
-
-    #[test]
-    fn a_head_that_never_completes_is_cut_after_its_time() {
-        let seat = Seat::new(0, 0);
-        seat.set_head(true, 1_000);
-        seat.set_head(true, 9_000);
-
-        assert_eq!(first_overrun(&seat, 0, 1_000), Some((12_000, Overrun::Head)));
-    }
-
-    #[test]
-    fn a_trickling_body_is_cut_and_a_steady_one_is_not() {
-        let (slow, steady) = (Seat::new(0, 0), Seat::new(0, 0));
-        let now = Rc::new(Beat::default());
-        let (slow, steady) = (Rc::new(slow), Rc::new(steady));
-        let _calls = (OpenCall::begin(&slow, &now), OpenCall::begin(&steady, &now));
-        for (seat, bytes) in [(&slow, 2), (&steady, 200)] {
-            seat.set_body(true);
-            let overrun = (0..40).find_map(|second| {
-                seat.wait_for_bytes(second * 1_000);
-                seat.add_body(bytes, (second + 1) * 1_000);
-                seat.touch((second + 1) * 1_000);
-                Some((second, seat.review(&LIMITS, (second + 1) * 1_000)?))
-            });
-
-            let expected = (bytes == 2).then_some((10, Overrun::Trickle));
-            assert_eq!(overrun, expected, "{bytes} bytes a second");
-        }
-    }
-
-    #[test]
-    fn a_body_we_do_not_ask_for_is_never_slow() {
-        let seat = Rc::new(Seat::new(0, 0));
-        let _call = OpenCall::begin(&seat, &Rc::default());
-        seat.set_body(true);
-        seat.add_body(1, 0);
-
-        assert_eq!(seat.review(&LIMITS, 250_000), None);
-    }
-
-    #[test]
-    fn an_idle_connection_is_asked_to_leave_before_it_is_cut() {
-        let seat = Seat::new(0, 0);
-        assert_eq!(seat.review(&LIMITS, 60_001), None);
-        assert_eq!(seat.order.get(), Order::Leave);
-
-        assert_eq!(seat.review(&LIMITS, 66_000), Some(Overrun::Lingered));
-        assert_eq!(seat.order.get(), Order::Cut);
-    }
-
-    #[test]
-    fn a_call_in_flight_keeps_its_connection_until_nothing_moves_for_long() {
-        let seat = Rc::new(Seat::new(0, 0));
-        let beat = Rc::new(Beat::default());
-        let call = OpenCall::begin(&seat, &beat);
-        assert_eq!(seat.review(&LIMITS, 299_000), None);
-        assert_eq!(seat.order.get(), Order::Stay);
-
-        beat.now.set(299_000);
-        drop(call);
-
-        assert_eq!(seat.review(&LIMITS, 358_000), None);
-        assert_eq!(seat.order.get(), Order::Stay, "quiet since the call ended");
-    }
-
-    #[test]
-    fn a_connection_that_gives_up_most_of_its_many_calls_is_cut() {
-        for (answered_of_ten, expected) in [(4, Some(Overrun::Resets)), (6, None)] {
-            let (seat, beat) = (Rc::new(Seat::new(0, 0)), Rc::default());
-            for number in 0..2_000 {
-                let mut call = OpenCall::begin(&seat, &beat);
-                if number % 10 < answered_of_ten {
-                    call.answer();
-                }
-            }
-
-            assert_eq!(seat.review(&LIMITS, 1_000), expected, "{answered_of_ten} of ten are answered");
-        }
-    }
-
-    #[test]
-    fn a_few_calls_given_up_are_nothing() {
-        let (seat, beat) = (Rc::new(Seat::new(0, 0)), Rc::default());
-
-        (0..500).for_each(|_| drop(OpenCall::begin(&seat, &beat)));
-
-        assert_eq!(seat.review(&LIMITS, 1_000), None);
-    }
-}
+#[path = "seat_tests.rs"]
+mod tests;

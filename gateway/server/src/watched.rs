@@ -19,6 +19,9 @@ use crate::{
     seat::{Beat, Seat},
 };
 
+/// What is read at once of a client that rested.
+const MORE_BYTES: usize = 512;
+
 /// A socket with its seat.
 pub(crate) struct Watched<Io> {
     io: Io,
@@ -51,6 +54,18 @@ impl<Io> Watched<Io> {
         self.seat.set_body(false);
     }
 
+    /// Takes back what was read and not used, in front of what is to be read.
+    pub(crate) fn put_back(&mut self, unread: &[u8]) {
+        self.prefix.drain(..self.replayed);
+        self.prefix.splice(..0, unread.iter().copied());
+        self.replayed = 0;
+    }
+
+    /// True if what was put back begins no request: blank lines at most.
+    pub(crate) fn is_between(&self) -> bool {
+        self.prefix.iter().all(|byte| matches!(byte, b'\r' | b'\n'))
+    }
+
     fn look(&mut self, bytes: &[u8]) {
         let now = self.beat.now.get();
         self.seat.touch(now);
@@ -68,6 +83,17 @@ impl<Io> Watched<Io> {
             (true, true) => self.seat.add_body(bytes.len() as u64, now),
             (false, false) => {}
         }
+    }
+}
+
+impl<Io: AsyncRead + Unpin> Watched<Io> {
+    /// Waits for further bytes without holding room for them. False when there will be none.
+    pub(crate) fn poll_more(&mut self, cx: &mut Context<'_>) -> Poll<io::Result<bool>> {
+        let mut room = [0; MORE_BYTES];
+        let mut read = ReadBuf::new(&mut room);
+        ready!(Pin::new(&mut self.io).poll_read(cx, &mut read))?;
+        self.prefix.extend_from_slice(read.filled());
+        Poll::Ready(Ok(!read.filled().is_empty()))
     }
 }
 
@@ -101,6 +127,7 @@ impl<Io: AsyncRead + Unpin> AsyncRead for Watched<Io> {
 
 impl<Io: AsyncWrite + Unpin> AsyncWrite for Watched<Io> {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, bytes: &[u8]) -> Poll<io::Result<usize>> {
+        self.seat.set_unsent(true);
         let written = ready!(Pin::new(&mut self.io).poll_write(cx, bytes));
         self.seat.touch(self.beat.now.get());
         Poll::Ready(written)
@@ -111,6 +138,7 @@ impl<Io: AsyncWrite + Unpin> AsyncWrite for Watched<Io> {
         cx: &mut Context<'_>,
         slices: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
+        self.seat.set_unsent(true);
         let written = ready!(Pin::new(&mut self.io).poll_write_vectored(cx, slices));
         self.seat.touch(self.beat.now.get());
         Poll::Ready(written)
@@ -121,7 +149,9 @@ impl<Io: AsyncWrite + Unpin> AsyncWrite for Watched<Io> {
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.io).poll_flush(cx)
+        ready!(Pin::new(&mut self.io).poll_flush(cx))?;
+        self.seat.set_unsent(false);
+        Poll::Ready(Ok(()))
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {

@@ -166,7 +166,7 @@ fn take_in(local: &Rc<Local>, port: u64, terms: &ArcSwap<Terms>, mut stream: Tcp
     spawn_local(async move {
         let mut caller = address;
         if introduced {
-            match introduction(&local, &mut stream).await {
+            match Box::pin(introduction(&local, &mut stream)).await {
                 Ok(Some(told)) => caller = told,
                 Ok(None) => {}
                 Err(error) => {
@@ -181,7 +181,7 @@ fn take_in(local: &Rc<Local>, port: u64, terms: &ArcSwap<Terms>, mut stream: Tcp
             Purpose::Calls { listener, acceptor } => {
                 receive(local, listener, acceptor, stream, caller.ip(), seat).await;
             }
-            Purpose::Service(carriage) => carry(local, carriage, stream, caller, seat).await,
+            Purpose::Service(carriage) => Box::pin(carry(local, carriage, stream, caller, seat)).await,
         }
     });
 }
@@ -206,8 +206,9 @@ async fn receive(
     let stack = stack(&local);
     let Some(acceptor) = acceptor else { return converse(local, stream, peer, stack).await };
     let wait = Duration::from_millis(local.shared.connections.header_timeout_ms);
-    match timeout(wait, acceptor.accept(stream)).await {
-        Ok(Ok(stream)) => converse(local, stream, peer, stack).await,
+    // Boxed: a connection in clear text has no room for what only TLS needs.
+    match Box::pin(timeout(wait, acceptor.accept(stream))).await {
+        Ok(Ok(stream)) => Box::pin(converse(local, stream, peer, stack)).await,
         Ok(Err(error)) => tracing::debug!(event = "handshake_failed", %error),
         Err(_) => tracing::debug!(event = "handshake_late"),
     }

@@ -4,9 +4,13 @@ use std::{sync::Arc, time::Duration};
 
 use http::Response;
 use landbridge_gateway::Config;
-use tokio::{net::TcpStream, sync::Notify};
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::TcpStream,
+    sync::Notify,
+};
 
-use crate::harness::{Endpoint, House, at, full, page, until};
+use crate::harness::{Endpoint, House, PATIENCE, at, full, page, until};
 
 #[tokio::test]
 async fn new_settings_take_hold_without_losing_a_call() {
@@ -82,4 +86,45 @@ async fn a_busy_port_is_told_and_nothing_is_left_open() {
         "{mistakes:?}"
     );
     assert_eq!(house.get("/").await.0, 200);
+}
+
+/// Long enough for a connection to give back what it needs for calls.
+const REST: Duration = Duration::from_millis(1_200);
+
+#[tokio::test]
+async fn a_client_that_rested_calls_again_on_the_same_connection() {
+    let endpoint = Endpoint::named("hello").await;
+    let house = House::before(&[&endpoint], "").await;
+    let mut stream = TcpStream::connect(house.address).await.unwrap();
+    let pieces =
+        ["GET / HTTP/1.1\r\nhost: web.test\r\n\r\n", "\r\n", "GET / HTT", "P/1.1\r\nhost: web.test\r\n\r\n"];
+    for (number, piece) in pieces.into_iter().enumerate() {
+        stream.write_all(piece.as_bytes()).await.unwrap();
+        let mut answer = Vec::new();
+        while piece.ends_with("\r\n\r\n") && !answer.ends_with(b"\r\n\r\nhello") {
+            let read = tokio::time::timeout(PATIENCE, stream.read_buf(&mut answer)).await.unwrap().unwrap();
+            assert!(read > 0, "closed after {:?}", String::from_utf8_lossy(&answer));
+        }
+
+        let more = tokio::time::timeout(REST, stream.read(&mut [0])).await;
+
+        assert!(more.is_err(), "piece {number}: neither a byte nor an end comes while it rests");
+    }
+    assert_eq!(endpoint.count(), 2);
+}
+
+#[tokio::test]
+async fn calls_that_come_at_once_are_all_answered_before_the_client_rests() {
+    let endpoint = Endpoint::named("hello").await;
+    let house = House::before(&[&endpoint], "").await;
+
+    let mut stream = TcpStream::connect(house.address).await.unwrap();
+    stream.write_all("GET / HTTP/1.1\r\nhost: web.test\r\n\r\n".repeat(40).as_bytes()).await.unwrap();
+    let mut answers = Vec::new();
+    while String::from_utf8_lossy(&answers).matches("hello").count() < 40 {
+        let read = tokio::time::timeout(PATIENCE, stream.read_buf(&mut answers)).await.unwrap().unwrap();
+        assert!(read > 0, "closed after {:?}", String::from_utf8_lossy(&answers));
+    }
+
+    assert_eq!(endpoint.count(), 40);
 }
