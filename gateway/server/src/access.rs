@@ -26,6 +26,9 @@ use crate::{
     view::Shared,
 };
 
+#[cfg(feature = "otel")]
+pub(crate) mod spans;
+
 /// The longest path and host that are written; what is longer is cut.
 const TEXT_BYTES_MAX: usize = 1_024;
 
@@ -143,7 +146,7 @@ fn note(written: io::Result<()>, failing: &mut bool) {
 }
 
 /// A call as its line tells it.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 struct Line {
     unix_ms: u64,
     listener: usize,
@@ -195,10 +198,14 @@ impl Line {
     }
 }
 
-/// A call that was drawn for the log, until its answer ends.
+/// A call that was drawn for the log, or is traced, until its answer ends.
 #[derive(Debug)]
 pub(crate) struct Entry {
     line: Box<Line>,
+    /// It was drawn for the log.
+    logged: bool,
+    #[cfg(feature = "otel")]
+    marks: Option<spans::Marks>,
     begun: Instant,
     shared: Arc<Shared>,
 }
@@ -237,7 +244,20 @@ impl Entry {
             bytes: 0,
             whole: false,
         };
-        Self { line: Box::new(line), begun: arrived.begun, shared: shared.clone() }
+        Self {
+            line: Box::new(line),
+            logged: true,
+            #[cfg(feature = "otel")]
+            marks: None,
+            begun: arrived.begun,
+            shared: shared.clone(),
+        }
+    }
+
+    /// The same for a call that is traced, and written only if it was `logged` besides.
+    #[cfg(feature = "otel")]
+    pub(crate) fn traced(self, marks: Option<spans::Marks>, logged: bool) -> Self {
+        Self { marks, logged, ..self }
     }
 
     /// Notes how the call was answered.
@@ -267,7 +287,13 @@ impl Entry {
             let address = format!("{}:{}", endpoint.address, endpoint.port);
             (address, endpoint.region.to_string(), endpoint.zone.to_string())
         });
-        self.shared.access.say(self.line);
+        #[cfg(feature = "otel")]
+        if let (Some(tracer), Some(marks)) = (&self.shared.tracer, self.marks.take()) {
+            tracer.say(marks, self.line.clone());
+        }
+        if self.logged {
+            self.shared.access.say(self.line);
+        }
     }
 }
 

@@ -1,6 +1,7 @@
 //! Answers on their way to the caller: who gave them, and bodies that end what their call began.
 
 use std::{
+    io,
     pin::Pin,
     rc::Rc,
     task::{Context, Poll, ready},
@@ -9,12 +10,12 @@ use std::{
 use bytes::Bytes;
 use http::Response;
 use http_body::{Body, Frame, SizeHint};
-use hyper::body::Incoming;
 use landbridge_gateway_core::{Endpoint, Outcome, Rung, Turn};
 use tokio::time::Instant;
 
 use crate::{
-    access::Entry, local::Local, pool::OneCall, refusal::Refusal, seat::OpenCall, tunnel::Half, view::Seen,
+    access::Entry, line::Arriving, local::Local, pool::OneCall, refusal::Refusal, seat::OpenCall,
+    tunnel::Half, view::Seen,
 };
 
 /// An answer and what is to be counted of it.
@@ -108,12 +109,9 @@ impl Drop for Outgoing {
 
 impl Body for Outgoing {
     type Data = Bytes;
-    type Error = hyper::Error;
+    type Error = io::Error;
 
-    fn poll_frame(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
+    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<io::Result<Frame<Bytes>>>> {
         let frame = match &mut self.source {
             Source::Text(text) => Poll::Ready(text.take().map(|text| Ok(Frame::data(text)))),
             Source::Endpoint(body) => body.poll_frame(cx),
@@ -232,7 +230,7 @@ impl Drop for Held {
 
 /// The body of an endpoint's answer, with the connection it comes from.
 pub(crate) struct EndpointBody {
-    pub(crate) incoming: Incoming,
+    pub(crate) incoming: Arriving,
     /// An HTTP/1 connection that is free again after the last byte.
     pub(crate) connection: Option<OneCall>,
     pub(crate) held: Held,
@@ -240,8 +238,8 @@ pub(crate) struct EndpointBody {
 }
 
 impl EndpointBody {
-    fn poll_frame(&mut self, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
-        let frame = ready!(Pin::new(&mut self.incoming).poll_frame(cx));
+    fn poll_frame(&mut self, cx: &mut Context<'_>) -> Poll<Option<io::Result<Frame<Bytes>>>> {
+        let frame = ready!(self.incoming.poll_frame(cx));
         match &frame {
             Some(Ok(_)) => {}
             Some(Err(_)) => self.held.failed(Instant::now()),
@@ -253,13 +251,16 @@ impl EndpointBody {
 
 impl Drop for EndpointBody {
     fn drop(&mut self) {
+        let (local, limits) = (&self.held.local, &self.held.view.settings.upstream);
+        let (serial, now) = (self.held.endpoint().state.serial(), local.beat.now.get());
+        if let Some(line) = self.incoming.take_line() {
+            local.pool.put_line(serial, line, limits, now);
+        }
         // An answer that was not read to its end leaves its connection unusable: dropping the sender closes it.
         if (self.ended || self.incoming.is_end_stream())
             && let Some(connection) = self.connection.take()
         {
-            let local = &self.held.local;
-            let limits = &self.held.view.settings.upstream;
-            local.pool.put(self.held.endpoint().state.serial(), connection, limits, local.beat.now.get());
+            local.pool.put(serial, connection, limits, now);
         }
     }
 }

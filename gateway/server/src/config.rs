@@ -24,7 +24,7 @@ use landbridge_runtime::log::LogConfig;
 pub use crate::access::Destination;
 
 pub use cidr::Cidr;
-pub use page::{Admin, Connections, EndpointTls, LimitBy, ListenerTls, Registry, Upstream};
+pub use page::{Admin, Connections, EndpointTls, LimitBy, ListenerTls, Registry, Tracing, Upstream};
 pub(crate) use read::any_name;
 
 /// The page under every page: all defaults, with their reasons.
@@ -55,6 +55,8 @@ pub struct Config {
     pub log: LogConfig,
     /// Where calls are logged.
     pub access_log: Destination,
+    /// Where spans of calls go.
+    pub tracing: Tracing,
     /// Where this came from, to be read again.
     pub source: Option<Source>,
 }
@@ -251,6 +253,7 @@ impl Config {
             ("connections", self.connections != other.connections),
             ("log", self.log != other.log),
             ("access_log.file, access_log.queue_max", self.access_log != other.access_log),
+            ("tracing", self.tracing != other.tracing),
         ];
         differs.into_iter().filter(|(_, differs)| *differs).map(|(key, _)| key).collect()
     }

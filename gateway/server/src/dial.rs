@@ -16,6 +16,7 @@ use tokio::{
 use tokio_rustls::{TlsConnector, client::TlsStream};
 
 use crate::{
+    line::Line,
     pool::{ManyCalls, OnThisCore, OneCall},
     tls::H2,
     view::View,
@@ -76,6 +77,16 @@ fn noted<T>(endpoint: &Endpoint, opened: io::Result<T>) -> io::Result<T> {
         tracing::debug!(event = "endpoint_not_reached", address = %endpoint.address, port = endpoint.port, %error);
     }
     opened
+}
+
+/// Opens a line to an endpoint that speaks HTTP/1 in clear text.
+pub(crate) async fn line(endpoint: &Endpoint, view: &View) -> io::Result<Line> {
+    noted(endpoint, tcp(endpoint, view).await.map(Line::new))
+}
+
+/// Lets hyper speak on a line that waits.
+pub(crate) async fn taken_over(line: Line) -> io::Result<OneCall> {
+    shake_one(line.into_stream(), Purpose::Calls).await
 }
 
 /// Opens a connection for HTTP/1 calls.

@@ -76,6 +76,8 @@ impl Gateway {
         let access = AccessLog::start(&config.access_log).map_err(|why| vec![why])?;
         let (connections, threads) = (config.connections, config.threads);
         let shared = Shared::new(view, clock, connections, threads, &config.name, access.clone());
+        #[cfg(feature = "otel")]
+        let shared = traced(shared, &config, &shutdown);
         let shared = Arc::new(shared);
         let mut ports = Ports::new(config.threads, shutdown.child_token());
         let change = ports.prepare(&config)?;
@@ -139,6 +141,23 @@ impl Gateway {
     }
 }
 
+/// Lets spans of calls go to the collector that is configured.
+#[cfg(feature = "otel")]
+fn traced(shared: Shared, config: &Config, shutdown: &Shutdown) -> Shared {
+    let Some(collector) = config.tracing.collector else { return shared };
+    let (tracer, spans) = crate::access::spans::Tracer::new(config.tracing.share, config.tracing.queue_max);
+    let delivering =
+        crate::access::spans::deliver(collector, config.name.clone(), config.home.clone(), spans);
+    let ends = shutdown.clone();
+    shutdown.spawn(async move {
+        tokio::select! {
+            () = delivering => {}
+            () = ends.wait() => {}
+        }
+    });
+    shared.traced_by(tracer)
+}
+
 /// What the end may take beyond the time calls have.
 const FAREWELL_MS: u64 = 2_000;
 
@@ -179,6 +198,7 @@ async fn write(mut writer: Writer, mut ports: Ports, shared: Arc<Shared>, news: 
             }
             _ = gauges.tick() => {
                 shared.tell_gauges();
+                writer.forget_retired();
                 false
             }
         };

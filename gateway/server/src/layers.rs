@@ -119,9 +119,55 @@ pub(crate) enum Reach {
     Far,
 }
 
+/// What a try asks.
+pub(crate) enum Ask {
+    /// A request for this try only.
+    Own(Box<Request<Payload>>),
+    /// One without a body that all tries of a call share.
+    Shared(Rc<Request<Payload>>),
+}
+
+impl Ask {
+    /// A request with this head.
+    pub(crate) fn of<B>(head: &Request<B>, payload: Payload) -> Self {
+        Self::Own(Box::new(with_head(head, payload)))
+    }
+
+    pub(crate) fn get(&self) -> &Request<Payload> {
+        match self {
+            Self::Own(request) => request,
+            Self::Shared(request) => request,
+        }
+    }
+
+    /// The request itself, to be given away.
+    pub(crate) fn into_request(self) -> Request<Payload> {
+        match self {
+            Self::Own(request) => *request,
+            Self::Shared(request) => with_head(&request, Payload::Empty),
+        }
+    }
+
+    /// The same with a change that concerns this try only.
+    pub(crate) fn changed(self, change: impl FnOnce(&mut Request<Payload>)) -> Self {
+        let mut request = self.into_request();
+        change(&mut request);
+        Self::Own(Box::new(request))
+    }
+}
+
+fn with_head<B>(head: &Request<B>, payload: Payload) -> Request<Payload> {
+    let mut request = Request::new(payload);
+    *request.method_mut() = head.method().clone();
+    *request.uri_mut() = head.uri().clone();
+    *request.version_mut() = head.version();
+    *request.headers_mut() = head.headers().clone();
+    request
+}
+
 /// One try of a call, for an endpoint that is not chosen yet.
 pub(crate) struct Attempt {
-    pub(crate) request: Request<Payload>,
+    pub(crate) request: Ask,
     pub(crate) view: Rc<Seen>,
     pub(crate) service: u32,
     pub(crate) http2: bool,

@@ -32,6 +32,7 @@ mod answer;
 mod dial;
 mod form;
 mod limiter;
+mod line;
 mod payload;
 mod pool;
 mod refusal;

@@ -15,6 +15,7 @@ use tokio::time::Instant;
 
 use crate::{
     limiter::Limiter,
+    line::ROOM_BYTES,
     pool::Pool,
     seat::{Beat, Seats},
     tally::Tally,
@@ -51,6 +52,8 @@ pub(crate) struct Local {
     pub(crate) beat: Rc<Beat>,
     /// Tries that lost against another and are heard out.
     pub(crate) losers: Rc<Cell<u32>>,
+    /// Where the begin of an answer is read before its length is known.
+    pub(crate) room: RefCell<Vec<u8>>,
     means: RefCell<FxHashMap<u64, Means>>,
     cache: RefCell<Cache<Arc<ArcSwap<View>>, Arc<View>>>,
     view: RefCell<Rc<Seen>>,
@@ -84,6 +87,7 @@ impl Local {
             limiter: RefCell::default(),
             beat: Rc::new(Beat { now: Cell::new(now), ..Beat::default() }),
             losers: Rc::default(),
+            room: RefCell::new(vec![0; ROOM_BYTES]),
             means: RefCell::default(),
             cache: RefCell::new(cache),
             view: RefCell::new(Rc::new(Seen(view))),

@@ -46,6 +46,9 @@ pub(crate) const TUNNELS: &str = "landbridge_gateway_tunnels_total";
 pub(crate) const ACCESS_LINES: &str = "landbridge_gateway_access_log_lines_total";
 /// Lines the access log had no room for.
 pub(crate) const ACCESS_DROPPED: &str = "landbridge_gateway_access_log_dropped_total";
+/// Spans of traced calls, by outcome.
+#[cfg(feature = "otel")]
+pub(crate) const SPANS: &str = "landbridge_gateway_spans_total";
 /// Calls in flight.
 pub(crate) const IN_FLIGHT: &str = "landbridge_gateway_in_flight_calls";
 /// Services in the table.
@@ -80,6 +83,8 @@ pub(crate) fn describe() {
     describe_counter!(TUNNELS, "Tunnels begun.");
     describe_counter!(ACCESS_LINES, "Lines handed to the access log.");
     describe_counter!(ACCESS_DROPPED, "Lines the access log had no room for.");
+    #[cfg(feature = "otel")]
+    describe_counter!(SPANS, "Spans of traced calls.");
     describe_gauge!(IN_FLIGHT, "Calls in flight.");
     describe_gauge!(TABLE_SERVICES, "Services in the table.");
     describe_gauge!(TABLE_ENDPOINTS, "Endpoints in the table.");

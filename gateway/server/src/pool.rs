@@ -7,7 +7,7 @@ use std::cell::RefCell;
 use hyper::client::conn::{http1, http2};
 use rustc_hash::FxHashMap;
 
-use crate::{config::Upstream, payload::Payload};
+use crate::{config::Upstream, line::Line, payload::Payload};
 
 /// A connection for one HTTP/1 call at a time.
 pub(crate) type OneCall = http1::SendRequest<Payload>;
@@ -40,6 +40,8 @@ struct Waiting {
 #[derive(Debug, Default)]
 struct Slot {
     waiting: Vec<Waiting>,
+    /// Connections that we speak ourselves, and since when they wait.
+    lines: Vec<(Line, u64)>,
     shared: Option<ManyCalls>,
     used: u64,
 }
@@ -70,16 +72,36 @@ impl Pool {
         }
     }
 
+    /// Takes the line that waited least and is still open.
+    pub(crate) fn take_line(&self, serial: u64) -> Option<Line> {
+        let mut slots = self.slots.borrow_mut();
+        let lines = &mut slots.get_mut(&serial)?.lines;
+        loop {
+            let (line, _) = lines.pop()?;
+            if line.is_quiet() {
+                return Some(line);
+            }
+        }
+    }
+
     /// Puts a connection back after its call.
     pub(crate) fn put(&self, serial: u64, sender: OneCall, limits: &Upstream, now: u64) {
-        if sender.is_closed() {
-            return;
+        if !sender.is_closed() {
+            self.keep(serial, limits, now, |slot| slot.waiting.push(Waiting { sender, since: now }));
         }
+    }
+
+    /// Puts a line back after its call.
+    pub(crate) fn put_line(&self, serial: u64, line: Line, limits: &Upstream, now: u64) {
+        self.keep(serial, limits, now, |slot| slot.lines.push((line, now)));
+    }
+
+    fn keep(&self, serial: u64, limits: &Upstream, now: u64, put: impl FnOnce(&mut Slot)) {
         let mut slots = self.slots.borrow_mut();
         let slot = slots.entry(serial).or_default();
         slot.used = now;
-        if slot.waiting.len() < limits.idle_per_endpoint_max {
-            slot.waiting.push(Waiting { sender, since: now });
+        if slot.waiting.len() + slot.lines.len() < limits.idle_per_endpoint_max {
+            put(slot);
         }
     }
 
@@ -105,10 +127,11 @@ impl Pool {
         let old = |since: u64| now.saturating_sub(since) > limits.idle_timeout_ms;
         self.slots.borrow_mut().retain(|_, slot| {
             slot.waiting.retain(|waiting| !old(waiting.since) && !waiting.sender.is_closed());
+            slot.lines.retain(|(line, since)| !old(*since) && line.is_quiet());
             if old(slot.used) {
                 slot.shared = None;
             }
-            !slot.waiting.is_empty() || slot.shared.is_some() || !old(slot.used)
+            !slot.waiting.is_empty() || !slot.lines.is_empty() || slot.shared.is_some() || !old(slot.used)
         });
     }
 }

@@ -11,7 +11,8 @@ use crate::{
     local::Local,
 };
 
-/// Builds the stack of one core. All layers are static: nothing here boxes, buffers, locks or hands over to a task.
+/// Builds the stack of one core. All layers are static: nothing here buffers, locks or hands over to a task; a call is
+/// boxed once, where its tries begin, and so is each try.
 pub(crate) fn stack(
     local: &Rc<Local>,
 ) -> impl Service<Arrived, Response = Response<Outgoing>, Error = Infallible, Future: 'static> + Clone + 'static

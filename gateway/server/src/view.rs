@@ -56,6 +56,9 @@ pub(crate) struct Shared {
     pub(crate) connections: Connections,
     pub(crate) threads: usize,
     pub(crate) access: AccessLog,
+    /// Where spans of calls go, if anywhere.
+    #[cfg(feature = "otel")]
+    pub(crate) tracer: Option<crate::access::spans::Tracer>,
     /// Its own name, to know itself in `via`.
     pub(crate) name: EcoString,
     /// What it adds to `via`.
@@ -88,6 +91,8 @@ impl Shared {
             connections,
             threads,
             access,
+            #[cfg(feature = "otel")]
+            tracer: None,
             name: name.into(),
             via: HeaderValue::try_from(via).expect("a checked name is a header value"),
             in_flight: Sum::default(),
@@ -95,6 +100,12 @@ impl Shared {
             tunnels_open: Sum::default(),
             regions: Mutex::default(),
         }
+    }
+
+    /// The same with a way for spans of calls.
+    #[cfg(feature = "otel")]
+    pub(crate) fn traced_by(self, tracer: crate::access::spans::Tracer) -> Self {
+        Self { tracer: Some(tracer), ..self }
     }
 
     /// A small number for a caller's region; past `regions_max` they all have the same.

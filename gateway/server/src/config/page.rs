@@ -39,6 +39,19 @@ pub(super) struct Page {
     pub(super) answers: Answers,
     pub(super) log: LogConfig,
     pub(super) access_log: AccessLog,
+    pub(super) tracing: Tracing,
+}
+
+/// Spans of calls, in builds with the feature `otel`.
+#[derive(Clone, Debug, PartialEq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Tracing {
+    /// Takes OTLP over HTTP; `None`: no spans are sent.
+    pub collector: Option<SocketAddr>,
+    /// Of calls that say nothing of a trace, from 0 to 1.
+    pub share: f64,
+    /// Spans that wait to be sent; more are dropped and counted.
+    pub queue_max: usize,
 }
 
 /// Where operators ask.

@@ -77,6 +77,7 @@ fn checked(page: page::Page) -> Result<Config, Vec<String>> {
         wrong.require(!registry.addresses.is_empty(), "registry.addresses: at least one is needed");
     }
     connections(&mut wrong, &page.connections);
+    tracing(&mut wrong, &page.tracing);
     let (listeners, service_ports) = ports(&mut wrong, &page);
     let live = live(&mut wrong, &page);
     let cores = || thread::available_parallelism().map_or(1, NonZero::get);
@@ -93,10 +94,18 @@ fn checked(page: page::Page) -> Result<Config, Vec<String>> {
             live,
             log: page.log,
             access_log: Destination { file: page.access_log.file, queue_max: page.access_log.queue_max },
+            tracing: page.tracing,
             source: None,
         }),
         _ => Err(wrong.0),
     }
+}
+
+fn tracing(wrong: &mut Mistakes, page: &page::Tracing) {
+    wrong.require((0.0..=1.0).contains(&page.share), "tracing.share: from 0 to 1");
+    wrong.require(page.queue_max > 0, "tracing.queue_max: at least 1");
+    let possible = cfg!(feature = "otel") || page.collector.is_none();
+    wrong.require(possible, "tracing.collector: this program was built without the feature otel");
 }
 
 fn connections(wrong: &mut Mistakes, page: &page::Connections) {

@@ -1,8 +1,12 @@
 //! Chooses the endpoint of one try, waits for it no longer than the try may take, and reports how it went.
 
-use std::{pin::pin, rc::Rc, time::Duration};
+use std::{
+    pin::{Pin, pin},
+    rc::Rc,
+    time::Duration,
+};
 
-use http::{HeaderValue, Response};
+use http::{HeaderName, HeaderValue, Response};
 use landbridge_gateway_core::{Choice, Decision, Endpoint, overtake, pick};
 use tokio::time::{Instant, sleep, sleep_until};
 use tower::{Service, service_fn};
@@ -27,6 +31,9 @@ use crate::{
 /// The status with which a gRPC endpoint says that it cannot serve.
 const GRPC_UNAVAILABLE: &[u8] = b"14";
 
+const SHOWN_REGION: HeaderName = HeaderName::from_static("x-landbridge-endpoint-region");
+const SHOWN_ZONE: HeaderName = HeaderName::from_static("x-landbridge-endpoint-zone");
+
 /// The layer.
 pub(crate) fn layer<S>(
     local: Rc<Local>,
@@ -41,18 +48,19 @@ where
             let Attempt { mut request, view, service, http2, reach, tried, begun, patience } = attempt;
             let choice = choose(&local, &view, service, reach, tried.get(), begun)?;
             if tried.get().as_slice().contains(&choice.endpoint) {
-                sleep(Duration::from_millis(view.settings.retries.pause_ms)).await;
+                Box::pin(sleep(Duration::from_millis(view.settings.retries.pause_ms))).await;
             }
             let mut grown = tried.get();
             grown.add(choice.endpoint);
             tried.set(grown);
             if patience.told {
                 let left = patience.end(begun).saturating_duration_since(Instant::now());
-                deadline::tell(request.headers_mut(), left, http2);
+                request = request.changed(|request| deadline::tell(request.headers_mut(), left, http2));
             }
             let mut held = Held::begin(local.clone(), view.clone(), service, choice.endpoint, begun);
             let one = Try { request, view, service, endpoint: choice.endpoint, http2 };
-            match answer_in_time(&patience, begun, &mut held, inner.call(one)).await {
+            let answering = pin!(inner.call(one));
+            match answer_in_time(&patience, begun, &mut held, answering).await {
                 Some(Ok(sent)) => Ok(reached(held, choice, sent)),
                 Some(Err(failure)) => Err(missed(held, choice, failure)),
                 None => {
@@ -98,7 +106,7 @@ async fn answer_in_time<F: Future>(
     patience: &Patience,
     begun: Instant,
     held: &mut Held,
-    answering: F,
+    mut answering: Pin<&mut F>,
 ) -> Option<F::Output> {
     let strikes_max = held.view.settings.pick.health.failures_max;
     let (mut strikes, mut counted, mut late) = (0, begun, false);
@@ -108,13 +116,14 @@ async fn answer_in_time<F: Future>(
         let end = patience.end_of_try(begun, now);
         next_strike(now, counted, strikes).map_or(end, |strike| strike.min(end))
     };
-    let mut answering = pin!(answering);
-    let mut look = pin!(sleep_until(next_look(Instant::now(), counted, strikes)));
+    let mut look = pin!(sleep_until(next_look(begun, counted, strikes)));
     loop {
         tokio::select! {
             biased;
             answer = &mut answering => {
-                held.count_from(patience.since(begun, Instant::now()));
+                if patience.upload.is_some() {
+                    held.count_from(patience.since(begun, Instant::now()));
+                }
                 return Some(answer);
             }
             () = &mut look => {}
@@ -171,10 +180,7 @@ fn reached(mut held: Held, choice: Choice, sent: Sent) -> Reached {
 
 fn show_place(settings: &Settings, endpoint: &Endpoint, headers: &mut http::HeaderMap) {
     if settings.show_place {
-        let place = [
-            ("x-landbridge-endpoint-region", endpoint.region.as_str()),
-            ("x-landbridge-endpoint-zone", endpoint.zone.as_str()),
-        ];
+        let place = [(SHOWN_REGION, endpoint.region.as_str()), (SHOWN_ZONE, endpoint.zone.as_str())];
         for (name, value) in place {
             let value =
                 HeaderValue::from_str(value).expect("a place is lower-case letters, digits and dashes");

@@ -23,10 +23,15 @@ where
     S: Service<Arrived, Response = Answer, Error = Infallible, Future: 'static> + Clone + 'static,
 {
     service_fn(move |arrived: Arrived| {
+        #[cfg(feature = "otel")]
+        let mut arrived = arrived;
         let local = local.clone();
         let begun = arrived.begun;
         let mut call = OpenCall::begin(&arrived.peer.seat, &local.beat);
+        #[cfg(not(feature = "otel"))]
         let entry = local.draws().then(|| Entry::begin(&local.shared, &arrived));
+        #[cfg(feature = "otel")]
+        let entry = entry(&local, &mut arrived);
         let answering = inner.clone().call(arrived);
         async move {
             let Ok(answer) = answering.await;
@@ -48,4 +53,13 @@ where
             Ok(response.map(|body| body.ending(call, entry)))
         }
     })
+}
+
+/// What is to be told of a call when it ends: to the log, to a collector, or to both.
+#[cfg(feature = "otel")]
+fn entry(local: &Local, arrived: &mut Arrived) -> Option<Entry> {
+    let logged = local.draws();
+    let tracer = local.shared.tracer.as_ref();
+    let marks = tracer.and_then(|tracer| tracer.mark(local, arrived.request.headers_mut()));
+    (logged || marks.is_some()).then(|| Entry::begin(&local.shared, arrived).traced(marks, logged))
 }

@@ -18,14 +18,15 @@ use std::{
     time::Duration,
 };
 
-use http::{HeaderMap, Method, Request, Uri, Version};
+use http::{Request, request::Parts};
 use http_body::Body as _;
+use hyper::body::Incoming;
 use landbridge_gateway_core::{Haste, NEAR_TRIES_MAX, Next, Rung, Waiting};
 use tokio::time::{Instant, Sleep, sleep_until};
 use tower::{Service, service_fn};
 
 use super::{
-    Attempt, Called, Reach, TRIES_MAX, Tried,
+    Ask, Attempt, Called, Reach, TRIES_MAX, Tried,
     patience::{GRACE, Patience, stalled},
     race::Race,
 };
@@ -56,7 +57,7 @@ pub(crate) enum Missed {
         /// Where the endpoint is.
         rung: Rung,
         /// What was to be sent.
-        request: Box<Request<Payload>>,
+        request: Ask,
     },
     /// Something was sent, perhaps all of it.
     Lost {
@@ -80,35 +81,60 @@ where
     S: Service<Attempt, Response = Reached, Error = Missed, Future: 'static> + Clone + 'static,
 {
     service_fn(move |called: Called| {
-        let (local, inner) = (local.clone(), inner.clone());
-        async move {
-            let (course, request) = Course::new(local, called);
-            Ok(course.run(request, inner).await)
-        }
+        let (course, request) = Course::new(local.clone(), called);
+        // Boxed here: the layers above, and what drives them, move a pointer and not all that a call could need.
+        Box::pin(course.run(request, inner.clone()))
     })
 }
 
 /// What is needed to make a request once more.
-struct Copy {
-    method: Method,
-    uri: Uri,
-    version: Version,
-    headers: HeaderMap,
-    body: Option<Tape>,
+enum Copy {
+    /// One without a body can be asked as often as one likes.
+    Bodiless(Rc<Request<Payload>>),
+    /// The head, and a body that is recorded.
+    Taped(Box<Request<()>>, Tape),
 }
 
 impl Copy {
-    fn request(&self) -> Option<Request<Payload>> {
-        let payload = match &self.body {
-            None => Payload::Empty,
-            Some(tape) => Payload::Taped(tape.play()?),
-        };
-        let mut request = Request::new(payload);
-        *request.method_mut() = self.method.clone();
-        *request.uri_mut() = self.uri.clone();
-        *request.version_mut() = self.version;
-        *request.headers_mut() = self.headers.clone();
-        Some(request)
+    fn request(&self) -> Option<Ask> {
+        match self {
+            Self::Bodiless(request) => Some(Ask::Shared(request.clone())),
+            Self::Taped(head, tape) => Some(Ask::of(head, Payload::Taped(tape.play()?))),
+        }
+    }
+
+    fn tape(&self) -> Option<&Tape> {
+        match self {
+            Self::Bodiless(_) => None,
+            Self::Taped(_, tape) => Some(tape),
+        }
+    }
+}
+
+/// A call's request, and its copy if it may be repeated with a body of at most so many `bytes_max`.
+fn copied(
+    head: Parts,
+    body: Incoming,
+    upload: Option<&Rc<Upload>>,
+    bytes_max: Option<usize>,
+) -> (Option<Copy>, Ask) {
+    match (upload, bytes_max) {
+        (None, Some(_)) => {
+            let request = Rc::new(Request::from_parts(head, Payload::Empty));
+            (Some(Copy::Bodiless(request.clone())), Ask::Shared(request))
+        }
+        (None, None) => (None, Ask::Own(Box::new(Request::from_parts(head, Payload::Empty)))),
+        (Some(upload), Some(bytes_max)) => {
+            let tape = Tape::new(body, bytes_max, upload.clone());
+            let payload = tape.play().map_or(Payload::Empty, Payload::Taped);
+            let head = Box::new(Request::from_parts(head, ()));
+            let request = Ask::of(&head, payload);
+            (Some(Copy::Taped(head, tape)), request)
+        }
+        (Some(upload), None) => {
+            let payload = Payload::Once(body, upload.clone());
+            (None, Ask::Own(Box::new(Request::from_parts(head, payload))))
+        }
     }
 }
 
@@ -137,41 +163,35 @@ struct Course {
 }
 
 /// What follows from a try that ended.
+#[allow(
+    clippy::large_enum_variant,
+    reason = "it is looked at once, where it is made; a box would cost every call one"
+)]
 enum Verdict {
     Over(Answer),
-    Again(Request<Payload>),
+    Again(Ask),
     /// Others run.
     Wait,
 }
 
 impl Course {
-    fn new(local: Rc<Local>, called: Called) -> (Self, Request<Payload>) {
+    fn new(local: Rc<Local>, called: Called) -> (Self, Ask) {
         let Called { head, body, begun, view, service, policy, grpc, told, .. } = called;
         let settings = &view.settings;
         let repeatable = settings.retries.methods.contains(&head.method);
         let tries = policy.tries_max.unwrap_or(settings.retries.tries_max).clamp(1, TRIES_MAX as u32);
         let upload = (!body.is_end_stream()).then(|| Rc::new(Upload::begin(begun)));
-        let mut copy = None;
-        let payload = match &upload {
-            _ if repeatable && tries > 1 => {
-                let bytes_max = settings.retries.body_bytes_max;
-                let tape = upload.as_ref().map(|upload| Tape::new(body, bytes_max, upload.clone()));
-                let payload = tape.as_ref().and_then(Tape::play).map_or(Payload::Empty, Payload::Taped);
-                let (method, uri) = (head.method.clone(), head.uri.clone());
-                let (version, headers) = (head.version, head.headers.clone());
-                copy = Some(Copy { method, uri, version, headers, body: tape });
-                payload
-            }
-            Some(upload) => Payload::Once(body, upload.clone()),
-            None => Payload::Empty,
-        };
+        let websocket = upgrade::asks_websocket(&head.headers);
+        let bytes_max = settings.retries.body_bytes_max;
+        let (copy, request) =
+            copied(head, body, upload.as_ref(), (repeatable && tries > 1).then_some(bytes_max));
         let (budget, rules, now) = (settings.retries.budget, settings.hedging, local.moment(begun));
         let mut haste = local.with_means(&view, view.snapshot.service(service), |means| {
             means.retries.earn(&budget, now);
             means.hedges.earn(&rules.budget, now);
             means.pace.haste(&rules.rules)
         });
-        if copy.is_none() || upgrade::asks_websocket(&head.headers) {
+        if copy.is_none() || websocket {
             haste = Haste { delay_ms: None, ..haste };
         }
         let overall = Duration::from_millis(policy.timeout_ms.unwrap_or(settings.overall_ms));
@@ -201,10 +221,10 @@ impl Course {
             late: false,
             ahead: false,
         };
-        (course, Request::from_parts(head, payload))
+        (course, request)
     }
 
-    async fn run<S>(mut self, request: Request<Payload>, mut inner: S) -> Answer
+    async fn run<S>(mut self, request: Ask, mut inner: S) -> Result<Answer, Infallible>
     where
         S: Service<Attempt, Response = Reached, Error = Missed, Future: 'static>,
     {
@@ -216,7 +236,7 @@ impl Course {
                 Some((outcome, beside)) => match self.settle(outcome, beside, race.is_empty()) {
                     Verdict::Over(answer) => {
                         race.hear_out(&self.local.losers, self.hearing_ms());
-                        return answer;
+                        return Ok(answer);
                     }
                     Verdict::Again(request) => {
                         self.tries_left -= 1;
@@ -244,7 +264,7 @@ impl Course {
         }
     }
 
-    fn attempt(&self, request: Request<Payload>, reach: Reach) -> Attempt {
+    fn attempt(&self, request: Ask, reach: Reach) -> Attempt {
         Attempt {
             request,
             view: self.view.clone(),
@@ -271,7 +291,7 @@ impl Course {
             return Poll::Ready(Some(ended));
         }
         if self.ahead
-            && let Some(tape) = self.copy.as_ref().and_then(|copy| copy.body.as_ref())
+            && let Some(tape) = self.copy.as_ref().and_then(Copy::tape)
         {
             tape.read_ahead(cx);
         }
@@ -302,7 +322,7 @@ impl Course {
             // A request of which nothing was sent costs no endpoint anything: it needs no budget.
             Err(Missed::Unsent { rung, request }) => {
                 missed(rung, Miss::Connect);
-                let again = (alone && self.tries_left > 0).then_some(*request);
+                let again = (alone && self.tries_left > 0).then_some(request);
                 (again, self.refuse(Refusal::Unreachable))
             }
             Err(Missed::Lost { rung, miss }) => {
@@ -335,7 +355,7 @@ impl Course {
     }
 
     /// A request that was sent is sent again only if that is allowed, possible and within the budget.
-    fn repeat(&self) -> Option<Request<Payload>> {
+    fn repeat(&self) -> Option<Ask> {
         let request = self.copy.as_ref().filter(|_| self.tries_left > 0).and_then(Copy::request);
         let now = Instant::now();
         let request = request.filter(|_| now < self.patience.end(now))?;
@@ -354,11 +374,11 @@ impl Course {
     }
 
     /// Looks whether the call is to be tried beside those that wait, and when to look again.
-    fn beside(&mut self) -> Option<(Request<Payload>, Reach)> {
+    fn beside(&mut self) -> Option<(Ask, Reach)> {
         let copy = self.copy.as_ref().filter(|_| self.tries_left > 0)?;
         let delay = self.delay()?;
         let now = Instant::now();
-        if copy.body.as_ref().is_some_and(|tape| !tape.is_whole()) {
+        if copy.tape().is_some_and(|tape| !tape.is_whole()) {
             (self.ahead, self.due) = (true, Some(now + delay));
             return None;
         }

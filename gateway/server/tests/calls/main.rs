@@ -9,6 +9,8 @@ mod passing;
 mod ports;
 mod reloading;
 mod speech;
+#[cfg(feature = "otel")]
+mod traces;
 mod trying;
 mod upgrades;
 
