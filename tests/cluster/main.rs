@@ -13,6 +13,7 @@ mod losing;
 
 mod crashing;
 mod parting;
+mod refilling;
 mod rolling;
 
 use std::{pin::Pin, process::ExitCode, time::Instant};
@@ -43,6 +44,10 @@ const TESTS: &[Test] = &tests! {
         nobody_alive_is_missing_while_every_member_is_restarted_in_turn;
     parting:
         a_member_that_was_cut_off_comes_back_to_the_same_and_nothing_deleted_returns;
+    refilling:
+        an_emptied_member_helps_nobody_to_forget_what_was_answered,
+        damaged_members_are_refilled_and_nothing_answered_is_lost,
+        a_member_takes_the_place_of_another_by_orders_that_are_refused_while_unsafe;
     leaving:
         a_member_that_ends_hands_its_clients_over_and_nobody_blinks,
         members_that_all_end_at_once_do_not_wait_for_each_other;

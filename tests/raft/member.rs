@@ -105,6 +105,7 @@ impl Seat {
             group: GroupId { deployment: "simulated".into(), region },
             voters,
             era: Era(1_000 + u64::from(self.member)),
+            disk: self.seed,
             // Small, so that members fall behind what is kept and are given snapshots.
             limits: StoreLimits {
                 snapshot_entries: 60,

@@ -4,6 +4,7 @@ mod explained;
 mod instance;
 mod link;
 mod policy;
+mod raft;
 
 use std::fs;
 
@@ -117,6 +118,7 @@ fn who_knows(verb: &AdminVerb) -> &'static str {
         | AdminVerb::Deregister(_)
         | AdminVerb::Policy(_)
         | AdminVerb::Audit
+        | AdminVerb::Raft(_)
         | AdminVerb::Link(
             LinkVerb::Orders
             | LinkVerb::Pause { .. }
@@ -161,6 +163,7 @@ impl Desk {
             AdminVerb::Register(wish) => instance::register(&self.caller, &wish).await,
             AdminVerb::Deregister(wish) => instance::deregister(&self.caller, &wish).await,
             AdminVerb::Link(verb) => link::run(&self.admin, verb, self.output).await,
+            AdminVerb::Raft(verb) => raft::run(&self.admin, verb, self.output).await,
             AdminVerb::Audit => self.show("/audit", AUDIT).await,
             AdminVerb::Policy(verb) => policy::run(&self.admin, verb, self.output).await,
             AdminVerb::Events { follow } => self.events(follow).await,

@@ -1,11 +1,14 @@
 //! The command line as people write it.
 
+mod raft;
+
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use crate::demo::layout::REGIONS_MAX;
+pub(crate) use raft::RaftVerb;
 
 /// Variables that mean something to the command line, not to the configuration.
 pub(crate) const VARIABLES: [&str; 3] = ["LANDBRIDGE_ADDRESS", "LANDBRIDGE_TOKEN", "LANDBRIDGE_TOKEN_FILE"];
@@ -315,6 +318,10 @@ pub(crate) enum AdminVerb {
     /// Pause, freeze, evict, rebuild or compare what is exchanged with another region
     #[command(subcommand)]
     Link(LinkVerb),
+
+    /// Show and change who belongs to a region's Raft group
+    #[command(subcommand)]
+    Raft(RaftVerb),
 
     /// Show what operators did to a process, oldest first
     Audit,

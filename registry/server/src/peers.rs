@@ -13,5 +13,5 @@ pub(crate) use door::serve;
 pub use door::{Door, RaftAnswers};
 pub(crate) use hail::{Hails, hail};
 pub use list::{Addresses, Place};
-pub(crate) use list::{FEEDS_ABOVE, RAFT_BELOW, parse};
+pub(crate) use list::{FEEDS_ABOVE, MEMBERS_MAX, RAFT_BELOW, parse};
 pub(crate) use watch::keep_read;

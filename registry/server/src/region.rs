@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, path::PathBuf, sync::Arc, time::Duration};
 use ecow::EcoString;
 use landbridge_carrier::Carrier;
 use landbridge_model::{Era, MemberId};
-use landbridge_runtime::{clock::Clock, shutdown::Shutdown, tls::Identity};
+use landbridge_runtime::{clock::Clock, dice, shutdown::Shutdown, tls::Identity};
 use landbridge_store::{Applied, GroupId, NoPeers, Store, StoreConfig, StoreLimits, Transport, Work};
 use tokio::{
     net::TcpListener,
@@ -61,6 +61,7 @@ pub(crate) async fn open_store(
         group: GroupId { deployment: config.deployment.as_str().into(), region: config.region.clone() },
         voters,
         era: Era(clock.unix_ms()),
+        disk: dice::seed(),
         limits: StoreLimits::ORDINARY,
         timing: config.timing,
         work: Work::Threads,

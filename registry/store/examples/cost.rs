@@ -24,6 +24,7 @@ fn config(dir: &Path) -> StoreConfig {
         group: GroupId { deployment: "cost".into(), region: Region::parse("here").expect("a valid name") },
         voters: BTreeMap::from([(MemberId(1), "127.0.0.1:7848".into())]),
         era: Era(1),
+        disk: 1,
         limits: StoreLimits::ORDINARY,
         timing: Timing::ORDINARY,
         work: Work::Threads,

@@ -3,14 +3,15 @@
 use std::io;
 
 use bytes::Bytes;
+use landbridge_model::MemberId;
 use openraft::{Snapshot, errors::Fatal};
 use prost::Message;
 
 use crate::{
     codec,
     rpc::{
-        AppendAnswer, AppendCall, Envelope, ProposeAnswer, Roll, SnapshotAnswer, SnapshotCall, TransferCall,
-        VoteAnswer, VoteCall,
+        AppendAnswer, AppendCall, ChangeAnswer, ChangeCall, DiskCall, Envelope, ProposeAnswer, Roll,
+        SnapshotAnswer, SnapshotCall, TransferCall, VoteAnswer, VoteCall,
     },
     state::snapshot::meta_of,
     store::{Store, roll_number},
@@ -26,6 +27,10 @@ impl Store {
             return Err(CallError::Failed("the call is for another group".to_owned()));
         }
         let raft = &self.inner.raft;
+        if rpc.needs_a_part() && !*self.inner.admitted.borrow() {
+            // What a forgotten vote or acknowledgement of an earlier disk promised must not be broken by this one.
+            return Err(CallError::Unreachable("its disk has no part in the group so far".to_owned()));
+        }
         match rpc {
             Rpc::Append => {
                 let call = read::<AppendCall>(body)?.request().map_err(failed)?;
@@ -51,9 +56,11 @@ impl Store {
                 taken.map_err(|error| CallError::Failed(error.to_string()))?;
                 Ok(write(&SnapshotAnswer::of(&vote)))
             }
-            Rpc::Roll => {
-                let begun = raft.is_initialized().await.map_err(|error| self.fatal(error))?;
-                Ok(write(&Roll { voters: roll_number(&self.inner.config), begun }))
+            Rpc::Roll => Ok(write(&self.roll(read(body)?).await.map_err(|error| self.fatal(error))?)),
+            Rpc::Admit => Ok(write(&self.admit_disk(read(body)?).await)),
+            Rpc::Change => {
+                let change = read::<ChangeCall>(body)?.change().map_err(failed)?;
+                Ok(write(&ChangeAnswer::of(self.order_here(change).await)))
             }
             Rpc::Propose => {
                 let Envelope { body, .. } = read(body)?;
@@ -64,6 +71,27 @@ impl Store {
                 Err(error) => Err(CallError::Failed(error.to_string())),
             },
         }
+    }
+
+    /// What this member says of itself and of who asks; it meets a stranger for good if it is one itself.
+    async fn roll(&self, call: DiskCall) -> Result<Roll, Fatal<Group>> {
+        let begun = self.inner.raft.is_initialized().await?;
+        let caller = u16::try_from(call.member).ok().map(MemberId).filter(|_| call.disk != 0);
+        let admitted = *self.inner.admitted.borrow();
+        if let Some(caller) = caller.filter(|_| !admitted) {
+            self.meet(caller, call.disk);
+        }
+        let says = self.inner.disk.says();
+        let met = caller.and_then(|caller| says.met.get(&caller).copied());
+        let noted = caller.and_then(|caller| self.noted(caller)).map(|noted| noted.disk);
+        Ok(Roll {
+            voters: roll_number(&self.inner.config),
+            begun,
+            disk: says.number,
+            admitted,
+            known: noted.or(met).unwrap_or_default(),
+            early: met == Some(call.disk),
+        })
     }
 
     async fn take_snapshot(&self, call: SnapshotCall) -> Result<Bytes, CallError> {

@@ -2,7 +2,6 @@
 
 use std::{collections::BTreeMap, sync::PoisonError, time::Duration};
 
-use landbridge_model::MemberId;
 use landbridge_registry_core::Command;
 use openraft::{
     EmptyNode, ServerState,
@@ -14,15 +13,11 @@ use crate::{
     failure::{ProposeError, StoreError},
     opening::ALONE_WITHIN,
     order,
-    rpc::{Nothing, Roll},
-    store::{Standing, Store, member, roll_number},
-    transport::Rpc,
+    store::{Standing, Store, member},
 };
 
 /// Between two tries of what needs other members.
 const AGAIN_AFTER: Duration = Duration::from_millis(200);
-/// How long a member may take to tell its roll.
-const ROLL_WITHIN: Duration = Duration::from_secs(1);
 
 impl Store {
     /// Sets the group in motion. A lone member leads and has an era when this returns; others go on in the background.
@@ -38,13 +33,15 @@ impl Store {
             self.lead_alone(begun).await?;
         }
         self.inner.raft.with_state_machine(|machine| Box::pin(machine.tell())).await.map_err(stopped)?;
+        let admitted = *self.inner.admitted.borrow();
+        metrics::gauge!("landbridge_store_admitted").set(f64::from(u8::from(admitted)));
         self.spawn(Self::follow_standing);
         self.spawn(Self::say_caught_up);
         if !alone {
             self.spawn(Self::found_when_leading);
         }
-        if !alone && !begun {
-            self.spawn(Self::enrol);
+        if self.inner.config.voters.len() > 1 {
+            self.spawn(Self::belong);
         }
         Ok(())
     }
@@ -67,7 +64,7 @@ impl Store {
         Ok(())
     }
 
-    async fn initialize(&self) -> Result<(), StoreError> {
+    pub(crate) async fn initialize(&self) -> Result<(), StoreError> {
         let voters = self.inner.config.voters.keys().map(|member| (u64::from(member.0), EmptyNode {}));
         match self.inner.raft.initialize(voters.collect::<BTreeMap<_, _>>()).await {
             // Another member was faster and its entries have come here already.
@@ -95,41 +92,6 @@ impl Store {
                 () = tokio::time::sleep(AGAIN_AFTER), if leading => {}
             }
         }
-    }
-
-    /// Begins the log once a majority was started with the same voters, unless some member's log has begun.
-    async fn enrol(self) {
-        let own = roll_number(&self.inner.config);
-        let voters = self.inner.config.voters.len();
-        loop {
-            if self.inner.raft.is_initialized().await.unwrap_or(true) {
-                return;
-            }
-            let rolls = self.call_roll().await;
-            let same = 1 + rolls.values().filter(|roll| roll.voters == own).count();
-            let begun = rolls.values().any(|roll| roll.begun);
-            for (peer, roll) in rolls.iter().filter(|(_, roll)| roll.voters != own) {
-                tracing::warn!(event = "raft_roll_differs", %peer, begun = roll.begun, "started with other voters");
-            }
-            if !begun && same > voters / 2 {
-                match self.initialize().await {
-                    Ok(()) => return,
-                    Err(error) => tracing::warn!(event = "raft_not_begun", %error, "the group did not begin"),
-                }
-            }
-            tokio::time::sleep(AGAIN_AFTER).await;
-        }
-    }
-
-    async fn call_roll(&self) -> BTreeMap<MemberId, Roll> {
-        let mut rolls = BTreeMap::new();
-        for peer in self.inner.config.voters.keys().filter(|peer| **peer != self.inner.config.member) {
-            let roll = self.inner.network.call(*peer, Rpc::Roll, &Nothing {}, ROLL_WITHIN).await;
-            if let Ok(roll) = roll {
-                rolls.insert(*peer, roll);
-            }
-        }
-        rolls
     }
 
     async fn follow_standing(self) {

@@ -29,6 +29,8 @@ pub struct StoreConfig {
     pub voters: BTreeMap<MemberId, EcoString>,
     /// The era that a first start founds: unix milliseconds. Not looked at later.
     pub era: Era,
+    /// The number of the disk, if it is used for the first time: drawn by chance, and not looked at later.
+    pub disk: u64,
     /// Its bounds.
     pub limits: StoreLimits,
     /// Its paces.

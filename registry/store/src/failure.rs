@@ -22,7 +22,8 @@ pub enum StoreError {
         asked_by: String,
     },
     /// What the directory holds is less than, or not, what was written: this member may have forgotten what it
-    /// promised and must not vote. Restore the disk, or empty the directory and let the member join anew.
+    /// promised and must not vote. Among several members the damage is set aside and the others refill it; a member alone
+    /// has only a copy of its disk.
     Damaged {
         /// Which.
         dir: PathBuf,
@@ -57,7 +58,7 @@ impl fmt::Display for StoreError {
             }
             Self::Damaged { dir, what } => write!(
                 f,
-                "{} is damaged: {what}; this member must not vote with it: restore the disk, or empty the directory and let the member join anew",
+                "{} is damaged: {what}; this member must not decide with it: put back a copy of the disk",
                 dir.display()
             ),
             Self::Misconfigured(what) => write!(f, "wrong settings of the store: {what}"),

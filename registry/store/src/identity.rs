@@ -7,6 +7,7 @@ use std::{
 };
 
 use landbridge_model::MemberId;
+use xxhash_rust::xxh3::xxh3_64;
 
 use crate::{config::GroupId, failure::StoreError};
 
@@ -34,6 +35,7 @@ impl DirLock {
 /// The file that names the owner.
 pub(crate) struct Identity {
     dir: PathBuf,
+    /// Without the hash, which only a first version left out.
     text: String,
 }
 
@@ -46,19 +48,24 @@ impl Identity {
 
     /// Whether the directory has an owner; an error if that is another one.
     pub(crate) fn check(&self) -> Result<bool, StoreError> {
-        let found = match fs::read_to_string(self.path()) {
-            Ok(found) => found,
+        let found = match fs::read(self.path()) {
+            Ok(found) => String::from_utf8_lossy(&found).into_owned(),
             Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(false),
             Err(error) => return Err(StoreError::disk("reading the identity", error)),
         };
-        if found == self.text {
+        if found == self.text || found == hashed(&self.text) {
             return Ok(true);
         }
-        let one_line = |text: &str| text.trim().replace('\n', ", ");
+        let whole = found.rsplit_once("hash ").is_some_and(|(text, _)| found == hashed(text));
+        if !whole {
+            let what = "the file that names its owner is unreadable".to_owned();
+            return Err(StoreError::Damaged { dir: self.dir.clone(), what });
+        }
+        let lines = |text: &str| text.trim().lines().skip(1).take(3).collect::<Vec<_>>().join(", ");
         Err(StoreError::Foreign {
             dir: self.dir.clone(),
-            belongs_to: one_line(&found),
-            asked_by: one_line(&self.text),
+            belongs_to: lines(&found),
+            asked_by: lines(&self.text),
         })
     }
 
@@ -67,7 +74,7 @@ impl Identity {
         let path = self.path();
         let draft = path.with_extension("draft");
         let mut file = File::create(&draft)?;
-        file.write_all(self.text.as_bytes())?;
+        file.write_all(hashed(&self.text).as_bytes())?;
         file.sync_all()?;
         fs::rename(draft, path)?;
         File::open(&self.dir)?.sync_all()
@@ -75,5 +82,49 @@ impl Identity {
 
     fn path(&self) -> PathBuf {
         self.dir.join("identity")
+    }
+}
+
+/// The text with its hash, by which damage is told from another owner.
+fn hashed(text: &str) -> String {
+    format!("{text}hash {:016x}\n", xxh3_64(text.as_bytes()))
+}
+
+#[cfg(test)]
+mod tests {
+    use landbridge_model::Region;
+
+    use super::*;
+
+    fn identity(dir: &Path, member: u16) -> Identity {
+        let group = GroupId { deployment: "demo".into(), region: Region::parse("east").unwrap() };
+        Identity::new(dir, &group, MemberId(member))
+    }
+
+    #[test]
+    fn damage_is_told_from_another_owner() {
+        let dir = tempfile::tempdir().unwrap();
+        let own = identity(dir.path(), 1);
+        own.write().unwrap();
+        let whole = fs::read(own.path()).unwrap();
+
+        assert!(own.check().unwrap());
+        assert!(matches!(identity(dir.path(), 2).check(), Err(StoreError::Foreign { .. })));
+        for bit in 0..whole.len() * 8 {
+            let mut changed = whole.clone();
+            changed[bit / 8] ^= 1 << (bit % 8);
+            fs::write(own.path(), changed).unwrap();
+            assert!(matches!(own.check(), Err(StoreError::Damaged { .. })), "bit {bit}");
+        }
+    }
+
+    #[test]
+    fn a_directory_of_the_first_version_is_known() {
+        let dir = tempfile::tempdir().unwrap();
+        let own = identity(dir.path(), 1);
+
+        fs::write(own.path(), &own.text).unwrap();
+
+        assert!(own.check().unwrap());
     }
 }

@@ -1,13 +1,16 @@
 //! One member's part in its region's Raft group, on disk: the only room that names openraft.
 //!
 //! Invariant: an answer to a proposal leaves after the proposal is durable on a majority.
-//! Invariant: a member whose disk lost what it had promised notices, and does not vote.
+//! Invariant: a member whose disk lost what it had promised notices, and does not vote before it was admitted anew.
 
+mod admission;
 mod answering;
+mod aside;
 mod beginning;
 mod changing;
 mod codec;
 mod config;
+mod disk;
 mod failed;
 mod failure;
 mod identity;
@@ -18,6 +21,7 @@ mod meters;
 mod network;
 mod opening;
 mod order;
+mod refill;
 mod rpc;
 mod state;
 mod store;
@@ -28,7 +32,7 @@ mod work;
 #[cfg(test)]
 mod tests;
 
-pub use changing::Members;
+pub use changing::{Change, ChangeError, Follower, Members, Places};
 pub use config::{GroupId, StoreConfig, StoreLimits, Timing};
 pub use failure::{ProposeError, StoreError};
 pub use state::{Applied, Notes};

@@ -14,7 +14,9 @@ use tokio::{
 };
 
 use crate::{
+    aside,
     config::StoreConfig,
+    disk::{DiskFile, DiskSays, Part},
     failed::Failed,
     failure::StoreError,
     identity::{DirLock, Identity},
@@ -73,6 +75,7 @@ impl Closing {
 /// What was found in the directory.
 struct Found {
     lock: DirLock,
+    disk: DiskFile,
     log: FoundLog,
     mark: MarkFile,
     state: Arc<StateDisk>,
@@ -83,9 +86,18 @@ struct Found {
 /// Opens everything, so that the group can begin.
 pub(crate) async fn open(config: StoreConfig, transport: Arc<dyn Transport>) -> Result<Opened, StoreError> {
     check(&config)?;
-    let wanted = config.clone();
-    let found = config.work.run(move || find(&wanted)).await;
-    let found = found.map_err(|_| unreadable(&config))??;
+    let found = match look(&config).await {
+        // Others hold what was damaged here: the member comes back as a stranger, and they refill it.
+        Err(damage @ StoreError::Damaged { .. }) if config.voters.len() > 1 => {
+            let dir = config.dir.clone();
+            let into = config.work.run(move || aside::set_aside(&dir)).await;
+            let into = into.map_err(|_| unreadable(&config))??;
+            metrics::counter!("landbridge_store_set_aside_total").increment(1);
+            tracing::error!(event = "raft_set_aside", %damage, into = %into.display(), "waits to be refilled");
+            look(&config).await?
+        }
+        found => found?,
+    };
     let (failed, meters) = (Failed::new(), Arc::new(Meters::default()));
     let (events, applied) = mpsc::channel(config.limits.applied_queue_max);
     let region = config.group.region.clone();
@@ -123,6 +135,9 @@ pub(crate) async fn open(config: StoreConfig, transport: Arc<dyn Transport>) -> 
         config,
         raft,
         network,
+        admitted: watch::Sender::new(found.disk.says().part.admitted()),
+        disk: found.disk,
+        changing: tokio::sync::Mutex::new(()),
         failed,
         meters,
         standing: watch::Sender::new(Standing::default()),
@@ -154,6 +169,12 @@ fn check(config: &StoreConfig) -> Result<(), StoreError> {
     Ok(())
 }
 
+async fn look(config: &StoreConfig) -> Result<Found, StoreError> {
+    let wanted = config.clone();
+    let found = config.work.run(move || find(&wanted)).await;
+    found.map_err(|_| unreadable(config))?
+}
+
 /// Opens what lies in the directory, and refuses it if it holds less than it must.
 fn find(config: &StoreConfig) -> Result<Found, StoreError> {
     let dir = config.dir.as_path();
@@ -162,6 +183,14 @@ fn find(config: &StoreConfig) -> Result<Found, StoreError> {
     let lock = DirLock::take(dir)?;
     let identity = Identity::new(dir, &config.group, config.member);
     let owned = identity.check()?;
+    let known = DiskFile::open(dir)?;
+    let admitted = known.as_ref().map(|known| known.says().part.admitted());
+    if aside::lost(dir) && owned && admitted != Some(false) {
+        return Err(damaged("it was being set aside"));
+    }
+    if !owned && admitted == Some(true) && config.voters.len() > 1 {
+        return Err(damaged("the file that names its owner is missing"));
+    }
     let mark_path = dir.join("mark");
     let mark = MarkFile::open(&mark_path).map_err(disk)?;
     let (log_dir, state_dir) = (dir.join("log"), dir.join("state"));
@@ -196,10 +225,26 @@ fn find(config: &StoreConfig) -> Result<Found, StoreError> {
     let applied = loaded.head.applied;
     let since = if log.last() < applied { applied } else { log.purged() };
     let snapshots = Arc::new(Snapshots::open(dir.join("snapshots"), since).map_err(disk)?);
+    let number = match known {
+        Some(known) => known,
+        None => DiskFile::create(dir, DiskSays::new(config.disk, part(config, owned))).map_err(disk)?,
+    };
     if !owned {
         identity.write().map_err(disk)?;
     }
-    Ok(Found { lock, log, mark, state, loaded, snapshots })
+    aside::replaced(dir).map_err(disk)?;
+    Ok(Found { lock, disk: number, log, mark, state, loaded, snapshots })
+}
+
+/// The part of a disk that has no number so far: a directory with an owner was written by a version that drew none.
+fn part(config: &StoreConfig, owned: bool) -> Part {
+    if owned || config.voters.len() == 1 {
+        Part::Member
+    } else if aside::lost(&config.dir) {
+        Part::Joining
+    } else {
+        Part::Fresh
+    }
 }
 
 /// fjall panics on some damaged journals instead of refusing them.

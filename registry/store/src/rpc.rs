@@ -2,6 +2,8 @@
 //!
 //! Invariant: a call names its group, so that a misdirected one is refused before it is believed.
 
+mod change;
+
 use std::io;
 
 use bytes::Bytes;
@@ -20,6 +22,8 @@ use crate::{
     failure::ProposeError,
     types::{Group, Vote},
 };
+
+pub(crate) use change::{ChangeAnswer, ChangeCall};
 
 /// The number by which a group's calls are told from another's.
 pub(crate) fn group_number(group: &GroupId) -> u64 {
@@ -228,13 +232,42 @@ impl TransferCall {
     }
 }
 
-/// Which voters a member was started with, and whether its log has begun.
+/// Who asks, and with which disk; 0 is none.
+#[derive(Clone, Copy, PartialEq, Message)]
+pub(crate) struct DiskCall {
+    #[prost(uint32, tag = "1")]
+    pub(crate) member: u32,
+    #[prost(fixed64, tag = "2")]
+    pub(crate) disk: u64,
+}
+
+/// Which voters a member was started with, whether its log has begun, and about disks.
 #[derive(Clone, Copy, PartialEq, Message)]
 pub(crate) struct Roll {
     #[prost(fixed64, tag = "1")]
     pub(crate) voters: u64,
     #[prost(bool, tag = "2")]
     pub(crate) begun: bool,
+    /// Its own disk.
+    #[prost(fixed64, tag = "3")]
+    pub(crate) disk: u64,
+    /// Whether that has a part in the group.
+    #[prost(bool, tag = "4")]
+    pub(crate) admitted: bool,
+    /// Under which disk it knows who asks; 0 if it knows none.
+    #[prost(fixed64, tag = "5")]
+    pub(crate) known: u64,
+    /// Whether it met that disk while its own had no part.
+    #[prost(bool, tag = "6")]
+    pub(crate) early: bool,
+}
+
+/// What becomes of a disk that asked to be admitted.
+#[derive(Clone, Copy, PartialEq, Message)]
+pub(crate) struct AdmitAnswer {
+    /// 0 asked somebody who does not lead, 1 not yet, 2 admitted, 3 no member.
+    #[prost(uint32, tag = "1")]
+    pub(crate) what: u32,
 }
 
 /// Asks for a read index; the answer is a [`PlaceRecord`].

@@ -5,6 +5,7 @@
 //! ```
 
 use std::{
+    io,
     sync::{Arc, Mutex, PoisonError},
     time::Duration,
 };
@@ -25,6 +26,7 @@ use tokio::{
 use crate::{
     codec::PlaceRecord,
     config::StoreConfig,
+    disk::DiskFile,
     failed::Failed,
     failure::{ProposeError, StoreError},
     incoming::Incoming,
@@ -62,6 +64,11 @@ pub(crate) struct Inner {
     pub(crate) config: StoreConfig,
     pub(crate) raft: Raft<Group, StateMachine>,
     pub(crate) network: Network,
+    pub(crate) disk: DiskFile,
+    /// Whether this member may vote, and be counted on.
+    pub(crate) admitted: watch::Sender<bool>,
+    /// Held by whoever changes the members.
+    pub(crate) changing: tokio::sync::Mutex<()>,
     pub(crate) failed: Failed,
     pub(crate) meters: Arc<Meters>,
     pub(crate) standing: watch::Sender<Standing>,
@@ -254,8 +261,12 @@ impl Store {
 }
 
 impl Inner {
-    fn patience(&self) -> Duration {
+    pub(crate) fn patience(&self) -> Duration {
         Duration::from_millis(self.config.timing.answer_ms)
+    }
+
+    pub(crate) fn disk_failed(&self, during: &'static str, said: io::Error) {
+        self.failed.set(StoreError::disk(during, said));
     }
 
     pub(crate) fn fatal(&self, fatal: &Fatal<Group>) -> ProposeError {
@@ -270,18 +281,18 @@ impl Inner {
 }
 
 /// Waits for a leader: asks again for as long as whoever was asked did not lead, which means that nothing was done.
-struct Patience {
+pub(crate) struct Patience {
     by: tokio::time::Instant,
     standing: watch::Receiver<Standing>,
 }
 
 impl Patience {
-    fn of(store: &Store) -> Self {
+    pub(crate) fn of(store: &Store) -> Self {
         Self { by: tokio::time::Instant::now() + store.inner.patience(), standing: store.standing() }
     }
 
     /// Whether to ask again, after a moment.
-    async fn again<T>(&mut self, answer: &Result<T, ProposeError>) -> bool {
+    pub(crate) async fn again<T>(&mut self, answer: &Result<T, ProposeError>) -> bool {
         let undone = matches!(answer, Err(ProposeError::NotLeader(_)));
         if !undone || tokio::time::Instant::now() >= self.by {
             return false;

@@ -25,6 +25,7 @@ fn config(dir: &Path) -> StoreConfig {
         group: GroupId { deployment: "test".into(), region: Region::parse("east").unwrap() },
         voters: BTreeMap::from([(MemberId(1), "127.0.0.1:7848".into())]),
         era: Era(1_000),
+        disk: 1,
         limits: StoreLimits::ORDINARY,
         timing: Timing::ORDINARY,
         work: Work::Threads,

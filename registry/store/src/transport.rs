@@ -24,11 +24,15 @@ pub enum Rpc {
     Propose,
     /// How far a reader must have come to have seen everything that was answered before.
     ReadIndex,
+    /// A disk that the group does not know asks the leader for a part in it.
+    Admit,
+    /// An operator's order for the leader.
+    Change,
 }
 
 impl Rpc {
     /// All of them, by number.
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 10] = [
         Self::Append,
         Self::Vote,
         Self::PreVote,
@@ -37,7 +41,17 @@ impl Rpc {
         Self::Roll,
         Self::Propose,
         Self::ReadIndex,
+        Self::Admit,
+        Self::Change,
     ];
+
+    /// Whether only a member that may be counted on answers it.
+    pub(crate) fn needs_a_part(self) -> bool {
+        match self {
+            Self::Append | Self::Vote | Self::PreVote | Self::Snapshot | Self::Transfer => true,
+            Self::Roll | Self::Propose | Self::ReadIndex | Self::Admit | Self::Change => false,
+        }
+    }
 
     /// The number on the wire.
     pub fn number(self) -> u32 {
@@ -99,6 +113,6 @@ mod tests {
         for rpc in Rpc::ALL {
             assert_eq!(Rpc::from_number(rpc.number()), Some(rpc));
         }
-        assert_eq!(Rpc::from_number(8), None);
+        assert_eq!(Rpc::from_number(10), None);
     }
 }

@@ -106,6 +106,39 @@ fn services_are_asked_for_with_the_token_and_shown_as_columns() {
 }
 
 #[test]
+fn orders_about_the_raft_group_are_put_to_the_member_and_a_refusal_is_a_conflict() {
+    for (arguments, path) in [
+        (&["add", "4"][..], "/landbridge/v1/raft/members/4"),
+        (&["promote", "4"], "/landbridge/v1/raft/members/4"),
+        (&["remove", "3"], "/landbridge/v1/raft/members/3"),
+        (&["replace", "3", "4"], "/landbridge/v1/raft/members/3"),
+        (&["transfer", "2"], "/landbridge/v1/raft/members/2"),
+    ] {
+        let oracle = Oracle::answering("409 Conflict", r#"{"error":"nothing could be decided any more"}"#);
+
+        let output = landbridge(&[&["raft"], arguments, &["--at", &oracle.address]].concat());
+
+        assert_eq!(output.status.code(), Some(5), "{arguments:?}: {}", stderr(&output));
+        assert!(stderr(&output).contains("nothing could be decided"), "{}", stderr(&output));
+        let asked = oracle.asked.join().unwrap();
+        assert!(asked.starts_with(&format!("PUT {path} ")), "{asked}");
+    }
+}
+
+#[test]
+fn the_raft_group_is_shown_as_columns_and_the_asked_member_in_a_sentence() {
+    let group = r#"{"member":1,"leader":2,"term":7,"admitted":true,"applied":9,"last":9,"members":[
+        {"member":2,"part":"leader","lag":0,"silent_ms":null,"disk":"00ab","refilled":false}]}"#;
+    let oracle = Oracle::answering("200 OK", group);
+
+    let output = landbridge(&["raft", "status", "--at", &oracle.address]);
+
+    assert!(stdout(&output).starts_with("MEMBER  PART"), "{}", stdout(&output));
+    assert!(stderr(&output).contains("member 2 leads in term 7"), "{}", stderr(&output));
+    assert!(oracle.asked.join().unwrap().starts_with("GET /landbridge/v1/raft "));
+}
+
+#[test]
 fn a_process_that_is_not_ready_fails_the_check_and_says_why() {
     let oracle = Oracle::answering("503 Service Unavailable", "[-] raft: no leader\nnot ready\n");
 

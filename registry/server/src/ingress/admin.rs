@@ -2,6 +2,7 @@
 
 mod company;
 mod links;
+mod raft;
 
 use std::{net::IpAddr, sync::Arc, time::Duration};
 
@@ -46,6 +47,8 @@ pub(crate) fn routes(shared: Arc<Shared>) -> Router {
         .route("/landbridge/v1/links", get(links::list))
         .route("/landbridge/v1/links/{region}", put(links::put).delete(links::delete))
         .route("/landbridge/v1/links/{region}/held", get(links::held))
+        .route("/landbridge/v1/raft", get(raft::status))
+        .route("/landbridge/v1/raft/members/{member}", put(raft::order))
         .route("/landbridge/v1/audit", get(links::audit))
         .layer(middleware::from_fn_with_state(Arc::clone(&shared), guard))
         .with_state(shared)

@@ -6,7 +6,7 @@ use arc_swap::ArcSwap;
 use landbridge_model::MemberId;
 
 /// The most members of a region; more would slow every Raft commit and protect from nothing.
-const MEMBERS_MAX: usize = 9;
+pub(crate) const MEMBERS_MAX: usize = 9;
 
 /// How far below the HTTP port a member's Raft port is, unless the list says otherwise (Nacos: the same).
 pub(crate) const RAFT_BELOW: u16 = 1000;

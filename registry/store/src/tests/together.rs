@@ -3,19 +3,23 @@
 use std::{
     collections::{BTreeMap, BTreeSet},
     path::Path,
-    sync::{Arc, Mutex},
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicU64, Ordering},
+    },
     time::{Duration, Instant},
 };
 
 use bytes::Bytes;
-use landbridge_model::{Era, FeedId, MemberId};
+use landbridge_model::{Era, FeedId, MemberId, Record};
 use landbridge_registry_core::Reply;
 use tempfile::TempDir;
 use tokio::sync::mpsc;
 
 use super::{DEADLINE, config, installed, next, opening};
 use crate::{
-    Applied, Call, CallError, GroupId, ProposeError, Rpc, Store, StoreConfig, StoreLimits, Timing, Transport,
+    Applied, Call, CallError, Change, ChangeError, GroupId, ProposeError, Rpc, Store, StoreConfig,
+    StoreLimits, Timing, Transport,
 };
 
 /// Between two questions whether something is so.
@@ -61,12 +65,15 @@ struct Three {
     dir: TempDir,
     applied: BTreeMap<MemberId, mpsc::Receiver<Applied>>,
     limits: StoreLimits,
+    /// The number of the next disk.
+    disks: AtomicU64,
 }
 
 impl Three {
     async fn start(limits: StoreLimits) -> Self {
         let (wire, dir) = (Arc::default(), tempfile::tempdir().unwrap());
-        let mut three = Self { wire, dir, applied: BTreeMap::new(), limits };
+        let disks = AtomicU64::new(1);
+        let mut three = Self { wire, dir, applied: BTreeMap::new(), limits, disks };
         for member in 1..=3 {
             three.open(MemberId(member)).await;
         }
@@ -80,6 +87,7 @@ impl Three {
             member,
             voters: voters.collect(),
             era: Era(1_000 + u64::from(member.0)),
+            disk: self.disks.fetch_add(1, Ordering::Relaxed),
             limits: self.limits,
             // Patient, so that a busy machine does not move leadership while a test names the leader.
             timing: Timing {
@@ -146,6 +154,30 @@ async fn opened_at_last(store: &Store, nonce: u64) -> FeedId {
         (_, Reply::Opened(feed)) => feed,
         (_, other) => panic!("opening said {other:?}"),
     }
+}
+
+/// The nonces of all feeds, once nothing from before the start is missing.
+async fn caught_up(applied: &mut mpsc::Receiver<Applied>) -> BTreeSet<u64> {
+    let mut nonces = BTreeSet::new();
+    let mut take = |record: Option<&Record>| {
+        if let Some(Record::Directory(entry)) = record {
+            nonces.insert(entry.nonce);
+        }
+    };
+    loop {
+        match next(applied).await {
+            Applied::Installed { records, .. } => records.iter().for_each(|(_, record)| take(Some(record))),
+            Applied::Changed { changes, .. } => {
+                changes.iter().for_each(|change| take(change.record.as_ref()))
+            }
+            Applied::CaughtUp => return nonces,
+        }
+    }
+}
+
+/// Gives an order, again and again until it is carried out: who is to vote must have caught up.
+async fn ordered_at_last(store: &Store, change: Change) {
+    until("the order is carried out", async || store.order(change).await.ok()).await;
 }
 
 /// Reads, again and again until a majority answers.
@@ -311,9 +343,10 @@ async fn a_fourth_member_takes_the_place_of_a_lost_one() {
     three.wire.cut.lock().unwrap().insert(lost);
 
     three.open(new).await;
-    three.store(leader).admit(new).await.expect("it catches up");
-    let voters = [leader, MemberId(others(leader)[1]), new];
-    three.store(leader).set_voters(&BTreeSet::from(voters)).await.expect("a majority answers");
+    let stays = MemberId(others(leader)[1]);
+    ordered_at_last(&three.store(stays), Change::Add(new)).await;
+    ordered_at_last(&three.store(stays), Change::Replace { old: lost, new }).await;
+    let voters = [leader, stays, new];
 
     assert_eq!(three.store(leader).members().voters, BTreeSet::from(voters));
     assert_eq!(installed(three.applied.get_mut(&new).unwrap()).await, 1);
@@ -323,21 +356,100 @@ async fn a_fourth_member_takes_the_place_of_a_lost_one() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn an_emptied_member_comes_back_when_it_is_expected_anew() {
+async fn an_emptied_member_is_refilled_before_it_votes_again() {
     let mut three = Three::start(StoreLimits::ORDINARY).await;
     let leader = three.leader(&[1, 2, 3]).await;
     let lost = MemberId(others(leader)[0]);
     for nonce in 0..10 {
         opened_at_last(&three.store(leader), nonce).await;
     }
+    until("its disk is noted", async || three.store(leader).noted(lost)).await;
     three.store(lost).shutdown().await.unwrap();
     std::fs::remove_dir_all(member_dir(three.dir.path(), lost)).unwrap();
 
-    three.store(leader).expect_anew(lost).await.expect("the leader is asked");
     three.open(lost).await;
 
-    assert!(installed(three.applied.get_mut(&lost).unwrap()).await <= 10);
-    opened_at_last(&three.store(lost), 100).await;
-    assert_eq!(three.store(leader).members().voters.len(), 3);
+    let (disk, admitted) = three.store(lost).disk();
+    assert!(!admitted, "an empty disk has a part");
+    until("it is a voter again", async || {
+        let noted = three.store(leader).noted(lost)?.is(disk);
+        (noted && three.store(lost).members().voters.contains(&lost)).then_some(())
+    })
+    .await;
+    assert!(three.store(lost).disk().1 && three.store(leader).members().voters.len() == 3);
+    let (applied, store) =
+        (three.applied.get_mut(&lost).unwrap(), three.wire.ends.lock().unwrap()[&lost].clone());
+    assert!(installed(applied).await <= 10);
+    opened_at_last(&store, 100).await;
+    three.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_emptied_member_does_not_vote_for_one_that_lags() {
+    let mut three = Three::start(StoreLimits::ORDINARY).await;
+    let leader = three.leader(&[1, 2, 3]).await;
+    let (lost, lags) = (MemberId(others(leader)[0]), MemberId(others(leader)[1]));
+    opened_at_last(&three.store(lags), 1).await;
+    // What is answered from here on stands at the leader and at the member whose disk is about to be lost.
+    three.wire.cut.lock().unwrap().insert(lags);
+    opened_at_last(&three.store(leader), 2).await;
+    three.store(leader).shutdown().await.unwrap();
+    three.store(lost).shutdown().await.unwrap();
+    std::fs::remove_dir_all(member_dir(three.dir.path(), lost)).unwrap();
+    three.wire.cut.lock().unwrap().clear();
+    three.wire.cut.lock().unwrap().insert(leader);
+
+    three.open(lost).await;
+    let asked = three.store(lags).propose(&opening(3)).await;
+
+    assert!(asked.is_err(), "a majority of one and a stranger decided: {asked:?}");
+    assert!(!three.store(lost).disk().1, "nobody who knows what was answered admitted it");
+    three.wire.cut.lock().unwrap().clear();
+    three.open(leader).await;
+    opened_at_last(&three.store(lost), 4).await;
+    let nonces = caught_up(three.applied.get_mut(&leader).unwrap()).await;
+    assert!(nonces.is_superset(&BTreeSet::from([1, 2])), "what was answered is lost: {nonces:?} are left");
+    three.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_order_that_would_leave_nobody_to_decide_is_refused() {
+    let mut three = Three::start(StoreLimits::ORDINARY).await;
+    let leader = three.leader(&[1, 2, 3]).await;
+    let (dead, lives) = (MemberId(others(leader)[0]), MemberId(others(leader)[1]));
+    opened_at_last(&three.store(leader), 1).await;
+    let store = three.store(lives);
+    let refused = async |change, part: &str| {
+        let said = until("the order is decided", async || match store.order(change).await {
+            Err(ChangeError::Undecided(_)) => None,
+            said => Some(said),
+        });
+        let said = said.await;
+        assert!(matches!(&said, Err(ChangeError::Unsafe(why)) if why.contains(part)), "{change:?}: {said:?}");
+    };
+
+    refused(Change::Promote(MemberId(4)), "no learner").await;
+    refused(Change::Add(lives), "in the group already").await;
+    refused(Change::Remove(leader), "leads").await;
+    refused(Change::Remove(MemberId(7)), "not in the group").await;
+    ordered_at_last(&store, Change::Add(MemberId(4))).await;
+    refused(Change::Promote(MemberId(4)), "does not answer").await;
+    ordered_at_last(&store, Change::Remove(MemberId(4))).await;
+    three.store(dead).shutdown().await.unwrap();
+    three.wire.cut.lock().unwrap().insert(dead);
+    until("the leader misses it", async || {
+        let silent = three.store(leader).followers().iter().find(|row| row.member == dead)?.silent_ms;
+        silent.filter(|silent| *silent > 2_000)
+    })
+    .await;
+    refused(Change::Remove(lives), "nothing could be decided").await;
+    refused(Change::Transfer(dead), "does not answer").await;
+    ordered_at_last(&store, Change::Remove(dead)).await;
+
+    assert_eq!(three.store(leader).members().voters, BTreeSet::from([leader, lives]));
+    ordered_at_last(&store, Change::Transfer(lives)).await;
+    opened_at_last(&store, 9).await;
+    three.wire.cut.lock().unwrap().clear();
+    three.open(dead).await;
     three.stop().await;
 }
