@@ -3,13 +3,15 @@
 //! Invariant: a view is replaced as a whole, never changed; services nothing was said about are carried over as they are.
 
 use std::{
+    cmp::Ordering,
     collections::{BTreeMap, BTreeSet},
+    iter,
     sync::Arc,
 };
 
 use landbridge_client::{Endpoint, Table};
 use landbridge_gateway_core::{Book, EndpointSpec, Evacuation, Guard, Name, Speech};
-use landbridge_model::Moment;
+use landbridge_model::{Moment, ServiceKey};
 
 use crate::{
     config::{Config, Live},
@@ -81,15 +83,10 @@ impl Writer {
 
     /// Takes a newer table of the registry. True when something is to be published.
     pub(crate) fn follow(&mut self, table: Arc<Table>, now: Moment) -> bool {
-        for (key, endpoints) in &table.services {
-            let same = |old: &Arc<[Endpoint]>| Arc::ptr_eq(old, endpoints) || old == endpoints;
-            if !self.table.services.get(key).is_some_and(same) {
-                let specs = endpoints.iter().filter(|endpoint| endpoint.enabled).map(spec_of).collect();
-                self.guard.offer(now, Name::Registered(key.clone()), Some(specs));
-            }
-        }
-        for key in self.table.services.keys().filter(|key| !table.services.contains_key(*key)) {
-            self.guard.offer(now, Name::Registered(key.clone()), None);
+        for (key, endpoints) in differences(&self.table.services, &table.services) {
+            let specs = endpoints
+                .map(|endpoints| endpoints.iter().filter(|endpoint| endpoint.enabled).map(spec_of).collect());
+            self.guard.offer(now, Name::Registered(key.clone()), specs);
         }
         self.table = table;
         self.settle(now)
@@ -221,6 +218,34 @@ impl Writer {
     }
 }
 
+type Listed = BTreeMap<ServiceKey, Arc<[Endpoint]>>;
+
+/// What is new or changed, with its endpoints, and what is gone. Both are walked once, side by side.
+fn differences<'a>(
+    before: &'a Listed,
+    after: &'a Listed,
+) -> impl Iterator<Item = (&'a ServiceKey, Option<&'a Arc<[Endpoint]>>)> {
+    let (mut before, mut after) = (before.iter().peekable(), after.iter().peekable());
+    iter::from_fn(move || {
+        loop {
+            let order = match (before.peek(), after.peek()) {
+                (None, None) => return None,
+                (Some(_), None) => Ordering::Less,
+                (None, Some(_)) => Ordering::Greater,
+                (Some((old, _)), Some((new, _))) => old.cmp(new),
+            };
+            let old = if order.is_le() { before.next() } else { None };
+            let new = if order.is_ge() { after.next() } else { None };
+            match (old, new) {
+                (Some((key, _)), None) => return Some((key, None)),
+                (Some((_, old)), Some((_, new))) if Arc::ptr_eq(old, new) || old == new => {}
+                (_, Some((key, new))) => return Some((key, Some(new))),
+                (None, None) => return None,
+            }
+        }
+    })
+}
+
 fn spec_of(endpoint: &Endpoint) -> EndpointSpec {
     EndpointSpec {
         address: endpoint.ip.clone(),
@@ -233,5 +258,29 @@ fn spec_of(endpoint: &Endpoint) -> EndpointSpec {
         unverified: endpoint.unverified,
         stale: endpoint.stale,
         speech: Speech::of(&endpoint.metadata),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_new_or_gone_is_told_and_nothing_else() {
+        let key = |name: &str| ServiceKey::parse("", "", name).unwrap();
+        let nobody: Arc<[Endpoint]> = Arc::new([]);
+        let listed =
+            |names: &[&str]| names.iter().map(|name| (key(name), nobody.clone())).collect::<Listed>();
+        let told = |before: &Listed, after: &Listed| {
+            let told = differences(before, after);
+            told.map(|(key, now)| (key.service().as_str().to_owned(), now.is_some())).collect::<Vec<_>>()
+        };
+        let (before, after) = (listed(&["a", "c", "d", "f"]), listed(&["b", "c", "d", "e"]));
+
+        let expected = [("a", false), ("b", true), ("e", true), ("f", false)];
+        assert_eq!(told(&before, &after), expected.map(|(name, there)| (name.to_owned(), there)));
+        assert_eq!(told(&after, &after), []);
+        assert_eq!(told(&Listed::new(), &after).len(), 4);
+        assert_eq!(told(&after, &Listed::new()).len(), 4);
     }
 }
