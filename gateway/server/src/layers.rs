@@ -140,19 +140,19 @@ impl Ask {
         }
     }
 
-    /// The request itself, to be given away.
-    pub(crate) fn into_request(self) -> Request<Payload> {
+    /// A request to be given away.
+    pub(crate) fn into_own(self) -> Box<Request<Payload>> {
         match self {
-            Self::Own(request) => *request,
-            Self::Shared(request) => with_head(&request, Payload::Empty),
+            Self::Own(request) => request,
+            Self::Shared(request) => Box::new(with_head(&request, Payload::Empty)),
         }
     }
 
     /// The same with a change that concerns this try only.
     pub(crate) fn changed(self, change: impl FnOnce(&mut Request<Payload>)) -> Self {
-        let mut request = self.into_request();
+        let mut request = self.into_own();
         change(&mut request);
-        Self::Own(Box::new(request))
+        Self::Own(request)
     }
 }
 
@@ -182,14 +182,15 @@ pin_project! {
     /// What a layer answers that may refuse a call: its refusal, or what the layers below answer.
     #[project = PassageParts]
     pub(crate) enum Passage<F> {
-        Refused { answer: Option<Answer> },
+        // Boxed: every call is moved with room for the refusals of all layers.
+        Refused { answer: Option<Box<Answer>> },
         Open { #[pin] inner: F },
     }
 }
 
 impl<F> Passage<F> {
     pub(crate) fn refused(answer: Answer) -> Self {
-        Self::Refused { answer: Some(answer) }
+        Self::Refused { answer: Some(Box::new(answer)) }
     }
 
     pub(crate) fn open(inner: F) -> Self {
@@ -203,7 +204,7 @@ impl<F: Future<Output = Result<Answer, Infallible>>> Future for Passage<F> {
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<F::Output> {
         match self.project() {
             PassageParts::Refused { answer } => {
-                Poll::Ready(Ok(answer.take().expect("a future is polled to its end once")))
+                Poll::Ready(Ok(*answer.take().expect("a future is polled to its end once")))
             }
             PassageParts::Open { inner } => inner.poll(cx),
         }

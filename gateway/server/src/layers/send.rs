@@ -57,20 +57,20 @@ pub(crate) async fn send(local: Rc<Local>, one: Try) -> Result<Sent, Failure> {
     let request = one.request;
     let clear = !endpoint.speech.protocol.is_secure();
     if upgrade::asks_websocket(request.get().headers()) {
-        let mut request = request.into_request();
+        let mut request = request.into_own();
         form::as_http1(&mut request);
         // What few calls need is boxed, here and below: every call is moved with all it could need.
         return Box::pin(send_upgrade(&local, &one.view, endpoint, request)).await;
     }
     if one.http2 || endpoint.speech.protocol.is_http2() {
-        let mut request = request.into_request();
+        let mut request = request.into_own();
         form::as_http2(&mut request, endpoint);
         return Box::pin(send_http2(&local, &one.view, endpoint, request)).await;
     }
     if clear && matches!(request.get().body(), Payload::Empty) {
         return send_line(&local, &one.view, endpoint, request).await;
     }
-    let mut request = request.into_request();
+    let mut request = request.into_own();
     form::as_http1(&mut request);
     Box::pin(send_http1(&local, &one.view, endpoint, request)).await
 }
@@ -125,28 +125,28 @@ async fn send_http1(
     local: &Local,
     view: &View,
     endpoint: &Endpoint,
-    mut request: Request<Payload>,
+    mut request: Box<Request<Payload>>,
 ) -> Result<Sent, Failure> {
     let serial = endpoint.state.serial();
     while let Some(connection) = local.pool.take(serial) {
-        match exchange(connection, request, true).await {
+        match exchange(connection, *request, true).await {
             // The server closed it while it waited: nothing was sent, the next one may do.
-            Err(Failure::Unsent(unsent)) => request = unsent.into_request(),
+            Err(Failure::Unsent(unsent)) => request = unsent.into_own(),
             other => return other,
         }
     }
     while let Some(line) = local.pool.take_line(serial) {
         let Ok(connection) = dial::taken_over(line).await else { continue };
-        match exchange(connection, request, true).await {
-            Err(Failure::Unsent(unsent)) => request = unsent.into_request(),
+        match exchange(connection, *request, true).await {
+            Err(Failure::Unsent(unsent)) => request = unsent.into_own(),
             other => return other,
         }
     }
     let opened = dial::one(endpoint, view, Purpose::Calls).await;
     local.tally.borrow_mut().opened_upstream();
     match opened {
-        Ok(connection) => exchange(connection, request, false).await,
-        Err(_) => Err(Failure::Unsent(Ask::Own(Box::new(request)))),
+        Ok(connection) => exchange(connection, *request, false).await,
+        Err(_) => Err(Failure::Unsent(Ask::Own(request))),
     }
 }
 
@@ -173,12 +173,12 @@ async fn send_upgrade(
     local: &Local,
     view: &View,
     endpoint: &Endpoint,
-    request: Request<Payload>,
+    request: Box<Request<Payload>>,
 ) -> Result<Sent, Failure> {
     let opened = dial::one(endpoint, view, Purpose::Websocket).await;
     local.tally.borrow_mut().opened_upstream();
-    let Ok(mut connection) = opened else { return Err(Failure::Unsent(Ask::Own(Box::new(request)))) };
-    let mut response = match connection.try_send_request(request).await {
+    let Ok(mut connection) = opened else { return Err(Failure::Unsent(Ask::Own(request))) };
+    let mut response = match connection.try_send_request(*request).await {
         Ok(response) => response,
         Err(mut error) => {
             return Err(match error.take_message() {
@@ -206,23 +206,23 @@ async fn send_http2(
     local: &Local,
     view: &View,
     endpoint: &Endpoint,
-    mut request: Request<Payload>,
+    mut request: Box<Request<Payload>>,
 ) -> Result<Sent, Failure> {
     let (serial, now) = (endpoint.state.serial(), local.beat.now.get());
     if let Some(mut shared) = local.pool.share(serial, now) {
-        match shared.try_send_request(request).await {
+        match shared.try_send_request(*request).await {
             Ok(response) => return Ok(shared_sent(response)),
             Err(mut error) => match error.take_message() {
-                Some(unsent) => request = unsent,
+                Some(unsent) => request = Box::new(unsent),
                 None => return Err(broken(&error.into_error(), true)),
             },
         }
     }
     let opened = dial::many(endpoint, view).await;
     local.tally.borrow_mut().opened_upstream();
-    let Ok(mut connection) = opened else { return Err(Failure::Unsent(Ask::Own(Box::new(request)))) };
+    let Ok(mut connection) = opened else { return Err(Failure::Unsent(Ask::Own(request))) };
     local.pool.offer(serial, connection.clone(), now);
-    match connection.try_send_request(request).await {
+    match connection.try_send_request(*request).await {
         Ok(response) => Ok(shared_sent(response)),
         Err(mut error) => match error.take_message() {
             Some(request) => Err(Failure::Unsent(Ask::Own(Box::new(request)))),
