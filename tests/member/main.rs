@@ -2,8 +2,10 @@
 
 mod auth;
 mod catalogue;
+mod fuzzy;
 mod grpc;
 mod http;
+mod limits;
 mod one;
 mod rights;
 mod strangers;

@@ -15,6 +15,7 @@ mod beats;
 mod desk;
 mod driver;
 mod events;
+mod fuzzy;
 mod orders;
 mod region;
 mod session;

@@ -32,6 +32,7 @@ use crate::{
     driver::{Driver, Ends, Sources},
     egress::{push::Pusher, udp::UdpPush},
     events::Events,
+    fuzzy::{self, FuzzyWatches},
     ingress, metrics as names,
     orders::Orders,
     region::{self, Company},
@@ -89,6 +90,7 @@ pub(crate) struct Shared {
     pub(crate) state: Arc<State>,
     pub(crate) events: Arc<Events>,
     pub(crate) udp: Arc<UdpPush>,
+    pub(crate) fuzzy: FuzzyWatches,
     pub(crate) store: Store,
     pub(crate) company: Company,
     pub(crate) desks: Arc<Desks>,
@@ -132,6 +134,10 @@ impl Shared {
 
     /// The same of metadata alone.
     pub(crate) fn bounded_metadata(&self, metadata: &landbridge_model::Metadata) -> Result<(), String> {
+        let odd = |text: &str, also: &str| text.chars().any(|c| c.is_control() && !also.contains(c));
+        if metadata.pairs().iter().any(|(key, value)| odd(key, "") || odd(value, "\t\r\n")) {
+            return Err("metadata must hold no control characters".to_owned());
+        }
         let (came, max) = (metadata.bytes(), self.naming.metadata_bytes_max);
         let pairs = metadata.pairs().len();
         if pairs > METADATA_PAIRS_MAX {
@@ -199,8 +205,7 @@ pub async fn run(config: Config, page: MetricsPage, asked: Shutdown) -> Result<(
         Carrier::start(carry(&config, listener, identity), stream_events, &shutdown)
     });
     let (udp, members_file) = (Arc::new(UdpPush::new(udp, clock)), config.members_file.clone());
-    let desks = Arc::new(Desks::new(store.clone()));
-    let auth = open_auth(&config, &desks)?;
+    let (desks, auth) = open_desks(&config, &store)?;
     let shared = Arc::new(Shared {
         audit: Audit::default(),
         clock,
@@ -211,6 +216,7 @@ pub async fn run(config: Config, page: MetricsPage, asked: Shutdown) -> Result<(
         state: Arc::new(State::new(health.clone())),
         events: Arc::new(Events::new()),
         udp: Arc::clone(&udp),
+        fuzzy: FuzzyWatches::default(),
         store: store.clone(),
         company,
         desks: Arc::clone(&desks),
@@ -251,8 +257,9 @@ pub async fn run(config: Config, page: MetricsPage, asked: Shutdown) -> Result<(
     ended
 }
 
-/// Users and tokens as configured; says loudly where nobody is asked for a name.
-fn open_auth(config: &Config, desks: &Desks) -> Result<Auth, Failure> {
+/// What the region's notes say, with users and tokens as configured; says loudly where nobody is asked for a name.
+fn open_desks(config: &Config, store: &Store) -> Result<(Arc<Desks>, Auth), Failure> {
+    let desks = Arc::new(Desks::new(store.clone()));
     let auth = Auth::open(&config.auth, &config.data_dir, desks.newest().book().has_users());
     let auth = auth.map_err(Failure::Start)?;
     metrics::gauge!(names::AUTH_ENABLED).set(f64::from(u8::from(auth.enabled())));
@@ -262,7 +269,7 @@ fn open_auth(config: &Config, desks: &Desks) -> Result<Auth, Failure> {
             "auth.enabled is false: whoever reaches the Nacos ports registers, removes and reads without a name"
         );
     }
-    Ok(auth)
+    Ok((desks, auth))
 }
 
 /// Runs the driver until the member has departed, or until the store cannot go on.
@@ -349,6 +356,7 @@ fn open_doors(
     let serving = Serving { listener: http, what: "http", tls: None, limits, shutdown: shutdown.clone() };
     shutdown.spawn(serve(serving, app));
     shutdown.spawn(ingress::connections::accept(grpc, Arc::clone(shared), shutdown.clone()));
+    shutdown.spawn(fuzzy::run(Arc::clone(shared), shutdown.clone()));
     shutdown.spawn(ingress::watch::watch(Arc::clone(shared), shutdown.clone()));
     let acks = Arc::clone(shared);
     tokio::spawn(async move { acks.udp.read_acks(&acks.window).await });

@@ -14,6 +14,8 @@ pub const CONNECTIONS: &str = "landbridge_registry_connections";
 pub const CONNECTIONS_CLOSED: &str = "landbridge_registry_connections_closed_total";
 /// Standing gRPC subscriptions.
 pub const SUBSCRIPTIONS: &str = "landbridge_registry_subscriptions";
+/// Standing fuzzy watches.
+pub const FUZZY_WATCHES: &str = "landbridge_registry_fuzzy_watches";
 /// gRPC requests, by type and outcome.
 pub const GRPC_REQUESTS: &str = "landbridge_registry_grpc_requests_total";
 /// HTTP requests, by operation and status.

@@ -16,7 +16,7 @@ use bytes::Bytes;
 use landbridge_model::{Group, Metadata, Namespace, Region, ServiceKey, ServiceName};
 use landbridge_registry_core::ServiceView;
 use landbridge_runtime::clock::Clock;
-use landbridge_wire::nacos::{ClusterFilter, grpc::Payload};
+use landbridge_wire::nacos::{ClusterFilter, WatchPattern, grpc::Payload};
 use papaya::HashMap;
 use parking_lot::{Mutex, RwLock};
 use rustc_hash::FxHashMap;
@@ -166,6 +166,8 @@ pub(crate) struct Window {
     names: RwLock<Names>,
     next_pane: AtomicU64,
     next_push: AtomicU64,
+    /// Services that came or went since the start.
+    changes: AtomicU64,
     clock: Clock,
 }
 
@@ -178,6 +180,7 @@ impl Window {
             names: RwLock::default(),
             next_pane: AtomicU64::new(1),
             next_push: AtomicU64::new(1),
+            changes: AtomicU64::new(0),
             clock,
         }
     }
@@ -316,6 +319,21 @@ impl Window {
         found.map(|names| names.iter().cloned().collect()).unwrap_or_default()
     }
 
+    /// The services that exist and fit a pattern.
+    pub(crate) fn matching(&self, pattern: &WatchPattern) -> BTreeSet<ServiceKey> {
+        let names = self.names.read();
+        let of = names.iter().filter(|((namespace, _), _)| namespace == pattern.namespace());
+        let keys = of.flat_map(|((namespace, group), names)| {
+            names.iter().map(|name| ServiceKey::new(namespace.clone(), group.clone(), name.clone()))
+        });
+        keys.filter(|key| pattern.fits(key)).collect()
+    }
+
+    /// How often a service came or went.
+    pub(crate) fn changes(&self) -> u64 {
+        self.changes.load(Ordering::Acquire)
+    }
+
     /// Every service that exists, in order.
     pub(crate) fn services(&self) -> Vec<ServiceKey> {
         let names = self.names.read();
@@ -370,6 +388,8 @@ impl Window {
                 names.remove(&place);
             }
         }
+        drop(names);
+        self.changes.fetch_add(1, Ordering::Release);
     }
 
     fn next_push(&self) -> u64 {

@@ -8,6 +8,7 @@ pub mod grpc;
 pub mod http;
 mod instance;
 mod json;
+mod pattern;
 mod query;
 mod service;
 
@@ -16,6 +17,7 @@ use std::fmt;
 use ecow::EcoString;
 
 pub use instance::{ClusterFilter, Enrolment, Lease, encode_host};
+pub use pattern::WatchPattern;
 pub use query::{PAGE_SIZE_MAX, ServiceListQuery, ServiceQuery};
 pub use service::{EncodedService, Naming};
 

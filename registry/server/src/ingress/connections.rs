@@ -78,5 +78,6 @@ async fn converse(shared: Arc<Shared>, session: Arc<Session>, stream: TcpStream)
     metrics::connection_closed(reason);
     shared.sessions.forget(session.number());
     shared.window.forget(&session);
+    shared.fuzzy.forget(&session);
     shared.orders.tell(Input::ConnectionEnded { connection }).await;
 }

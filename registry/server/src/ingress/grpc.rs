@@ -19,8 +19,8 @@ use landbridge_registry_core::{ConnectionId, Input, Published};
 use landbridge_wire::nacos::{
     Enrolment, Naming, ServiceListQuery, ServiceQuery, codes,
     grpc::{
-        Kind, MESSAGE_BYTES_MAX, Payload, PersistentChange, Publish, Request, RequestServer, RequestService,
-        Subscribe, answer as say,
+        FuzzyWatch, Kind, MESSAGE_BYTES_MAX, Payload, PersistentChange, Publish, Request, RequestServer,
+        RequestService, Subscribe, answer as say,
     },
 };
 use tonic::{Status, body::Body};
@@ -29,6 +29,7 @@ use tower::Service;
 use crate::{
     answer,
     auth::{Principal, owner},
+    fuzzy::Full,
     ingress::status,
     member::Shared,
     metrics,
@@ -134,6 +135,7 @@ impl Unary {
             Request::ServiceQuery(query) => self.query(&query),
             Request::ServiceList(query) => self.list(&query),
             Request::Subscribe(subscribe) => self.subscribe(&subscribe),
+            Request::FuzzyWatch(asked) => self.fuzzy_watch(asked),
             Request::ConfigQuery => Err(say::config_not_found()),
             Request::ConfigListen => Ok(say::config_unchanged()),
             Request::ConnectionSetup(_) | Request::Ack(_) => {
@@ -278,6 +280,20 @@ impl Unary {
             return Ok(say::queried(&encoded, face.view.last_ref_ms));
         }
         Ok(face.queried(&query.clusters))
+    }
+
+    /// What a watch matches is told on the stream; a service is there as long as lists name it.
+    fn fuzzy_watch(&self, asked: FuzzyWatch) -> Reply {
+        self.ready()?;
+        let full = match self.shared.fuzzy.ask(&self.session, asked, &self.shared.window) {
+            Ok(()) => return Ok(say::fuzzy_watched()),
+            Err(full) => full,
+        };
+        let (code, text) = match full {
+            Full::Patterns => (codes::PATTERNS_FULL, "fuzzy watch pattern count limit"),
+            Full::Matches => (codes::MATCHES_FULL, "fuzzy watch pattern matched service count limit"),
+        };
+        Err(say::refused(Kind::FuzzyWatch, code, text))
     }
 
     fn list(&self, query: &ServiceListQuery) -> Reply {

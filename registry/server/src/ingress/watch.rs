@@ -58,6 +58,7 @@ fn look_once(shared: &Shared) {
     names::retried(retried);
     shared.sessions.count_pushes(0, retried as u64);
     names::connections(shared.sessions.count());
+    gauge!(names::FUZZY_WATCHES).set(shared.fuzzy.count() as f64);
     gauge!(names::SUBSCRIPTIONS).set(subscriptions as f64);
     gauge!(names::RAFT_LEADER).set(f64::from(u8::from(shared.store.leading(LOOK_EVERY).is_some())));
     gauge!(names::CORE_QUEUE).set(shared.orders.waiting() as f64);

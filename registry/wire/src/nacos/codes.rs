@@ -29,6 +29,11 @@ pub const BAD_PAYLOAD: u16 = 502;
 /// Over a limit, or not ready.
 pub const OVER_THRESHOLD: u16 = 503;
 
+/// Over how many patterns may be watched.
+pub const PATTERNS_FULL: u16 = 50310;
+/// Over how many services a pattern may match.
+pub const MATCHES_FULL: u16 = 50311;
+
 /// In a beat's answer: renewed.
 pub const BEAT_OK: u16 = 10200;
 /// In a beat's answer: unknown, register again.

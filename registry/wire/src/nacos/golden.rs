@@ -56,6 +56,31 @@ fn info(naming: Naming) -> EncodedService {
 const LAST_REF_MS: u64 = 1_700_000_000_000;
 
 #[test]
+fn fuzzy_watches_are_told_as_nacos_3_tells_them() {
+    use super::grpc::answer::{SyncType, fuzzy_change, fuzzy_sync};
+    let service = ServiceKey::parse("", "", "svc").expect("a valid key");
+    let pattern = "public>>DEFAULT_GROUP>>*";
+    let text = |payload: Payload| String::from_utf8_lossy(payload.json()).into_owned();
+
+    let first = text(fuzzy_sync(8, SyncType::First, pattern, [(&service, true)], (1, 1)));
+    let finished = text(fuzzy_sync(9, SyncType::Finished, pattern, [], (0, 0)));
+    let change = text(fuzzy_change(10, &service, true));
+
+    assert_eq!(
+        first,
+        r#"{"headers":{},"requestId":"8","syncType":"FUZZY_WATCH_INIT_NOTIFY","groupKeyPattern":"public>>DEFAULT_GROUP>>*","contexts":[{"serviceKey":"public@@DEFAULT_GROUP@@svc","changedType":"ADD_SERVICE"}],"totalBatch":1,"currentBatch":1,"module":"naming"}"#
+    );
+    assert_eq!(
+        finished,
+        r#"{"headers":{},"requestId":"9","syncType":"FINISH_FUZZY_WATCH_INIT_NOTIFY","groupKeyPattern":"public>>DEFAULT_GROUP>>*","totalBatch":0,"currentBatch":0,"module":"naming"}"#
+    );
+    assert_eq!(
+        change,
+        r#"{"headers":{},"requestId":"10","syncType":"FUZZY_WATCH_RESOURCE_CHANGED","serviceKey":"public@@DEFAULT_GROUP@@svc","changedType":"ADD_SERVICE","module":"naming"}"#
+    );
+}
+
+#[test]
 fn answers_are_byte_for_byte_those_of_nacos() {
     let answers = [
         answer::server_check("1700000000000_10.0.0.9_53122"),

@@ -19,7 +19,10 @@ pub use proto::{
     request_server::{Request as RequestService, RequestServer},
 };
 pub use push::Push;
-pub use request::{Ack, BATCH_INSTANCES_MAX, ConnectionSetup, PersistentChange, Publish, Request, Subscribe};
+pub use request::{
+    Ack, BATCH_INSTANCES_MAX, ConnectionSetup, FuzzyWatch, PersistentChange, Publish, Request, Subscribe,
+    WATCHED_MAX,
+};
 pub use told::{HOSTS_MAX, Seen, Told};
 
 /// The generated messages, clients and servers.

@@ -61,6 +61,9 @@ fn need(request: &Request) -> Need {
         | Request::PersistentInstance { service, .. } => of(service, Action::Write),
         Request::ServiceQuery(query) => of(&query.service, Action::Read),
         Request::Subscribe(subscribe) => of(&subscribe.service, Action::Read),
+        Request::FuzzyWatch(watch) => {
+            Need::Resource(group_resource(watch.pattern.namespace().as_str(), "*"), Action::Read)
+        }
         Request::ServiceList(query) => {
             Need::Resource(group_resource(query.namespace.as_str(), query.group.as_str()), Action::Read)
         }

@@ -15,7 +15,7 @@ use super::Unary;
 use crate::{egress::outbox::PushBody, metrics, session::Introduction};
 
 /// What we can do that a client must not assume (Nacos 3.1 ability names).
-const ABILITIES: [(&str, bool); 1] = [("supportPersistentInstanceByGrpc", true)];
+const ABILITIES: [(&str, bool); 2] = [("supportPersistentInstanceByGrpc", true), ("fuzzyWatch", true)];
 
 impl Unary {
     /// Opens the stream by which the server asks back.
@@ -65,6 +65,7 @@ impl Unary {
                 | Request::ServiceQuery(_)
                 | Request::ServiceList(_)
                 | Request::Subscribe(_)
+                | Request::FuzzyWatch(_)
                 | Request::ConfigQuery
                 | Request::ConfigListen
                 | Request::Unknown(_),
@@ -96,6 +97,12 @@ impl Unary {
         {
             self.shared.sessions.count_pushes(1, 0);
             metrics::acked(waited_ms);
+        }
+        if matches!(kind, Kind::FuzzySyncAck | Kind::FuzzyChangeAck)
+            && ack.taken
+            && let Some(id) = ack.request_id
+        {
+            self.shared.fuzzy.acked(&self.session, id, &self.shared.window);
         }
         if kind == Kind::DetectionAck {
             let orders = self.shared.orders.clone();

@@ -1,6 +1,7 @@
 //! What the server says over gRPC, with the members and in the order of Nacos 3.1.
 
 use bytes::Bytes;
+use landbridge_model::ServiceKey;
 
 use super::{Kind, Payload};
 use crate::nacos::{
@@ -98,8 +99,11 @@ pub fn refused(kind: Kind, error_code: u16, message: &str) -> Payload {
         | Kind::PersistentInstance
         | Kind::ServiceQuery
         | Kind::Subscribe
+        | Kind::FuzzyWatch
         | Kind::ConfigListen
         | Kind::NotifyAck
+        | Kind::FuzzySyncAck
+        | Kind::FuzzyChangeAck
         | Kind::DetectionAck
         | Kind::ResetAck
         | Kind::SetupAck
@@ -149,6 +153,74 @@ pub fn setup_ack<'a>(abilities: impl IntoIterator<Item = (&'a str, bool)>) -> Pa
     }
     json.extend_from_slice(br#"},"module":"internal"}"#);
     Payload::new("SetupAckRequest", json)
+}
+
+/// Answers `NamingFuzzyWatchRequest`.
+pub fn fuzzy_watched() -> Payload {
+    Payload::new("NamingFuzzyWatchResponse", Bytes::from_static(PLAIN_OK))
+}
+
+/// Which part of a fuzzy watch's state a message is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SyncType {
+    /// A part of the first state.
+    First,
+    /// A part of what a client lacks that knew something.
+    Difference,
+    /// The first state is complete.
+    Finished,
+}
+
+/// Tells a fuzzy watch which services are there (true) or gone, as batch `current` of `total`.
+pub fn fuzzy_sync<'a>(
+    request_id: u64,
+    sync: SyncType,
+    pattern: &str,
+    services: impl IntoIterator<Item = (&'a ServiceKey, bool)>,
+    (current, total): (usize, usize),
+) -> Payload {
+    let mut json = asked(request_id);
+    json.extend_from_slice(match sync {
+        SyncType::First => br#","syncType":"FUZZY_WATCH_INIT_NOTIFY""#,
+        SyncType::Difference => br#","syncType":"FUZZY_WATCH_DIFF_SYNC_NOTIFY""#,
+        SyncType::Finished => br#","syncType":"FINISH_FUZZY_WATCH_INIT_NOTIFY""#,
+    });
+    json.extend_from_slice(br#","groupKeyPattern":"#);
+    quote(&mut json, pattern);
+    if sync != SyncType::Finished {
+        json.extend_from_slice(br#","contexts":["#);
+        for (place, (service, there)) in services.into_iter().enumerate() {
+            if place > 0 {
+                json.push(b',');
+            }
+            json.push(b'{');
+            changed(&mut json, service, there);
+            json.push(b'}');
+        }
+        json.push(b']');
+    }
+    json.extend_from_slice(br#","totalBatch":"#);
+    whole(&mut json, total as u64);
+    json.extend_from_slice(br#","currentBatch":"#);
+    whole(&mut json, current as u64);
+    json.extend_from_slice(br#","module":"naming"}"#);
+    Payload::new("NamingFuzzyWatchSyncRequest", json)
+}
+
+/// Tells fuzzy watches that one service came or went.
+pub fn fuzzy_change(request_id: u64, service: &ServiceKey, there: bool) -> Payload {
+    let mut json = asked(request_id);
+    json.extend_from_slice(br#","syncType":"FUZZY_WATCH_RESOURCE_CHANGED","#);
+    changed(&mut json, service, there);
+    json.extend_from_slice(br#","module":"naming"}"#);
+    Payload::new("NamingFuzzyWatchChangeNotifyRequest", json)
+}
+
+fn changed(json: &mut Vec<u8>, service: &ServiceKey, there: bool) {
+    json.extend_from_slice(br#""serviceKey":"#);
+    quote(json, &service.to_string());
+    json.extend_from_slice(br#","changedType":"#);
+    quote(json, if there { "ADD_SERVICE" } else { "DELETE_SERVICE" });
 }
 
 /// Asks a silent client whether it is there.

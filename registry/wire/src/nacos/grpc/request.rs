@@ -1,6 +1,6 @@
 //! What clients ask over gRPC, parsed from type and JSON.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use ecow::EcoString;
 use landbridge_model::{Group, InstanceKey, Namespace, ServiceKey};
@@ -8,13 +8,16 @@ use serde::Deserialize;
 
 use super::{Kind, Payload};
 use crate::nacos::{
-    ClusterFilter, Enrolment, Refusal, ServiceListQuery, ServiceQuery,
+    ClusterFilter, Enrolment, Refusal, ServiceListQuery, ServiceQuery, WatchPattern,
     instance::RawInstance,
     json::{self, Flag, List, Number, Pairs, Text},
 };
 
 /// The most instances in one batch; a larger one is refused.
 pub const BATCH_INSTANCES_MAX: usize = 10_000;
+
+/// The most services that one fuzzy watch may match or know; more are refused.
+pub const WATCHED_MAX: usize = 500;
 
 /// How much of an unknown type's name is kept.
 const KIND_CHARS_MAX: usize = 64;
@@ -55,6 +58,8 @@ pub enum Request {
     ServiceList(ServiceListQuery),
     /// List a service, and be told of changes or no longer.
     Subscribe(Subscribe),
+    /// Be told which services come and go, or no longer.
+    FuzzyWatch(FuzzyWatch),
     /// Read a config.
     ConfigQuery,
     /// Watch configs.
@@ -114,6 +119,19 @@ pub struct Subscribe {
     pub subscribe: bool,
 }
 
+/// A standing question for services by pattern, or its end.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct FuzzyWatch {
+    /// Which services.
+    pub pattern: WatchPattern,
+    /// False ends it.
+    pub watch: bool,
+    /// Whether the client waits for the first state as a whole.
+    pub initializing: bool,
+    /// What the client knows already.
+    pub known: BTreeSet<ServiceKey>,
+}
+
 /// A client's answer to a message of the server.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Ack {
@@ -137,11 +155,16 @@ impl Request {
             Kind::ServiceQuery => query(json),
             Kind::ServiceList => list(json),
             Kind::Subscribe => subscribe(json),
+            Kind::FuzzyWatch => fuzzy_watch(json),
             Kind::ConfigQuery => Ok(Self::ConfigQuery),
             Kind::ConfigListen => Ok(Self::ConfigListen),
-            Kind::NotifyAck | Kind::DetectionAck | Kind::ResetAck | Kind::SetupAck | Kind::PushAck => {
-                ack(json)
-            }
+            Kind::NotifyAck
+            | Kind::FuzzySyncAck
+            | Kind::FuzzyChangeAck
+            | Kind::DetectionAck
+            | Kind::ResetAck
+            | Kind::SetupAck
+            | Kind::PushAck => ack(json),
             Kind::Unknown => Ok(Self::Unknown(payload.type_name().chars().take(KIND_CHARS_MAX).collect())),
         }
     }
@@ -271,6 +294,47 @@ fn subscribe(json: &[u8]) -> Result<Request, Refusal> {
         clusters: ClusterFilter::parse(raw.clusters.as_str())?,
         subscribe: raw.subscribe.0.unwrap_or(false),
     }))
+}
+
+#[derive(Deserialize, Default)]
+#[serde(default, rename_all = "camelCase")]
+struct RawFuzzyWatch<'a> {
+    #[serde(borrow)]
+    group_key_pattern: Text<'a>,
+    #[serde(borrow)]
+    received_group_keys: List<Text<'a>, WATCHED_MAX>,
+    #[serde(borrow)]
+    watch_type: Text<'a>,
+    initializing: Flag,
+}
+
+fn fuzzy_watch(json: &[u8]) -> Result<Request, Refusal> {
+    let raw: RawFuzzyWatch<'_> = json::read("NamingFuzzyWatchRequest", json)?;
+    let watch = match raw.watch_type.as_str() {
+        "WATCH" => true,
+        "CANCEL_WATCH" => false,
+        _ => return Err(Refusal::invalid("watchType is WATCH or CANCEL_WATCH")),
+    };
+    if raw.received_group_keys.0.len() > WATCHED_MAX {
+        return Err(Refusal::invalid(format_args!(
+            "more than {WATCHED_MAX} services are known by one watch"
+        )));
+    }
+    // A key that names no service is one that the client cannot have from us: it is told of all it lacks anyway.
+    let known = raw.received_group_keys.0.iter().filter_map(|key| watched(key.as_str())).collect();
+    Ok(Request::FuzzyWatch(FuzzyWatch {
+        pattern: WatchPattern::parse(raw.group_key_pattern.as_str())?,
+        watch,
+        initializing: raw.initializing.0.unwrap_or(false),
+        known,
+    }))
+}
+
+/// `namespace@@group@@service`.
+fn watched(key: &str) -> Option<ServiceKey> {
+    let (namespace, rest) = key.split_once("@@")?;
+    let (group, service) = rest.split_once("@@")?;
+    ServiceKey::parse(namespace, group, service).ok()
 }
 
 #[derive(Deserialize, Default)]
