@@ -52,7 +52,7 @@ const LINKS: Shape = Shape {
 };
 
 /// What operators did.
-const AUDIT: Shape = Shape { columns: &["unix_ms", "verb", "target", "outcome"], name: "verb" };
+const AUDIT: Shape = Shape { columns: &["unix_ms", "who", "verb", "target", "outcome"], name: "verb" };
 
 /// Services.
 const SERVICES: Shape = Shape {
