@@ -12,7 +12,7 @@ use std::{
 };
 
 use anyhow::{Result, ensure};
-use landbridge_tests::{http, region::Region};
+use landbridge_tests::{http, region::Region, wait::until_async};
 use serde_json::Value;
 use tokio::{task::JoinHandle, time::interval};
 
@@ -38,6 +38,15 @@ pub async fn register(region: &Region, member: u16, service: &str, number: u32) 
 pub async fn persist(at: SocketAddr, service: &str, number: u32) -> bool {
     let said = write(at, "POST", service, number, "&ephemeral=false").await;
     said.is_some_and(|(status, _)| status == 200)
+}
+
+/// How long it is asked until a persistent write is taken: longer than an election on a machine that does other things.
+pub const TAKEN_WITHIN: Duration = Duration::from_secs(60);
+
+/// Registers a persistent instance, and asks until it is taken: right after a change of leader nobody may decide.
+pub async fn persisted(at: SocketAddr, service: &str, number: u32) {
+    let what = format!("{at} takes a persistent write");
+    until_async(&what, TAKEN_WITHIN, async || persist(at, service, number).await.then_some(())).await;
 }
 
 async fn write(
@@ -114,8 +123,8 @@ pub struct Seen {
     pub whole: u64,
     /// Members that did not answer.
     pub refused: u64,
-    /// Answers that lacked something: when, who, and how many were shown.
-    pub lacking: Vec<(Duration, u16, usize)>,
+    /// Answers that lacked something: when, who, of which service, and how many were shown.
+    pub lacking: Vec<(Duration, u16, String, usize)>,
 }
 
 /// Asks every member without pause.
@@ -125,29 +134,27 @@ pub struct Looking {
 }
 
 impl Looking {
-    /// Asks for a service of which at least `least` instances live all the time.
-    pub fn start(region: &Region, service: &str, least: usize) -> Self {
+    /// Asks for services of which at least so many instances live all the time.
+    pub fn start(region: &Region, services: Vec<(String, usize)>) -> Self {
         let members: BTreeMap<u16, SocketAddr> =
             region.members().into_iter().map(|member| (member, region.http(member))).collect();
         let stop = Arc::new(AtomicBool::new(false));
-        let (ended, path) = (Arc::clone(&stop), format!("/nacos/v1/ns/instance/list?serviceName={service}"));
+        let ended = Arc::clone(&stop);
         let task = tokio::spawn(async move {
             let (mut seen, begun) = (Seen::default(), Instant::now());
             let mut pause = interval(Duration::from_millis(10));
-            while !ended.load(Ordering::Relaxed) {
+            for (service, least) in services.iter().cycle() {
                 for (member, at) in &members {
+                    if ended.load(Ordering::Relaxed) {
+                        return seen;
+                    }
                     pause.tick().await;
-                    match http::ask(*at, "GET", &path).await {
-                        Some((200, text)) => {
-                            let said: Value = serde_json::from_str(&text).unwrap_or_default();
-                            let count = said["hosts"].as_array().map_or(0, Vec::len);
-                            if count >= least {
-                                seen.whole += 1;
-                            } else {
-                                seen.lacking.push((begun.elapsed(), *member, count));
-                            }
+                    match count(*at, service).await {
+                        Some(count) if count >= *least => seen.whole += 1,
+                        Some(count) => {
+                            seen.lacking.push((begun.elapsed(), *member, service.clone(), count));
                         }
-                        Some(_) | None => seen.refused += 1,
+                        None => seen.refused += 1,
                     }
                 }
             }
@@ -162,6 +169,15 @@ impl Looking {
         let seen = self.task.await?;
         let first = seen.lacking.first();
         ensure!(first.is_none(), "{} answers lacked something, first {first:?}", seen.lacking.len());
+        ensure!(seen.whole > 0, "nobody looked: {seen:?}");
         Ok(seen)
     }
+}
+
+/// How many instances a member shows of a service; none if it does not answer.
+pub async fn count(at: SocketAddr, service: &str) -> Option<usize> {
+    let path = format!("/nacos/v1/ns/instance/list?serviceName={service}");
+    let (status, text) = http::ask(at, "GET", &path).await?;
+    let said: Value = (status == 200).then(|| serde_json::from_str(&text).ok()).flatten()?;
+    Some(said["hosts"].as_array()?.len())
 }

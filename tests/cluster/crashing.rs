@@ -17,7 +17,7 @@ const LEADER_KILLS: u32 = 3;
 const WRITES_BETWEEN: usize = 30;
 
 /// After such a kill writes go on within this, the members' start counted in.
-const AGAIN_WITHIN: Duration = Duration::from_secs(60);
+const AGAIN_WITHIN: Duration = Duration::from_secs(120);
 
 /// What the environment says, or what is done unless it says something.
 pub fn times(name: &str, unless_said: u32) -> u32 {
@@ -63,7 +63,7 @@ pub async fn no_answered_write_is_lost_though_all_are_killed_again_and_again() -
 pub async fn writes_go_on_soon_after_each_death_of_the_leader() -> Result<()> {
     let mut region = Region::new(3)?;
     // The paces that members are given by default, not those that are patient with a busy machine.
-    region.sets.clear();
+    region.sets.retain(|set| !set.starts_with("raft."));
     region.start_all()?;
     region.all_ready().await;
     let mut gaps = Vec::new();

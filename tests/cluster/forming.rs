@@ -10,10 +10,10 @@ use landbridge_tests::{
 };
 use landbridge_wire::nacos::grpc::ask;
 
-use crate::clients::{persist, register, shown};
+use crate::clients::{count, persisted, register, shown};
 
-/// A change reaches every member within this.
-pub const SEEN_WITHIN: Duration = Duration::from_secs(10);
+/// A change reaches every member within this, on a machine that does other things too.
+pub const SEEN_WITHIN: Duration = Duration::from_secs(30);
 
 /// Waits until every member that runs shows exactly these instances.
 pub async fn all_show(region: &Region, name: &str, instances: &[String]) {
@@ -25,6 +25,22 @@ pub async fn all_show(region: &Region, name: &str, instances: &[String]) {
             let shown = region.shown(member, name).await;
             let told = region.tell_all().await;
             panic!("member {member} shows {shown:?} of {name}, not {instances:?}\n{told}");
+        }
+    }
+}
+
+/// Many instances reach every member within this.
+const MANY_WITHIN: Duration = Duration::from_secs(300);
+
+/// Waits until every member that runs shows exactly so many instances of each service.
+pub async fn all_are_seen(region: &Region, wanted: &[(String, usize)]) {
+    for member in region.members().into_iter().filter(|member| region.runs(*member)) {
+        for (service, live) in wanted {
+            let seen = async || count(region.http(member), service).await.filter(|shown| shown == live);
+            if within(MANY_WITHIN, seen).await.is_none() {
+                let shown = count(region.http(member), service).await;
+                panic!("member {member} shows {shown:?} of {live} of {service}\n{}", region.tell_all().await);
+            }
         }
     }
 }
@@ -43,7 +59,7 @@ pub async fn three_members_form_in_any_order() -> Result<()> {
     region.start(1)?;
     region.ready(1).await;
     region.ready(3).await;
-    ensure!(persist(region.http(1), "first", 1).await, "two of three are a majority");
+    persisted(region.http(1), "first", 1).await;
 
     region.start(2)?;
     region.ready(2).await;
@@ -57,12 +73,14 @@ pub async fn three_members_form_in_any_order() -> Result<()> {
         .then_some(())
     })
     .await;
-    let mut eras = Vec::new();
-    for member in region.members() {
-        let origins = region.page(member, "regions").await.unwrap_or_default();
-        eras.push(origins[0]["era"].clone());
-    }
-    ensure!(eras.iter().all(|era| *era == eras[0] && era.is_u64()), "one region, one era: {eras:?}");
+    until_async("one region has one era", SEEN_WITHIN, async || {
+        let mut eras = Vec::new();
+        for member in region.members() {
+            eras.push(region.page(member, "regions").await?[0]["era"].clone());
+        }
+        eras.iter().all(|era| *era == eras[0] && era.is_u64()).then_some(())
+    })
+    .await;
     Ok(())
 }
 
@@ -71,7 +89,7 @@ pub async fn what_is_registered_at_one_is_seen_at_the_others() -> Result<()> {
 
     for member in region.members() {
         register(&region, member, "beats", u32::from(member)).await?;
-        ensure!(persist(region.http(member), "stays", u32::from(member)).await, "every member takes writes");
+        persisted(region.http(member), "stays", u32::from(member)).await;
     }
     let mut connection = connect(region.grpc(2)).await?;
     let instances = [enrolment(1), enrolment(2)];

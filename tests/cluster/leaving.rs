@@ -2,11 +2,12 @@
 
 use std::time::{Duration, Instant};
 
-use anyhow::{Result, ensure};
+use anyhow::Result;
+use landbridge_tests::region::Region;
 
 use crate::{
-    clients::{Beating, Looking, persist, shown},
-    forming::{all_show, three},
+    clients::{Beating, Looking, persisted, shown},
+    forming::all_show,
 };
 
 /// Clients that beat.
@@ -18,8 +19,17 @@ fn names() -> Vec<String> {
     names
 }
 
+/// A region of three whose members never end because they have waited long enough.
+async fn patient() -> Result<Region> {
+    let mut region = Region::new(3)?;
+    region.sets.push("cluster.drain_ms=3600000".to_owned());
+    region.start_all()?;
+    region.all_ready().await;
+    Ok(region)
+}
+
 pub async fn a_member_that_ends_hands_its_clients_over_and_nobody_blinks() -> Result<()> {
-    let mut region = three().await?;
+    let mut region = patient().await?;
     let leaver = region.leader().await;
     let mut order: Vec<u16> = region.members();
     order.sort_by_key(|member| *member != leaver);
@@ -27,14 +37,13 @@ pub async fn a_member_that_ends_hands_its_clients_over_and_nobody_blinks() -> Re
     let others: Vec<u16> = region.members().into_iter().filter(|member| *member != leaver).collect();
     let beating = Beating::start(order, "orders", 0..CLIENTS, Duration::from_secs(2));
     all_show(&region, "orders", &names()).await;
-    let looking = Looking::start(&region, "orders", CLIENTS as usize);
+    let looking = Looking::start(&region, vec![("orders".to_owned(), CLIENTS as usize)]);
 
     let asked = Instant::now();
     region.ask_to_end(leaver)?;
     region.ended(leaver).await?;
     println!("  it ended after {:?}", asked.elapsed());
-    ensure!(asked.elapsed() < Duration::from_secs(40), "its clients had moved");
-    ensure!(persist(region.http(others[0]), "stays", 1).await, "leadership was handed over");
+    persisted(region.http(others[0]), "stays", 1).await;
     region.start(leaver)?;
     region.ready(leaver).await;
 
@@ -45,9 +54,9 @@ pub async fn a_member_that_ends_hands_its_clients_over_and_nobody_blinks() -> Re
 }
 
 pub async fn members_that_all_end_at_once_do_not_wait_for_each_other() -> Result<()> {
-    let mut region = three().await?;
+    let mut region = patient().await?;
     for number in 0..CLIENTS {
-        ensure!(persist(region.http(1), "stays", number).await, "the region takes writes");
+        persisted(region.http(1), "stays", number).await;
     }
     all_show(&region, "stays", &names()).await;
 
@@ -58,7 +67,7 @@ pub async fn members_that_all_end_at_once_do_not_wait_for_each_other() -> Result
     for member in region.members() {
         region.ended(member).await?;
     }
-    ensure!(asked.elapsed() < Duration::from_secs(30), "they waited: {:?}", asked.elapsed());
+    println!("  all ended within {:?}", asked.elapsed());
     region.start_all()?;
     region.all_ready().await;
 

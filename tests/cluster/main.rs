@@ -5,9 +5,11 @@
 
 mod clients;
 mod serve;
+mod sessions;
 mod writers;
 
 mod forming;
+mod joining;
 mod leaving;
 mod losing;
 
@@ -34,6 +36,8 @@ const TESTS: &[Test] = &tests! {
         what_is_registered_at_one_is_seen_at_the_others,
         a_list_that_leaves_this_member_out_is_refused,
         a_list_that_is_empty_founds_no_region_of_its_own;
+    joining:
+        a_member_that_joins_shows_everything_at_once_and_nobody_is_evicted;
     losing:
         beating_clients_of_a_killed_member_are_taken_over_and_it_comes_back,
         a_killed_leader_stops_no_registration_and_writes_go_on_soon;
@@ -41,7 +45,8 @@ const TESTS: &[Test] = &tests! {
         no_answered_write_is_lost_though_all_are_killed_again_and_again,
         writes_go_on_soon_after_each_death_of_the_leader;
     rolling:
-        nobody_alive_is_missing_while_every_member_is_restarted_in_turn;
+        nobody_alive_is_missing_while_every_member_is_restarted_in_turn,
+        nobody_alive_is_missing_when_all_members_are_restarted_at_once;
     parting:
         a_member_that_was_cut_off_comes_back_to_the_same_and_nothing_deleted_returns;
     refilling:

@@ -1,123 +1,105 @@
-//! Every member restarted in turn, in order, while clients of both kinds live: nobody alive is ever missing.
+//! Members restarted in order while clients of both kinds live, one after the other and all at once: nobody alive is
+//! ever missing, and no subscriber is told that they are.
 
-use std::{net::SocketAddr, time::Duration};
+use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result};
-use landbridge_tests::{
-    sdk::{Connection, ask_well, connect, enrolment, service},
-    wait::until_async,
-};
-use landbridge_wire::nacos::grpc::{Payload, ask};
-use serde_json::Value;
-use tokio::{task::JoinHandle, time::interval};
+use anyhow::Result;
+use landbridge_tests::{region::Region, wait::until_async};
 
 use crate::{
     clients::{Beating, Looking},
     crashing::times,
-    forming::{SEEN_WITHIN, three},
+    forming::{all_are_seen, three},
+    sessions::Sessions,
 };
 
 /// Clients over gRPC and clients that beat, unless `ROLLING_SESSIONS` and `ROLLING_BEATS` say otherwise.
 const CLIENTS: u32 = 20;
 
-/// Between two signs of life of a gRPC client, and between two tries to find a member.
-const ALIVE_EVERY: Duration = Duration::from_secs(1);
+/// Times that all members are restarted at once, unless `ROLLING_ALL` says otherwise.
+const ALL_AT_ONCE: u32 = 1;
 
-/// The service of gRPC clients.
-const SESSIONS: &str = "sessions";
+/// The lists are looked at for long enough within this.
+const LOOKED_WITHIN: Duration = Duration::from_secs(300);
 
-/// gRPC clients that go to another member when theirs asks them to, or is gone; they end when this is dropped.
-struct Sessions(Vec<JoinHandle<()>>);
+/// The service of clients that beat.
+const BEATS: &str = "orders";
 
-impl Sessions {
-    fn start(members: &[SocketAddr], count: u32) -> Self {
-        Self((0..count).map(|number| tokio::spawn(live(members.to_vec(), number))).collect())
+/// Clients of both kinds, known to every member, and somebody who looks.
+struct Crowd {
+    sessions: Sessions,
+    beating: Beating,
+    looking: Looking,
+}
+
+impl Crowd {
+    async fn gather(region: &Region) -> Self {
+        let (sessions, beats) = (times("ROLLING_SESSIONS", CLIENTS), times("ROLLING_BEATS", CLIENTS));
+        let members = region.members();
+        let http: Vec<_> = members.iter().map(|member| region.http(*member)).collect();
+        let grpc: Vec<_> = members.iter().map(|member| region.grpc(*member)).collect();
+        let sessions = Sessions::start(&grpc, sessions);
+        let beating = Beating::start(http, BEATS, 0..beats, Duration::from_secs(4));
+        let mut services = sessions.services();
+        services.push((BEATS.to_owned(), beats as usize));
+        let begun = Instant::now();
+        all_are_seen(region, &services).await;
+        println!("  all clients were there after {:?}", begun.elapsed());
+        sessions.watch();
+        Self { sessions, beating, looking: Looking::start(region, services) }
     }
-}
 
-impl Drop for Sessions {
-    fn drop(&mut self) {
-        self.0.iter().for_each(JoinHandle::abort);
+    async fn end(self) -> Result<()> {
+        let seen = self.looking.end().await?;
+        let told = self.sessions.end()?;
+        self.beating.stop().await;
+        println!(
+            "  {} whole answers, {} refused; {told} lists told, none lacked many",
+            seen.whole, seen.refused
+        );
+        Ok(())
     }
-}
-
-async fn live(members: Vec<SocketAddr>, number: u32) {
-    let mut pace = interval(ALIVE_EVERY);
-    let mut before: Option<Connection> = None;
-    for member in members.iter().cycle().skip(number as usize % members.len()) {
-        pace.tick().await;
-        let Ok(mut connection) = enter(*member, number).await else { continue };
-        // The old connection ends once the new one is known.
-        drop(before.take());
-        // Whatever ends it, the next member is asked.
-        let _ = stay(&mut connection).await;
-        before = Some(connection);
-    }
-}
-
-async fn enter(member: SocketAddr, number: u32) -> Result<Connection> {
-    let mut connection = connect(member).await?;
-    ask_well(&mut connection.requests, ask::register(&service(SESSIONS), &enrolment(number))).await?;
-    Ok(connection)
-}
-
-/// Until the member asks to go, or is gone.
-async fn stay(connection: &mut Connection) -> Result<()> {
-    let mut alive = interval(ALIVE_EVERY);
-    loop {
-        tokio::select! {
-            word = connection.heard.message() => {
-                let word = word?.context("the member ended the stream")?;
-                match word.type_name() {
-                    "ConnectResetRequest" => return Ok(()),
-                    "ClientDetectionRequest" => connection.words.send(ask::detected(&id_of(&word))).await?,
-                    _ => {}
-                }
-            }
-            _ = alive.tick() => {
-                connection.requests.request(ask::health_check()).await?;
-            }
-        }
-    }
-}
-
-fn id_of(word: &Payload) -> String {
-    let said: Value = serde_json::from_slice(word.json()).unwrap_or_default();
-    said["requestId"].as_str().unwrap_or_default().to_owned()
 }
 
 pub async fn nobody_alive_is_missing_while_every_member_is_restarted_in_turn() -> Result<()> {
     let mut region = three().await?;
-    let (sessions, beats) = (times("ROLLING_SESSIONS", CLIENTS), times("ROLLING_BEATS", CLIENTS));
-    let members = region.members();
-    let http: Vec<_> = members.iter().map(|member| region.http(*member)).collect();
-    let grpc: Vec<_> = members.iter().map(|member| region.grpc(*member)).collect();
-    let connected = Sessions::start(&grpc, sessions);
-    let beating = Beating::start(http, "orders", 0..beats, Duration::from_secs(2));
-    for (name, count) in [(SESSIONS, sessions), ("orders", beats)] {
-        for member in &members {
-            until_async("all clients are there", 3 * SEEN_WITHIN, async || {
-                let shown = region.shown(*member, name).await?;
-                (shown.len() == count as usize).then_some(())
-            })
-            .await;
-        }
-    }
-    let lookers = [(SESSIONS, sessions), ("orders", beats)]
-        .map(|(name, count)| Looking::start(&region, name, count as usize));
+    let crowd = Crowd::gather(&region).await;
 
-    for member in members {
+    for member in region.members() {
+        let begun = Instant::now();
         region.ask_to_end(member)?;
         region.ended(member).await?;
+        let ended = begun.elapsed();
         region.start(member)?;
         region.ready(member).await;
+        println!("  member {member} ended after {ended:?} and was ready after {:?}", begun.elapsed());
     }
 
-    for looker in lookers {
-        let seen = looker.end().await?;
-        println!("  {} whole answers, {} refused", seen.whole, seen.refused);
+    crowd.end().await
+}
+
+pub async fn nobody_alive_is_missing_when_all_members_are_restarted_at_once() -> Result<()> {
+    let mut region = three().await?;
+    let crowd = Crowd::gather(&region).await;
+
+    for _ in 0..times("ROLLING_ALL", ALL_AT_ONCE) {
+        let begun = Instant::now();
+        for member in region.members() {
+            region.ask_to_end(member)?;
+        }
+        for member in region.members() {
+            region.ended(member).await?;
+        }
+        let ended = begun.elapsed();
+        region.start_all()?;
+        region.all_ready().await;
+        println!("  all had ended after {ended:?} and were ready after {:?}", begun.elapsed());
+        // Clients come back meanwhile; what they left behind must stay until they have.
+        until_async("the lists are looked at", LOOKED_WITHIN, async || {
+            (begun.elapsed() > 2 * ended.max(Duration::from_secs(1))).then_some(())
+        })
+        .await;
     }
-    beating.stop().await;
-    drop(connected);
-    Ok(())
+
+    crowd.end().await
 }

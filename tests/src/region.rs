@@ -18,11 +18,12 @@ use crate::{
     wait::{until_async, within},
 };
 
-/// A member is ready within this; a feed that was left behind by a dead one is waited for no longer than 10 s.
-pub const READY_WITHIN: Duration = Duration::from_secs(60);
+/// A member is ready within this, on a machine that does other things too; a feed that was left behind by a dead one is
+/// waited for no longer than 10 s.
+pub const READY_WITHIN: Duration = Duration::from_secs(120);
 
 /// A member that ends does so within this.
-pub const ENDED_WITHIN: Duration = Duration::from_secs(60);
+pub const ENDED_WITHIN: Duration = Duration::from_secs(120);
 
 /// So many lines of a member's log are told when something is wrong.
 const LOG_LINES: usize = 60;
@@ -60,8 +61,10 @@ impl Region {
         }
         let folder = tempfile::tempdir()?;
         // Patient, so that a busy machine does not move leadership without need.
-        let sets = ["raft.heartbeat_ms=150", "raft.election_min_ms=600", "raft.election_max_ms=900"];
-        let sets = sets.into_iter().map(str::to_owned).collect();
+        let patient = ["raft.heartbeat_ms=150", "raft.election_min_ms=600", "raft.election_max_ms=900"];
+        // What most tests register is nowhere, and its health is not what they ask about.
+        let sets = patient.into_iter().chain(["probes.enabled=false"]);
+        let sets = sets.map(str::to_owned).collect();
         Ok(Self { authority: Authority::new(), folder, seats, sets })
     }
 

@@ -22,6 +22,7 @@ const LABELS: &[&str] = &[
     "level",
     "listener",
     "locality",
+    "method",
     "operation",
     "origin",
     "outcome",
@@ -35,6 +36,7 @@ const LABELS: &[&str] = &[
     "service",
     "state",
     "status",
+    "to",
     "type",
     "version",
 ];

@@ -9,6 +9,7 @@ pub mod settings;
 pub mod state;
 
 pub mod member;
+pub mod probing;
 
 pub mod board;
 mod claims;

@@ -41,6 +41,7 @@ struct Page {
     cluster: ClusterPage,
     raft: RaftPage,
     naming: NamingPage,
+    probes: Probes,
     limits: Limits,
     log: LogConfig,
 }
@@ -107,6 +108,24 @@ pub struct Limits {
     pub connection_idle_timeout_ms: u64,
 }
 
+/// How persistent instances are probed.
+#[derive(Clone, Copy, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Probes {
+    /// Whether this member probes at all.
+    pub enabled: bool,
+    /// Time for a connection.
+    pub connect_ms: u64,
+    /// Time for an answer on it.
+    pub answer_ms: u64,
+    /// The most probes that run at once; others wait in the order of their time.
+    pub at_once_max: usize,
+    /// So many hard failures in a row make an instance unhealthy.
+    pub hard_times: u32,
+    /// Whether this machine and its link may be probed.
+    pub allow_local: bool,
+}
+
 /// How plain clients are served.
 #[derive(Clone, Debug)]
 pub struct Naming {
@@ -159,6 +178,8 @@ pub struct Config {
     pub auth: AuthConfig,
     /// How plain clients are served.
     pub naming: Naming,
+    /// How persistent instances are probed.
+    pub probes: Probes,
     /// The bounds.
     pub limits: Limits,
     /// What is logged.
@@ -218,6 +239,7 @@ impl Config {
                 failback_ticks: ticks(page.naming.failback_after_ms),
                 metadata_bytes_max: page.naming.metadata_bytes_max,
             },
+            probes: page.probes,
             limits: page.limits,
             log: page.log,
         })
@@ -303,6 +325,10 @@ impl Page {
             wrong.push(format!("naming.metadata_bytes_max: must be at most {metadata_max}"));
         }
         let positive = [
+            ("probes.connect_ms", self.probes.connect_ms),
+            ("probes.answer_ms", self.probes.answer_ms),
+            ("probes.at_once_max", self.probes.at_once_max as u64),
+            ("probes.hard_times", u64::from(self.probes.hard_times)),
             ("limits.connections_max", u64::from(self.limits.connections_max)),
             ("limits.body_bytes_max", self.limits.body_bytes_max as u64),
             ("limits.core_queue_max", self.limits.core_queue_max as u64),

@@ -20,6 +20,9 @@ const AUTH: &str = "auth/";
 /// Notes of address lists begin so; the list's name follows.
 pub(crate) const ADDRESSES: &str = "addresses/";
 
+/// Findings of probes in a row that flip an instance, unless a switch says otherwise (Nacos: the same).
+const CHECK_TIMES: u32 = 3;
+
 /// A namespace that somebody created.
 #[derive(Clone, Debug, Default, Serialize, Deserialize)]
 pub(crate) struct NamespaceNote {
@@ -39,6 +42,10 @@ pub(crate) struct Switches {
     pub(crate) light_beat_enabled: bool,
     /// Whether subscribers are told of changes.
     pub(crate) push_enabled: bool,
+    /// Whether persistent instances are probed.
+    pub(crate) health_check_enabled: bool,
+    /// So many findings of probes in a row flip an instance.
+    pub(crate) check_times: u32,
     /// What the health probe of SDKs is told instead of the truth.
     pub(crate) overridden_status: Option<String>,
 }
@@ -55,6 +62,12 @@ impl Switches {
                 .unwrap_or(5_000),
             light_beat_enabled: flag("lightBeatEnabled"),
             push_enabled: flag("pushEnabled"),
+            // The first is how Nacos's own page names the switch when it is set.
+            health_check_enabled: flag("check") && flag("healthCheckEnabled"),
+            check_times: ["healthCheckTimes", "checkTimes"]
+                .into_iter()
+                .find_map(|name| said.get(name)?.parse().ok())
+                .map_or(CHECK_TIMES, |times: u32| times.max(1)),
             overridden_status: status.cloned(),
         }
     }

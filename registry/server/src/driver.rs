@@ -26,6 +26,7 @@ use crate::{
     events::Events,
     metrics,
     orders::{Answered, Asker, Failed, Order},
+    probes::Touched,
     session::Sessions,
     state::State,
     window::Window,
@@ -356,7 +357,12 @@ impl Driver {
         while let Some(service) = self.touched.pop_first() {
             let view = self.member.view(now, &service);
             self.ends.events.view_changed(&service, view.as_ref());
-            if let Some(pane) = self.ends.window.publish(&service, view) {
+            let persistent = Touched::concerns(view.as_ref());
+            let pane = self.ends.window.publish(&service, view);
+            if persistent {
+                self.ends.state.touched.note(&service);
+            }
+            if let Some(pane) = pane {
                 self.ends.pusher.touched(&pane);
             }
         }

@@ -17,6 +17,7 @@ mod driver;
 mod events;
 mod fuzzy;
 mod orders;
+mod probes;
 mod region;
 mod session;
 mod state;

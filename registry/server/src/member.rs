@@ -27,7 +27,7 @@ use tracing::{error, info, warn};
 
 use crate::{
     auth::{Auth, Principal, owner},
-    config::{Config, Limits, Naming},
+    config::{Config, Limits, Naming, Probes},
     desk::{Desk, Desks},
     driver::{Driver, Ends, Sources},
     egress::{push::Pusher, udp::UdpPush},
@@ -35,6 +35,7 @@ use crate::{
     fuzzy::{self, FuzzyWatches},
     ingress, metrics as names,
     orders::Orders,
+    probes,
     region::{self, Company},
     session::Sessions,
     state::State,
@@ -81,6 +82,7 @@ pub(crate) struct Shared {
     pub(crate) admin_token: Option<String>,
     pub(crate) auth: Auth,
     pub(crate) naming: Naming,
+    pub(crate) probes: Probes,
     pub(crate) limits: Limits,
     pub(crate) clock: Clock,
     pub(crate) window: Arc<Window>,
@@ -188,8 +190,7 @@ impl Doors {
 /// Who leaves still follows, supplies and answers, so the wish to end and the end of everything are two things.
 pub async fn run(config: Config, page: MetricsPage, asked: Shutdown) -> Result<(), Failure> {
     let clock = Clock::start();
-    let health = Health::new(clock);
-    let shutdown = Shutdown::new();
+    let (health, shutdown) = (Health::new(clock), Shutdown::new());
     let Doors { http, grpc, feeds, raft, udp } = Doors::open(&config).await?;
     let identity = feeds.as_ref().map(|(_, identity)| identity.clone());
     if let Some(identity) = &identity {
@@ -227,6 +228,7 @@ pub async fn run(config: Config, page: MetricsPage, asked: Shutdown) -> Result<(
         admin_token: config.admin_token,
         auth,
         naming: config.naming,
+        probes: config.probes,
         limits: config.limits,
     });
     let (ready, company) = watch::channel(false);
@@ -358,6 +360,7 @@ fn open_doors(
     shutdown.spawn(ingress::connections::accept(grpc, Arc::clone(shared), shutdown.clone()));
     shutdown.spawn(fuzzy::run(Arc::clone(shared), shutdown.clone()));
     shutdown.spawn(ingress::watch::watch(Arc::clone(shared), shutdown.clone()));
+    shutdown.spawn(probes::run(Arc::clone(shared), shutdown.clone()));
     let acks = Arc::clone(shared);
     tokio::spawn(async move { acks.udp.read_acks(&acks.window).await });
 }

@@ -2,6 +2,10 @@
 
 use metrics::{counter, gauge, histogram};
 
+use std::time::Duration;
+
+use landbridge_registry_core::probing::{Finding, Method};
+
 use crate::window::Census;
 
 /// Instances shown by this member, by origin.
@@ -54,6 +58,18 @@ pub const ORIGIN_LAG_SEQS: &str = "landbridge_registry_origin_lag_seqs";
 pub const ORIGIN_LAG_SECONDS: &str = "landbridge_registry_origin_lag_seconds";
 /// Seconds from a registration in its origin until it is published here, by origin.
 pub const PROPAGATION_SECONDS: &str = "landbridge_registry_propagation_seconds";
+/// Probes of persistent instances that ended, by method and what they found.
+pub const PROBES: &str = "landbridge_registry_probes_total";
+/// Seconds that a probe took, by method.
+pub const PROBE_SECONDS: &str = "landbridge_registry_probe_seconds";
+/// Persistent instances that are this member's to probe.
+pub const PROBE_TARGETS: &str = "landbridge_registry_probe_targets";
+/// Probes that run.
+pub const PROBES_RUNNING: &str = "landbridge_registry_probes_running";
+/// Health changes told to the region, by what they say.
+pub const PROBE_FLIPS: &str = "landbridge_registry_probe_flips_total";
+/// Health changes that the region has not decided yet.
+pub const PROBE_FLIPS_WAITING: &str = "landbridge_registry_probe_flips_waiting";
 
 /// 1 while callers must say who they are.
 pub const AUTH_ENABLED: &str = "landbridge_registry_auth_enabled";
@@ -136,4 +152,34 @@ pub(crate) fn forwarded(outcome: &'static str, beats: usize) {
 /// A registration of another region came here after so long.
 pub(crate) fn propagated(origin: &landbridge_model::Region, took_ms: u64) {
     histogram!(PROPAGATION_SECONDS, "origin" => origin.to_string()).record(took_ms as f64 / 1000.0);
+}
+
+/// A probe ended.
+pub(crate) fn probed(method: Method, finding: Finding, took: Duration) {
+    let method = match method {
+        Method::Tcp => "tcp",
+        Method::Http => "http",
+        Method::MySql => "mysql",
+    };
+    let outcome = match finding {
+        Finding::Well => "well",
+        Finding::Soft => "soft",
+        Finding::Hard => "hard",
+        Finding::Unable => "unable",
+    };
+    counter!(PROBES, "method" => method, "outcome" => outcome).increment(1);
+    histogram!(PROBE_SECONDS, "method" => method).record(took.as_secs_f64());
+}
+
+/// So much is to be probed, runs, and waits for the region.
+pub(crate) fn probing(targets: usize, running: usize, waiting: usize) {
+    gauge!(PROBE_TARGETS).set(targets as f64);
+    gauge!(PROBES_RUNNING).set(running as f64);
+    gauge!(PROBE_FLIPS_WAITING).set(waiting as f64);
+}
+
+/// Flips were told, so many of them to healthy.
+pub(crate) fn probe_flips(healthy: usize, all: usize) {
+    counter!(PROBE_FLIPS, "to" => "healthy").increment(healthy as u64);
+    counter!(PROBE_FLIPS, "to" => "unhealthy").increment((all - healthy) as u64);
 }

@@ -12,7 +12,7 @@ use landbridge_registry_core::{Member, Phase};
 use landbridge_runtime::pages::Health;
 use metrics::gauge;
 
-use crate::metrics as names;
+use crate::{metrics as names, probes::Touched};
 
 /// The name of the readiness check that follows the core's phase.
 const READINESS: &str = "naming";
@@ -39,6 +39,8 @@ pub(crate) struct Sight {
 pub(crate) struct State {
     /// Whether the own feed is open: registrations are taken.
     pub(crate) open: AtomicBool,
+    /// Services of which the prober must hear.
+    pub(crate) touched: Touched,
     phase: AtomicU8,
     sight: ArcSwap<Sight>,
     health: Health,
@@ -48,7 +50,8 @@ impl State {
     /// A core that has just started.
     pub(crate) fn new(health: Health) -> Self {
         health.fail(READINESS, "starting");
-        Self { open: AtomicBool::new(false), phase: AtomicU8::new(0), sight: ArcSwap::default(), health }
+        let (open, phase) = (AtomicBool::new(false), AtomicU8::new(0));
+        Self { open, touched: Touched::default(), phase, sight: ArcSwap::default(), health }
     }
 
     /// Whether queries, lists and subscriptions are answered.

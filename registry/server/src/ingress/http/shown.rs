@@ -8,8 +8,7 @@ use serde_json::{Map, Value, json};
 /// Service metadata under this key is the label selector of a service, shown as `selector` and not as metadata.
 pub(super) const SELECTOR: &str = "landbridge.selector";
 
-/// Service metadata under this key and a cluster's name is what Nacos keeps of the cluster.
-pub(super) const CLUSTER: &str = "landbridge.cluster.";
+pub(super) use crate::probes::CLUSTER;
 
 /// One instance with all its members.
 pub(super) fn host(service: &ServiceKey, host: &Host) -> Value {
