@@ -14,7 +14,7 @@ import java.util.concurrent.TimeUnit;
 import java.util.concurrent.atomic.AtomicReference;
 
 public final class Check {
-    static final String SDK = "java " + System.getProperty("sdk");
+    static final String SDK = "java " + System.getProperty("sdk") + System.getProperty("with", "");
     static final boolean HTTP = System.getProperty("sdk").startsWith("1.");
     static final String SERVER = System.getenv("SERVER");
     static final String CONTROL = System.getenv("SERVER_CONTROL");
