@@ -60,7 +60,9 @@ impl Store {
     async fn look(&self, search: &mut Search) -> Duration {
         let me = self.inner.config.member;
         let says = self.inner.disk.says();
-        if !self.inner.raft.is_initialized().await.unwrap_or(true) {
+        // Who has voted counts as initialized before its log has come: it has lost nothing, and must not ask to be refilled.
+        let blank = says.part == Part::Founder && self.members().voters.is_empty();
+        if blank || !self.inner.raft.is_initialized().await.unwrap_or(true) {
             if says.part == Part::Founder {
                 self.found_with(&self.call_roll().await).await;
             }
