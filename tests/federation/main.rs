@@ -9,3 +9,4 @@ mod orders;
 mod processes;
 mod refusals;
 mod shelf;
+mod through;

@@ -61,10 +61,25 @@ impl Place {
         path
     }
 
+    /// Where plain clients ask, `host:port`.
+    pub(crate) fn http(&self) -> String {
+        format!("127.0.0.1:{}", self.http)
+    }
+
+    /// Where its members' feeds are, `host:port`.
+    pub(crate) fn members(&self) -> String {
+        format!("127.0.0.1:{}", self.members)
+    }
+
     pub(crate) fn member(&self, authority: &Authority) -> Running {
+        self.member_with(authority, "")
+    }
+
+    /// A member with more on its page.
+    pub(crate) fn member_with(&self, authority: &Authority, more: &str) -> Running {
         let files = authority.files(&format!("demo/{}/registry/1", self.name));
         let page = format!(
-            "region = {:?}\ndeployment = \"demo\"\ndata_dir = {:?}\n[listen]\nhttp_port = {}\ngrpc_port = {}\nfeeds_port = {}\n{}",
+            "region = {:?}\ndeployment = \"demo\"\ndata_dir = {:?}\n[listen]\nhttp_port = {}\ngrpc_port = {}\nfeeds_port = {}\n{}{more}",
             self.name,
             self.folder.path().join("member"),
             self.http,

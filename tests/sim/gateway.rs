@@ -2,11 +2,12 @@
 
 use std::{collections::BTreeMap, sync::Arc};
 
-use landbridge_client::{Endpoint, Standing, Table, join::Join, keepsake};
+use landbridge_client::{Standing, Table, join::Join, keepsake};
 use landbridge_feed::{Effect, Holder, Input};
+use landbridge_gateway::spec_of;
 use landbridge_gateway_core::{
-    Book, Caller, Costs, Decision, EndpointSpec, Evacuation, Guard, GuardRules, HealthRules, Name, PickRules,
-    Service, Snapshot, Speech, pick,
+    Book, Caller, Costs, Decision, Evacuation, Guard, GuardRules, HealthRules, Name, PickRules, Service,
+    Snapshot, pick,
 };
 use landbridge_model::{Moment, Region, ServiceKey, Zone};
 
@@ -176,20 +177,5 @@ impl Gateway {
         if !touched.is_empty() {
             self.snapshot = self.book.snapshot();
         }
-    }
-}
-
-fn spec_of(endpoint: &Endpoint) -> EndpointSpec {
-    EndpointSpec {
-        address: endpoint.ip.clone(),
-        port: endpoint.port,
-        cluster: endpoint.cluster.clone(),
-        region: endpoint.origin.clone(),
-        zone: endpoint.zone.clone(),
-        weight: endpoint.weight,
-        healthy: endpoint.healthy,
-        unverified: endpoint.unverified,
-        stale: endpoint.stale,
-        speech: Speech::of(&endpoint.metadata),
     }
 }

@@ -24,7 +24,9 @@ use landbridge_runtime::log::LogConfig;
 pub use crate::access::Destination;
 
 pub use cidr::Cidr;
-pub use page::{Admin, Connections, EndpointTls, LimitBy, ListenerTls, Registry, Tracing, Upstream};
+pub use page::{
+    Admin, Connections, EndpointTls, LimitBy, ListenerTls, Presence, Registry, Tracing, Upstream,
+};
 pub(crate) use read::any_name;
 
 /// The page under every page: all defaults, with their reasons.
@@ -43,6 +45,8 @@ pub struct Config {
     pub admin: Admin,
     /// The registry to follow.
     pub registry: Option<Registry>,
+    /// How it shows itself to its registry, if it does.
+    pub presence: Option<Presence>,
     /// Where calls come in.
     pub listeners: Vec<Listener>,
     /// Where connections to one service come in.
@@ -97,6 +101,8 @@ pub struct ServicePort {
     pub proxy_from: Vec<Cidr>,
     /// Connections to endpoints begin with an introduction (PROXY protocol, version 2).
     pub proxy_to_endpoints: bool,
+    /// What begins like HTTP is served call by call; everything else passes unread.
+    pub http: bool,
 }
 
 /// What a reload may change besides ports: everything that is not a thread or a registry.
@@ -258,3 +264,4 @@ impl Config {
         differs.into_iter().filter(|(_, differs)| *differs).map(|(key, _)| key).collect()
     }
 }
+            ("presence", self.presence != other.presence),

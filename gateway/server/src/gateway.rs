@@ -15,6 +15,7 @@ use crate::{
     config::{Config, Live},
     metrics,
     ports::Ports,
+    presence::{self, Given},
     prober, tls,
     view::Shared,
     worker,
@@ -71,16 +72,19 @@ impl Gateway {
         let clock = Clock::start();
         let trust = tls::trust(config.live.settings.endpoint_tls.as_ref()).map_err(|why| vec![why])?;
         let mut writer = Writer::new(&config, trust, Moment(clock.now()));
-        writer.follow(tables.borrow().clone(), Moment(clock.now()));
-        let view = writer.view();
+        let table = tables.borrow().clone();
+        writer.follow(table.clone(), Moment(clock.now()));
         let access = AccessLog::start(&config.access_log).map_err(|why| vec![why])?;
         let (connections, threads) = (config.connections, config.threads);
-        let shared = Shared::new(view, clock, connections, threads, &config.name, access.clone());
+        let mut ports = Ports::new(config.threads, shutdown.child_token());
+        let mut given = Given::new(&config);
+        given.take(&table);
+        let change = ports.prepare(&config, given.ports())?;
+        writer.route(change.tables());
+        let shared = Shared::new(writer.view(), clock, connections, threads, &config.name, access.clone());
         #[cfg(feature = "otel")]
         let shared = traced(shared, &config, &shutdown);
         let shared = Arc::new(shared);
-        let mut ports = Ports::new(config.threads, shutdown.child_token());
-        let change = ports.prepare(&config)?;
         let admin_port =
             landbridge_runtime::listen::listen(config.admin.listen, "admin").map_err(|why| vec![why])?;
         let admin = admin_port.local_addr().map_err(|error| vec![error.to_string()])?;
@@ -94,8 +98,10 @@ impl Gateway {
                 }
             });
         }
+        given.opened(&change);
         ports.commit(change);
         let addresses = ports.addresses();
+        presence::keep(&config, &addresses.lock(), &shutdown);
         let (orders, received) = mpsc::channel(ORDERS_MAX);
         let health = Health::new(clock);
         health.pass("ports");
@@ -103,10 +109,11 @@ impl Gateway {
             health.fail(TABLE_CHECK, "no registry has answered, and there was no keepsake");
         }
         let news = News { tables, orders: received, health: health.clone(), shutdown: shutdown.clone() };
-        shutdown.spawn(write(writer, ports, shared.clone(), news));
+        let (drain_ms, running) = (config.connections.drain_ms, Arc::new(config));
+        let desk = Desk { writer, ports, given, config: running.clone(), shared: shared.clone() };
+        shutdown.spawn(desk.write(news));
         shutdown.spawn(prober::run(shared.clone(), shutdown.clone()));
-        let drain_ms = config.connections.drain_ms;
-        let (token, running) = (config.admin.token.clone(), Arc::new(config));
+        let token = running.admin.token.clone();
         let office = Office { shared, orders: orders.clone(), token, running };
         shutdown.spawn(admin::serve(office, admin_port, health, page, shutdown.clone()));
         Ok(Self { addresses, admin, orders, shutdown, drain_ms, access })
@@ -172,89 +179,121 @@ struct News {
     shutdown: Shutdown,
 }
 
-/// Publishes a new view whenever something has changed, until the end.
-async fn write(mut writer: Writer, mut ports: Ports, shared: Arc<Shared>, news: News) {
-    let News { mut tables, mut orders, health, shutdown } = news;
-    let clock = shared.clock;
-    let mut gauges = tokio::time::interval(Duration::from_millis(GAUGES_MS));
-    let mut followed = true;
-    loop {
-        if writer.knows_something() {
-            health.pass(TABLE_CHECK);
-        }
-        let changed = tokio::select! {
-            () = shutdown.wait() => return,
-            changed = tables.changed(), if followed => {
-                followed = changed.is_ok();
-                let table = tables.borrow_and_update().clone();
-                writer.follow(table, Moment(clock.now()))
+/// Who writes views and opens ports.
+struct Desk {
+    writer: Writer,
+    ports: Ports,
+    given: Given,
+    /// As it was read last.
+    config: Arc<Config>,
+    shared: Arc<Shared>,
+}
+
+impl Desk {
+    /// Publishes a new view whenever something has changed, until the end.
+    async fn write(mut self, news: News) {
+        let News { mut tables, mut orders, health, shutdown } = news;
+        let clock = self.shared.clock;
+        let mut gauges = tokio::time::interval(Duration::from_millis(GAUGES_MS));
+        let mut followed = true;
+        loop {
+            if self.writer.knows_something() {
+                health.pass(TABLE_CHECK);
             }
-            Some(order) = orders.recv() => {
-                obey(&mut writer, &mut ports, &shared, order);
-                false
+            let changed = tokio::select! {
+                () = shutdown.wait() => return,
+                changed = tables.changed(), if followed => {
+                    followed = changed.is_ok();
+                    let table = tables.borrow_and_update().clone();
+                    let given = self.given.take(&table);
+                    let changed = self.writer.follow(table, Moment(clock.now()));
+                    if given {
+                        self.open_given();
+                    }
+                    changed || given
+                }
+                Some(order) = orders.recv() => {
+                    self.obey(order);
+                    false
+                }
+                () = clock.reach(self.writer.next_deadline().map(|moment| moment.0)) => {
+                    self.writer.settle(Moment(clock.now()))
+                }
+                _ = gauges.tick() => {
+                    self.shared.tell_gauges();
+                    self.writer.forget_retired();
+                    self.given.is_due() && self.open_given()
+                }
+            };
+            if changed {
+                self.writer.publish(&self.shared);
             }
-            () = clock.reach(writer.next_deadline().map(|moment| moment.0)) => {
-                writer.settle(Moment(clock.now()))
-            }
-            _ = gauges.tick() => {
-                shared.tell_gauges();
-                writer.forget_retired();
-                false
-            }
-        };
-        if changed {
-            writer.publish(&shared);
         }
     }
-}
 
-/// Changes everything that a config can change while calls run, or nothing.
-fn reload(
-    writer: &mut Writer,
-    ports: &mut Ports,
-    shared: &Shared,
-    config: Config,
-    now: Moment,
-) -> Result<(), Vec<String>> {
-    let trust = tls::trust(config.live.settings.endpoint_tls.as_ref());
-    let (trust, change) = match (trust, ports.prepare(&config)) {
-        (Ok(trust), Ok(change)) => (trust, change),
-        (trust, change) => {
-            return Err(trust.err().into_iter().chain(change.err().into_iter().flatten()).collect());
+    /// Opens and closes ports as the registry gives them; what cannot be opened is tried again. True if any changed.
+    fn open_given(&mut self) -> bool {
+        match self.ports.prepare(&self.config, self.given.ports()) {
+            Ok(change) => {
+                self.writer.route(change.tables());
+                // Routes first: a new port must find its own.
+                self.writer.publish(&self.shared);
+                self.given.opened(&change);
+                self.ports.commit(change);
+                true
+            }
+            Err(mistakes) => {
+                tracing::error!(event = "given_ports_not_opened", ?mistakes, "ports stay as they are");
+                false
+            }
         }
-    };
-    // Routes first: a new port must find its own.
-    writer.reload(Live { routes: change.tables(), ..config.live }, trust, now);
-    writer.publish(shared);
-    ports.commit(change);
-    shared.access.reopen();
-    Ok(())
-}
+    }
 
-fn obey(writer: &mut Writer, ports: &mut Ports, shared: &Shared, order: Order) {
-    let now = Moment(shared.clock.now());
-    match order {
-        Order::Reload(config, done) => {
-            // Who asked may have gone meanwhile.
-            let _ = done.send(reload(writer, ports, shared, *config, now));
-        }
-        Order::Release(done) => {
-            let held = writer.release(now);
-            writer.publish(shared);
-            let _ = done.send(held);
-        }
-        Order::Evacuate(drill, done) => {
-            let id = writer.evacuate(*drill);
-            writer.publish(shared);
-            let _ = done.send(id);
-        }
-        Order::Recall(id, done) => {
-            let known = writer.recall(id);
-            writer.publish(shared);
-            let _ = done.send(known);
-        }
-        Order::Drills(done) => {
-            let _ = done.send(writer.drills());
+    /// Changes everything that a config can change while calls run, or nothing.
+    fn reload(&mut self, config: Config, now: Moment) -> Result<(), Vec<String>> {
+        let trust = tls::trust(config.live.settings.endpoint_tls.as_ref());
+        let (trust, change) = match (trust, self.ports.prepare(&config, self.given.ports())) {
+            (Ok(trust), Ok(change)) => (trust, change),
+            (trust, change) => {
+                return Err(trust.err().into_iter().chain(change.err().into_iter().flatten()).collect());
+            }
+        };
+        // Routes first: a new port must find its own.
+        let live = config.live.clone();
+        self.writer.reload(Live { routes: change.tables(), ..live }, trust, now);
+        self.writer.publish(&self.shared);
+        self.given.opened(&change);
+        self.ports.commit(change);
+        self.config = Arc::new(config);
+        self.shared.access.reopen();
+        Ok(())
+    }
+
+    fn obey(&mut self, order: Order) {
+        let now = Moment(self.shared.clock.now());
+        match order {
+            Order::Reload(config, done) => {
+                // Who asked may have gone meanwhile.
+                let _ = done.send(self.reload(*config, now));
+            }
+            Order::Release(done) => {
+                let held = self.writer.release(now);
+                self.writer.publish(&self.shared);
+                let _ = done.send(held);
+            }
+            Order::Evacuate(drill, done) => {
+                let id = self.writer.evacuate(*drill);
+                self.writer.publish(&self.shared);
+                let _ = done.send(id);
+            }
+            Order::Recall(id, done) => {
+                let known = self.writer.recall(id);
+                self.writer.publish(&self.shared);
+                let _ = done.send(known);
+            }
+            Order::Drills(done) => {
+                let _ = done.send(self.writer.drills());
+            }
         }
     }
 }

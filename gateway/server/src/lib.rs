@@ -12,6 +12,7 @@ mod writer;
 
 mod local;
 mod ports;
+mod presence;
 mod proxy;
 mod service_port;
 mod worker;
@@ -57,6 +58,7 @@ use tokio::sync::watch;
 pub use config::Config;
 pub use gateway::{Gateway, Surroundings};
 
+pub use writer::spec_of;
 /// Runs a gateway until the process is told to end; an error is what keeps it from starting, or from ending in order.
 pub async fn run(config: Config, shutdown: Shutdown) -> Result<(), String> {
     let metrics = telemetry::install(BuildInfo { version: env!("CARGO_PKG_VERSION"), role: "gateway" })?;

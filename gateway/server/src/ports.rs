@@ -25,7 +25,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::{
     config::{Cidr, Config, Listener, ServicePort},
-    service_port::Carriage,
+    service_port::{self, Carriage},
     tls,
 };
 
@@ -33,7 +33,7 @@ use crate::{
 const BACKLOG_MAX: i32 = 4_096;
 
 /// Ports opened in the life of a process, those that were closed included; more need a restart.
-pub(crate) const PORTS_MAX: usize = 256;
+pub(crate) const PORTS_MAX: usize = 8_192;
 
 /// How a port treats who comes; may change while it is open.
 pub(crate) struct Terms {
@@ -105,9 +105,16 @@ enum Next {
 pub(crate) struct Change {
     next: Vec<Next>,
     tables: Vec<RouteTable>,
+    /// Given ports that could not be opened.
+    missing: usize,
 }
 
 impl Change {
+    /// How many given ports could not be opened.
+    pub(crate) fn missing(&self) -> usize {
+        self.missing
+    }
+
     /// The routes of all listeners, by the positions that the ports have.
     pub(crate) fn tables(&self) -> Vec<RouteTable> {
         self.tables.clone()
@@ -133,8 +140,9 @@ impl Ports {
         self.addresses.clone()
     }
 
-    /// Reads and opens what a config asks for beyond what is open, or tells everything that is in the way.
-    pub(crate) fn prepare(&self, config: &Config) -> Result<Change, Vec<String>> {
+    /// Reads and opens what a config asks for beyond what is open, or tells everything that is in the way. Ports that
+    /// the registry has `given` to services are left out, and told of, where they cannot be opened.
+    pub(crate) fn prepare(&self, config: &Config, given: &[ServicePort]) -> Result<Change, Vec<String>> {
         let mut tables = self.tables.clone();
         let (mut next, mut mistakes) = (Vec::new(), Vec::new());
         let mut note = |name: &EcoString, prepared: Result<Next, String>| match prepared {
@@ -152,14 +160,39 @@ impl Ports {
             note(&listener.name, terms.and_then(|terms| self.next(key, Some(position), terms)));
         }
         for port in &config.service_ports {
-            let key = Key { calls: false, name: port.name.clone(), wanted: port.listen };
-            note(&port.name, self.next(key, None, carriage_of(port)));
+            note(&port.name, self.next_service(port, &mut tables));
+        }
+        let mut missing = 0;
+        for port in given {
+            match self.next_service(port, &mut tables) {
+                Ok(one) => next.push(one),
+                Err(error) => {
+                    missing += 1;
+                    tracing::error!(event = "given_port_not_open", name = %port.name, error, "tried again soon");
+                }
+            }
         }
         let fresh = next.iter().filter(|one| matches!(one, Next::New { .. })).count();
         if self.opened as usize + fresh > PORTS_MAX {
             mistakes.push(format!("more than {PORTS_MAX} ports since the start: restart"));
         }
-        if mistakes.is_empty() { Ok(Change { next, tables }) } else { Err(mistakes) }
+        if mistakes.is_empty() { Ok(Change { next, tables, missing }) } else { Err(mistakes) }
+    }
+
+    /// A service port; with `http` it has routes of its own, which all lead to its service.
+    fn next_service(&self, port: &ServicePort, tables: &mut Vec<RouteTable>) -> Result<Next, String> {
+        let key = Key { calls: false, name: port.name.clone(), wanted: port.listen };
+        let mut listener = None;
+        if port.http {
+            let position = self.of(&key).and_then(|port| port.listener).unwrap_or(tables.len());
+            let table = service_port::route_all(port);
+            match tables.get_mut(position) {
+                Some(known) => *known = table,
+                None => tables.push(table),
+            }
+            listener = Some(position);
+        }
+        self.next(key, listener, carriage_of(port, listener))
     }
 
     fn of(&self, key: &Key) -> Option<&Port> {
@@ -176,7 +209,7 @@ impl Ports {
 
     /// Makes a change real. New doors go to the cores; ports that are not in it close.
     pub(crate) fn commit(&mut self, change: Change) {
-        let Change { next, tables } = change;
+        let Change { next, tables, missing: _ } = change;
         self.tables = tables;
         let keys: BTreeSet<Key> = next
             .iter()
@@ -238,12 +271,13 @@ fn terms_of(listener: &Listener, position: usize) -> Result<Terms, String> {
     Ok(Terms { proxy_from: listener.proxy_from.clone(), purpose })
 }
 
-fn carriage_of(port: &ServicePort) -> Terms {
+fn carriage_of(port: &ServicePort, calls: Option<usize>) -> Terms {
     let carriage = Carriage {
         name: port.name.clone(),
         target: port.target.clone(),
         idle_timeout_ms: port.idle_timeout_ms,
         introduces: port.proxy_to_endpoints,
+        calls,
     };
     Terms { proxy_from: port.proxy_from.clone(), purpose: Purpose::Service(Arc::new(carriage)) }
 }

@@ -1,16 +1,22 @@
 //! Carries the connections of a service port: an endpoint by the same ladder as calls, then bytes both ways, unread.
 //!
+//! A port may serve HTTP call by call instead; its connections are told apart by their first bytes, which stay unread.
+//!
 //! Invariant: no byte of a caller is sent before its endpoint is connected, so that every failure to connect may be
 //! tried elsewhere.
 
-use std::{net::SocketAddr, rc::Rc, sync::Arc};
+use std::{net::SocketAddr, rc::Rc, sync::Arc, time::Duration};
 
 use ecow::EcoString;
-use landbridge_gateway_core::{Decision, Name, pick};
-use tokio::{net::TcpStream, time::Instant};
+use landbridge_gateway_core::{Decision, Name, Policy, Route, RouteTable, pick};
+use tokio::{
+    net::TcpStream,
+    time::{Instant, timeout},
+};
 
 use crate::{
     answer::Held,
+    config::ServicePort,
     dial,
     layers::{TRIES_MAX, Tried},
     local::Local,
@@ -32,6 +38,57 @@ pub(crate) struct Carriage {
     pub(crate) idle_timeout_ms: Option<u64>,
     /// Endpoints are told for whom a connection is.
     pub(crate) introduces: bool,
+    /// The position of the routes for what speaks HTTP; `None`: everything passes unread.
+    pub(crate) calls: Option<usize>,
+}
+
+/// A caller that has said nothing for so long waits for its endpoint to begin: it does not speak HTTP.
+const SPEAKS_WITHIN_MS: u64 = 100;
+
+/// How much of the first bytes is looked at.
+const FIRST_BYTES: usize = 8;
+
+/// What a connection begins with that speaks HTTP/1.1 or, by its preface, HTTP/2.
+const BEGINNINGS: [&[u8; FIRST_BYTES]; 9] = [
+    b"GET /\0\0\0",
+    b"HEAD /\0\0",
+    b"POST /\0\0",
+    b"PUT /\0\0\0",
+    b"DELETE /",
+    b"PATCH /\0",
+    b"OPTIONS ",
+    b"GET http",
+    b"PRI * HT",
+];
+
+/// True if what a caller says first is HTTP. Nothing is taken from the connection.
+pub(crate) async fn speaks_http(stream: &TcpStream) -> bool {
+    let mut first = [0; FIRST_BYTES];
+    let looking = timeout(Duration::from_millis(SPEAKS_WITHIN_MS), stream.peek(&mut first));
+    matches!(looking.await, Ok(Ok(read)) if is_http(&first[..read]))
+}
+
+fn is_http(first: &[u8]) -> bool {
+    let fits = |begin: &&[u8; FIRST_BYTES]| {
+        let begin = begin.split(|byte| *byte == 0).next().unwrap_or_default();
+        let same = first.len().min(begin.len());
+        first[..same] == begin[..same]
+    };
+    !first.is_empty() && BEGINNINGS.iter().any(fits)
+}
+
+/// The routes of a port that serves HTTP: all lead to its service.
+pub(crate) fn route_all(port: &ServicePort) -> RouteTable {
+    let route = Route {
+        id: port.name.clone(),
+        hosts: Vec::new(),
+        path_prefix: None,
+        headers: Vec::new(),
+        target: port.target.clone(),
+        rewrite_prefix: None,
+        policy: Policy::default(),
+    };
+    RouteTable { listener: port.name.clone(), routes: vec![route], ..RouteTable::default() }
 }
 
 /// Carries one connection to its end.
@@ -117,4 +174,20 @@ async fn reach(local: &Rc<Local>, view: Rc<Seen>, service: u32) -> Result<(TcpSt
         }
     }
     Err(Refusal::Unreachable)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn http_is_told_from_the_first_bytes_and_anything_else_is_not_http() {
+        for first in [&b"GET / HT"[..], b"GET /a b", b"POST /or", b"OPTIONS ", b"PRI * HT", b"DELETE /", b"G"]
+        {
+            assert!(is_http(first), "{:?}", String::from_utf8_lossy(first));
+        }
+        for first in [&b""[..], b"GETX /", b"\x16\x03\x01", b"SSH-2.0-", b"PRIVATE", b"*1\r\n$4\r\n"] {
+            assert!(!is_http(first), "{:?}", String::from_utf8_lossy(first));
+        }
+    }
 }

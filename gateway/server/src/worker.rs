@@ -30,7 +30,7 @@ use crate::{
     ports::{Door, Purpose, Terms},
     proxy,
     seat::{Order, Overrun, Seat},
-    service_port::carry,
+    service_port::{carry, speaks_http},
     stack::stack,
     view::Shared,
 };
@@ -181,7 +181,12 @@ fn take_in(local: &Rc<Local>, port: u64, terms: &ArcSwap<Terms>, mut stream: Tcp
             Purpose::Calls { listener, acceptor } => {
                 receive(local, listener, acceptor, stream, caller.ip(), seat).await;
             }
-            Purpose::Service(carriage) => Box::pin(carry(local, carriage, stream, caller, seat)).await,
+            Purpose::Service(carriage) => match carriage.calls {
+                Some(listener) if speaks_http(&stream).await => {
+                    receive(local, listener, None, stream, caller.ip(), seat).await;
+                }
+                Some(_) | None => Box::pin(carry(local, carriage, stream, caller, seat)).await,
+            },
         }
     });
 }

@@ -10,7 +10,7 @@ use std::{
 };
 
 use landbridge_client::{Endpoint, Table};
-use landbridge_gateway_core::{Book, EndpointSpec, Evacuation, Guard, Name, Speech};
+use landbridge_gateway_core::{Book, EndpointSpec, Evacuation, Guard, Name, RouteTable, Speech};
 use landbridge_model::{Moment, ServiceKey};
 
 use crate::{
@@ -67,6 +67,11 @@ impl Writer {
             drills_begun: 0,
             retired: Vec::new(),
         }
+    }
+
+    /// Takes the routes of all ports.
+    pub(crate) fn route(&mut self, tables: Vec<RouteTable>) {
+        self.book.set_listeners(tables);
     }
 
     /// The next view.
@@ -246,7 +251,8 @@ fn differences<'a>(
     })
 }
 
-fn spec_of(endpoint: &Endpoint) -> EndpointSpec {
+/// An endpoint of the registry's table as routing takes it.
+pub fn spec_of(endpoint: &Endpoint) -> EndpointSpec {
     EndpointSpec {
         address: endpoint.ip.clone(),
         port: endpoint.port,

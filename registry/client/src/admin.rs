@@ -108,6 +108,17 @@ impl Admin {
         Err(refusal(status, &text))
     }
 
+    /// One call as it is: the status and the body of its answer, whatever they say.
+    pub(crate) async fn exchange_in_time(
+        &self,
+        method: Method,
+        path: &str,
+    ) -> Result<(StatusCode, Bytes), AdminError> {
+        let waited = self.timeout.as_millis();
+        let late = |_| AdminError::Unreachable(format!("no answer from {} in {waited} ms", self.base));
+        tokio::time::timeout(self.timeout, self.exchange(method, path, Bytes::new())).await.map_err(late)?
+    }
+
     async fn exchange(
         &self,
         method: Method,

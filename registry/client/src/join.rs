@@ -71,6 +71,9 @@ impl Join {
             self.remembered.keys().filter(|region| is_over(holder, region)).cloned().collect();
         for region in complete {
             self.touch_region(holder, &region);
+            if region == self.own {
+                self.touched.extend(self.table.ports.keys().cloned());
+            }
             self.remembered.remove(&region);
         }
     }
@@ -78,6 +81,11 @@ impl Join {
     /// Makes the touched services anew; `refresh_regions` comes first.
     pub fn rebuild(&mut self, holder: &Holder) {
         for service in std::mem::take(&mut self.touched) {
+            match holder.service_port(&self.own, &service) {
+                Some(port) => drop(self.table.ports.insert(service.clone(), port)),
+                None if self.remembered.contains_key(&self.own) => {}
+                None => drop(self.table.ports.remove(&service)),
+            }
             let endpoints = self.endpoints(holder, &service);
             if endpoints.is_empty() {
                 self.table.services.remove(&service);
@@ -252,5 +260,24 @@ mod tests {
         join.rebuild(&holder);
 
         assert_eq!(join.table().endpoints(&service()).len(), 1);
+    }
+
+    #[test]
+    fn the_port_of_a_service_is_known_until_the_registry_takes_it_back() {
+        let region = Region::parse("east").unwrap();
+        let mut holder = holder(&region);
+        let mut join = Join::new(region, Table::default());
+        let mut say = |seq, record| {
+            let changes = vec![Change { key: RecordKey::Port(service()), record }];
+            let position = Position { era: Era(1), seq };
+            holder.step(Moment(0), Input::Applied { position, changes }, &mut Vec::new());
+            join.touch(service());
+            join.refresh_regions(&holder);
+            join.rebuild(&holder);
+            join.table().ports.get(&service()).copied()
+        };
+
+        assert_eq!(say(2, Some(Record::Port(20_000))), Some(20_000));
+        assert_eq!(say(3, None), None);
     }
 }

@@ -19,7 +19,10 @@ use crate::table::{Endpoint, RegionView, Standing, Table};
 const MAGIC: &[u8; 4] = b"LBKS";
 
 /// The rows as they stand below; another number is another program's file.
-const FORMAT: u16 = 1;
+const FORMAT: u16 = 2;
+
+/// The same without the ports of services.
+const FORMAT_WITHOUT_PORTS: u16 = 1;
 
 const HEAD_BYTES: usize = 4 + 2 + 8;
 
@@ -54,6 +57,15 @@ struct ServiceRow {
     endpoints: Vec<EndpointRow>,
 }
 
+/// The port under which gateways carry connections to a service.
+#[derive(Serialize, Deserialize)]
+struct PortRow {
+    namespace: String,
+    group: String,
+    service: String,
+    port: u16,
+}
+
 #[derive(Serialize, Deserialize)]
 struct EndpointRow {
     ip: String,
@@ -86,7 +98,7 @@ pub(crate) fn write(file: &Path, table: &Table, unix_ms: u64) -> io::Result<()> 
 /// # Errors
 /// The rows cannot be encoded.
 pub fn pack(table: &Table, unix_ms: u64) -> io::Result<Vec<u8>> {
-    let rows = postcard::to_stdvec(&page(table, unix_ms)).map_err(io::Error::other)?;
+    let rows = postcard::to_stdvec(&(page(table, unix_ms), ports(table))).map_err(io::Error::other)?;
     let sum = xxh3_64(&rows).to_le_bytes();
     Ok([MAGIC.as_slice(), &FORMAT.to_le_bytes(), &sum, &rows].concat())
 }
@@ -111,14 +123,33 @@ pub fn unpack(bytes: &[u8], unix_ms: u64) -> Result<Table, String> {
         return Err("it is no keepsake".to_owned());
     }
     let format = u16::from_le_bytes([head[4], head[5]]);
-    if format != FORMAT {
+    if format != FORMAT && format != FORMAT_WITHOUT_PORTS {
         return Err(format!("it is of format {format}, this program reads {FORMAT}"));
     }
     if head[6..] != xxh3_64(rows).to_le_bytes() {
         return Err("its checksum does not fit: it is damaged".to_owned());
     }
-    let page: Page = postcard::from_bytes(rows).map_err(|error| error.to_string())?;
-    table(page, unix_ms)
+    let (page, ports): (Page, Vec<PortRow>) = if format == FORMAT_WITHOUT_PORTS {
+        (postcard::from_bytes(rows).map_err(|error| error.to_string())?, Vec::new())
+    } else {
+        postcard::from_bytes(rows).map_err(|error| error.to_string())?
+    };
+    let mut table = table(page, unix_ms)?;
+    for row in ports {
+        let key = ServiceKey::parse(&row.namespace, &row.group, &row.service).map_err(|e| e.to_string())?;
+        table.ports.insert(key, row.port);
+    }
+    Ok(table)
+}
+
+fn ports(table: &Table) -> Vec<PortRow> {
+    let row = |(key, port): (&ServiceKey, &u16)| PortRow {
+        namespace: key.namespace().to_string(),
+        group: key.group().to_string(),
+        service: key.service().to_string(),
+        port: *port,
+    };
+    table.ports.iter().map(row).collect()
 }
 
 fn page(table: &Table, unix_ms: u64) -> Page {
@@ -218,7 +249,8 @@ mod tests {
         };
         let view = RegionView { standing: Standing::Frozen, age_ms: 20_000, remembered: false };
         let key = ServiceKey::parse("", "pay", "orders").expect("a valid key");
-        Table { services: [(key, Arc::from([endpoint]))].into(), regions: [(region, view)].into() }
+        let ports = [(key.clone(), 20_000)].into();
+        Table { services: [(key, Arc::from([endpoint]))].into(), regions: [(region, view)].into(), ports }
     }
 
     #[test]
@@ -232,8 +264,20 @@ mod tests {
 
         let (key, endpoints) = kept.services.iter().next().expect("one service");
         assert_eq!(read.endpoints(key), [Endpoint { unverified: true, ..endpoints[0].clone() }]);
+        assert_eq!(read.ports, kept.ports);
         let view = read.regions.values().next().expect("one region");
         assert_eq!((view.age_ms, view.standing, view.remembered), (25_000, Standing::Frozen, true));
+    }
+
+    #[test]
+    fn what_was_kept_before_services_had_ports_is_read_too() {
+        let rows = postcard::to_stdvec(&page(&some_table(), 0)).expect("rows");
+        let sum = xxh3_64(&rows).to_le_bytes();
+        let bytes = [MAGIC.as_slice(), &FORMAT_WITHOUT_PORTS.to_le_bytes(), &sum, &rows].concat();
+
+        let read = unpack(&bytes, 0).expect("an older file");
+
+        assert_eq!((read.services.len(), read.ports.len()), (1, 0));
     }
 
     #[test]

@@ -11,9 +11,11 @@ pub mod join;
 pub mod keepsake;
 
 pub mod admin;
+pub mod presence;
 
 mod metrics;
 
 pub use admin::{Admin, AdminError};
 pub use follower::{Carrying, FollowConfig, Follower, Holding, Target, TargetState};
+pub use presence::Presence;
 pub use table::{Endpoint, RegionView, Standing, Table};

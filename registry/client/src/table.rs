@@ -58,6 +58,8 @@ pub struct Table {
     pub services: BTreeMap<ServiceKey, Arc<[Endpoint]>>,
     /// How each known region stands.
     pub regions: BTreeMap<Region, RegionView>,
+    /// Under which port the region's gateways carry connections to a service, as the registry has given them.
+    pub ports: BTreeMap<ServiceKey, u16>,
 }
 
 impl Table {

@@ -31,4 +31,4 @@ pub use member::{Counts, Member};
 pub use outcome::{Kind, Outcome, Refusal, Token};
 pub use settings::{Limits, Settings, Visibility};
 pub use state::{Command, NOTE_BYTES_MAX, NOTE_NAME_BYTES_MAX, NOTES_MAX, RaftState, Reply};
-pub use view::{Filter, Host, ORIGIN, Selection, ServiceView};
+pub use view::{Filter, GATEWAYS, Host, ORIGIN, Selection, ServiceView, VIA};

@@ -148,7 +148,9 @@ impl Services {
         match visibility {
             Visibility::Merge => true,
             Visibility::Hidden => false,
-            Visibility::Failover => self.states.get(service).is_some_and(|state| state.failover.shown),
+            Visibility::Failover | Visibility::Gateway { .. } => {
+                self.states.get(service).is_some_and(|state| state.failover.shown)
+            }
         }
     }
 

@@ -33,6 +33,11 @@ pub enum Visibility {
     Merge,
     /// Never.
     Hidden,
+    /// When too few of the own region are healthy, and then as the own region's gateways, at the service's port.
+    Gateway {
+        /// The first and the last port that services may be given.
+        ports: (u16, u16),
+    },
 }
 
 /// Times and bounds of a member; [`Limits::STANDARD`] holds the values of the feeds specification.

@@ -256,6 +256,7 @@ fn instance_of(record: &Record) -> Option<&Arc<Instance>> {
         | Record::Policy(_)
         | Record::Definition(_)
         | Record::Overlay(_)
-        | Record::Link(_) => None,
+        | Record::Link(_)
+        | Record::Port(_) => None,
     }
 }

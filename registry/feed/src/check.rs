@@ -27,7 +27,8 @@ pub(crate) fn entry(feed: &FeedId, key: &RecordKey, record: Option<&Record>) -> 
             | RecordKey::Definition(_)
             | RecordKey::Persistent(..)
             | RecordKey::Overlay(..)
-            | RecordKey::Link(_),
+            | RecordKey::Link(_)
+            | RecordKey::Port(_),
             FeedId::Raft(_),
         ) => Ok(()),
         (
@@ -37,7 +38,8 @@ pub(crate) fn entry(feed: &FeedId, key: &RecordKey, record: Option<&Record>) -> 
             | RecordKey::Definition(_)
             | RecordKey::Persistent(..)
             | RecordKey::Overlay(..)
-            | RecordKey::Link(_),
+            | RecordKey::Link(_)
+            | RecordKey::Port(_),
             FeedId::Member { .. },
         ) => Err("a record of the Raft feed in a member's feed"),
     }

@@ -56,6 +56,7 @@ impl Hash {
             RecordKey::Persistent(service, instance) => self.tag(5).service(service).instance_key(instance),
             RecordKey::Overlay(service, instance) => self.tag(6).service(service).instance_key(instance),
             RecordKey::Link(region) => self.tag(7).text(region.as_str()),
+            RecordKey::Port(service) => self.tag(8).service(service),
         };
     }
 
@@ -71,6 +72,7 @@ impl Hash {
             Record::Persistent(instance) => self.tag(5).instance(instance),
             Record::Overlay(overlay) => self.tag(6).overlay(overlay),
             Record::Link(order) => self.tag(7).text(order.hold.name()).number(order.since_ms),
+            Record::Port(port) => self.tag(8).number(u64::from(*port)),
         };
     }
 

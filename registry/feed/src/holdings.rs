@@ -282,6 +282,9 @@ impl Holdings {
                 origin.catalog.overlay(service, old.is_some(), new.is_some());
                 self.news.touched.insert((region.clone(), service.clone()));
             }
+            RecordKey::Port(service) => {
+                self.news.touched.insert((region.clone(), service.clone()));
+            }
             RecordKey::Settling | RecordKey::Directory(_) | RecordKey::Policy(_) | RecordKey::Link(_) => {
                 origin.directory.take(key, new);
                 if let (RecordKey::Directory(feed), Some(_)) = (key, new) {

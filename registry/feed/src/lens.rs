@@ -93,7 +93,8 @@ impl Lens {
             Self::Filtered { peer, policy, .. } => match key {
                 RecordKey::Settling | RecordKey::Directory(_) => true,
                 RecordKey::Policy(region) => region == peer,
-                RecordKey::Link(_) => false,
+                // What a region orders about others, and where its own gateways listen, is its own business.
+                RecordKey::Link(_) | RecordKey::Port(_) => false,
                 RecordKey::Instance(service, _)
                 | RecordKey::Definition(service)
                 | RecordKey::Persistent(service, _)
@@ -115,7 +116,8 @@ fn blanked(record: &Record) -> Record {
         | Record::Definition(_)
         | Record::Persistent(_)
         | Record::Overlay(_)
-        | Record::Link(_) => record.clone(),
+        | Record::Link(_)
+        | Record::Port(_) => record.clone(),
     }
 }
 

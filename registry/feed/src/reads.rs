@@ -51,6 +51,15 @@ impl Holder {
         }
     }
 
+    /// The port under which an origin's gateways carry connections to a service.
+    pub fn service_port(&self, region: &Region, service: &ServiceKey) -> Option<u16> {
+        let raft = self.holdings.copies().get(&FeedId::Raft(region.clone()))?;
+        match raft.record(&RecordKey::Port(service.clone()))? {
+            Record::Port(port) => Some(*port),
+            _ => None,
+        }
+    }
+
     /// The winning ephemeral record of a key, tombstones included.
     pub fn winner(
         &self,

@@ -47,7 +47,7 @@ pub(crate) fn of_entry(key: &RecordKey, record: &Record) -> usize {
 fn of_key(key: &RecordKey) -> usize {
     match key {
         RecordKey::Settling | RecordKey::Directory(_) | RecordKey::Policy(_) | RecordKey::Link(_) => 64,
-        RecordKey::Definition(service) => of_service(service),
+        RecordKey::Definition(service) | RecordKey::Port(service) => of_service(service),
         RecordKey::Instance(service, instance)
         | RecordKey::Persistent(service, instance)
         | RecordKey::Overlay(service, instance) => of_service(service) + of_instance_key(instance),
@@ -62,7 +62,7 @@ fn of_record(record: &Record) -> usize {
                 Life::Tombstone => 0,
             }
         }
-        Record::Settling => 8,
+        Record::Settling | Record::Port(_) => 8,
         Record::Link(_) => 16,
         Record::Directory(entry) => 32 + entry.address.len(),
         Record::Policy(policy) => {

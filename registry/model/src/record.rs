@@ -32,6 +32,8 @@ pub enum RecordKey {
     Overlay(ServiceKey, InstanceKey),
     /// An operator's order about another region.
     Link(Region),
+    /// The port under which the region's gateways carry connections to a service.
+    Port(ServiceKey),
 }
 
 impl RecordKey {
@@ -41,7 +43,8 @@ impl RecordKey {
             Self::Instance(service, _)
             | Self::Definition(service)
             | Self::Persistent(service, _)
-            | Self::Overlay(service, _) => Some(service),
+            | Self::Overlay(service, _)
+            | Self::Port(service) => Some(service),
             Self::Settling | Self::Directory(_) | Self::Policy(_) | Self::Link(_) => None,
         }
     }
@@ -66,6 +69,8 @@ pub enum Record {
     Overlay(Arc<Overlay>),
     /// Of [`RecordKey::Link`].
     Link(LinkOrder),
+    /// Of [`RecordKey::Port`].
+    Port(u16),
 }
 
 impl Record {
@@ -81,6 +86,7 @@ impl Record {
                 | (RecordKey::Persistent(..), Self::Persistent(_))
                 | (RecordKey::Overlay(..), Self::Overlay(_))
                 | (RecordKey::Link(_), Self::Link(_))
+                | (RecordKey::Port(_), Self::Port(_))
         )
     }
 
@@ -94,7 +100,8 @@ impl Record {
             | Self::Definition(_)
             | Self::Persistent(_)
             | Self::Overlay(_)
-            | Self::Link(_) => None,
+            | Self::Link(_)
+            | Self::Port(_) => None,
         }
     }
 }

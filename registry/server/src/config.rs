@@ -84,6 +84,7 @@ struct AdminPage {
 struct NamingPage {
     push_merge_ms: u64,
     visibility: String,
+    service_ports: String,
     failover_min: usize,
     failover_after_ms: u64,
     failback_after_ms: u64,
@@ -193,7 +194,7 @@ impl Config {
         let mut wrong = Vec::new();
         let region = note(Region::parse(&page.region), "region", &mut wrong);
         let ip = note(page.listen.host.parse::<IpAddr>(), "listen.host", &mut wrong);
-        let visibility = note(visibility(&page.naming.visibility), "naming.visibility", &mut wrong);
+        let visibility = note(visibility(&page.naming), "naming", &mut wrong);
         let admin_token = note(token(&page.admin.token_file), "admin.token_file", &mut wrong);
         let auth = note(page.auth.read(), "auth", &mut wrong);
         let members = page.members().unwrap_or_else(|mistakes| {
@@ -361,12 +362,26 @@ fn note<T, E: std::fmt::Display>(result: Result<T, E>, key: &str, wrong: &mut Ve
     result.map_err(|error| wrong.push(format!("{key}: {error}"))).ok()
 }
 
-fn visibility(text: &str) -> Result<Visibility, String> {
-    match text {
+fn visibility(page: &NamingPage) -> Result<Visibility, String> {
+    let ports = service_ports(&page.service_ports)?;
+    match page.visibility.as_str() {
         "failover" => Ok(Visibility::Failover),
         "merge" => Ok(Visibility::Merge),
         "hidden" => Ok(Visibility::Hidden),
-        other => Err(format!("\"{other}\" is unknown: write failover, merge or hidden")),
+        "gateway" => Ok(Visibility::Gateway { ports }),
+        other => Err(format!("visibility: \"{other}\" is unknown: write failover, merge, gateway or hidden")),
+    }
+}
+
+/// The first and the last port of a range such as `20000-20999`.
+fn service_ports(text: &str) -> Result<(u16, u16), String> {
+    let port = |text: &str| text.trim().parse::<u16>().ok().filter(|port| *port > 0);
+    let (first, last) = text.split_once('-').unwrap_or_default();
+    match (port(first), port(last)) {
+        (Some(first), Some(last)) if first <= last && last - first < SERVICE_PORTS_MAX => Ok((first, last)),
+        _ => Err(format!(
+            "service_ports: {text:?} is no range such as 20000-20999, of {SERVICE_PORTS_MAX} ports at most"
+        )),
     }
 }
 
@@ -386,6 +401,9 @@ fn token(path: &Path) -> Result<Option<String>, String> {
 fn ticks(ms: u64) -> u32 {
     u32::try_from(ms.div_ceil(1000)).unwrap_or(u32::MAX)
 }
+
+/// The most ports that services may be given; every gateway opens all that are.
+const SERVICE_PORTS_MAX: u16 = 4_000;
 
 #[cfg(test)]
 mod tests {

@@ -14,7 +14,7 @@ use crate::codec::{self, unreadable};
 
 #[derive(Clone, PartialEq, Message)]
 struct Order {
-    #[prost(oneof = "What", tags = "1, 2, 3, 4, 5, 6, 7")]
+    #[prost(oneof = "What", tags = "1, 2, 3, 4, 5, 6, 7, 8")]
     what: Option<What>,
 }
 
@@ -36,6 +36,19 @@ enum What {
     Health(Health),
     #[prost(message, tag = "7")]
     Note(NoteRecord),
+    #[prost(message, tag = "8")]
+    Port(Port),
+}
+
+/// A port wanted for a service, named by a change without a record, from a range.
+#[derive(Clone, PartialEq, Message)]
+struct Port {
+    #[prost(bytes = "bytes", tag = "1")]
+    service: Bytes,
+    #[prost(uint32, tag = "2")]
+    first: u32,
+    #[prost(uint32, tag = "3")]
+    last: u32,
 }
 
 /// A note, or that it is thrown away.
@@ -118,6 +131,12 @@ pub(crate) fn encode(command: &Command) -> Bytes {
             set(RecordKey::Overlay(service.clone(), key.clone()), Some(record))
         }
         Command::ClearOverlay { service, key } => set(RecordKey::Overlay(service.clone(), key.clone()), None),
+        Command::AssignPort { service, range: (first, last) } => {
+            let named = Change { key: RecordKey::Port(service.clone()), record: None };
+            let service = disk::encode_changes(&[named]).into();
+            What::Port(Port { service, first: (*first).into(), last: (*last).into() })
+        }
+        Command::ReleasePort { service } => set(RecordKey::Port(service.clone()), None),
     };
     codec::write(&Order { what: Some(what) }).into()
 }
@@ -145,6 +164,14 @@ pub(crate) fn decode(bytes: Bytes) -> io::Result<Command> {
         What::Set(change) => setting(disk::decode_changes(&change).map_err(wrong)?)?,
         What::Note(NoteRecord { name, text }) => {
             Command::Note { name: name.into(), text: text.map(Into::into) }
+        }
+        What::Port(Port { service, first, last }) => {
+            let named = disk::decode_changes(&service).map_err(wrong)?;
+            let Some(RecordKey::Port(service)) = named.into_iter().next().map(|change| change.key) else {
+                return Err(unreadable("order", "a port for no service"));
+            };
+            let port = |port| u16::try_from(port).map_err(|error| unreadable("port", error));
+            Command::AssignPort { service, range: (port(first)?, port(last)?) }
         }
         What::Health(Health { keys, healthy }) => {
             let keys = disk::decode_changes(&keys).map_err(wrong)?;
@@ -180,6 +207,7 @@ fn setting(changes: Vec<Change>) -> io::Result<Command> {
         (RecordKey::Persistent(service, key), Some(Record::Persistent(instance))) => {
             Command::PutPersistent { service, key, instance }
         }
+        (RecordKey::Port(service), None) => Command::ReleasePort { service },
         (RecordKey::Overlay(service, key), None) => Command::ClearOverlay { service, key },
         (RecordKey::Overlay(service, key), Some(Record::Overlay(overlay))) => {
             Command::SetOverlay { service, key, overlay: Arc::clone(&overlay) }
@@ -234,6 +262,8 @@ mod tests {
                 definition: Arc::new(Definition { protect_threshold: 0.3, metadata: metadata.clone() }),
             },
             Command::Undefine { service: service.clone() },
+            Command::AssignPort { service: service.clone(), range: (20_000, 20_999) },
+            Command::ReleasePort { service: service.clone() },
             Command::PutPersistent {
                 service: service.clone(),
                 key: key.clone(),

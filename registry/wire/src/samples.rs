@@ -114,6 +114,7 @@ pub(crate) fn entry() -> impl Strategy<Value = (RecordKey, Record)> {
         1 => (region(), 0..Hold::ALL.len(), any::<u64>()).prop_map(|(region, hold, since_ms)| {
             (RecordKey::Link(region), Record::Link(LinkOrder { hold: Hold::ALL[hold], since_ms }))
         }),
+        1 => (service(), 1..u16::MAX).prop_map(|(s, port)| (RecordKey::Port(s), Record::Port(port))),
     ]
 }
 

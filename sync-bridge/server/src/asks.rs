@@ -134,6 +134,7 @@ fn key_row(feed: String, differs: Differs, key: &RecordKey) -> KeyRow {
         RecordKey::Policy(peer) => format!("policy {peer}"),
         RecordKey::Link(region) => format!("link {region}"),
         RecordKey::Settling => "settling".to_owned(),
+        RecordKey::Port(_) => "service port".to_owned(),
     };
     let service = key.service().map(|service| {
         format!(

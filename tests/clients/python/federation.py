@@ -12,10 +12,10 @@ from checks import until
 REGIONS = ["east", "west"]
 
 
-def free_base():
+def free_base(begin):
     """A port from which on everything that two regions listen on is free."""
-    for base in range(25000, 31000, 200):
-        wanted = [base + 100 * at + offset for at in range(len(REGIONS)) for offset in (0, 20, 21, 22, 23, 1000, 1001)]
+    for base in range(begin, begin + 3000, 200):
+        wanted = [base + 100 * at + offset for at in range(len(REGIONS)) for offset in (0, 20, 21, 22, 23, *range(40, 50), 1000, 1001)]
         try:
             for port in wanted:
                 with socket.socket() as probe:
@@ -38,11 +38,11 @@ def answers(url):
 class Federation:
     """East and west, each with a registry and a bridge; west has a gateway too."""
 
-    def __init__(self, program, folder):
-        self.program, self.folder = program, pathlib.Path(folder)
+    def __init__(self, program, folder, through_gateway=False):
+        self.program, self.folder, self.through_gateway = program, pathlib.Path(folder), through_gateway
         shutil.rmtree(self.folder, ignore_errors=True)
         self.folder.mkdir(parents=True)
-        self.base, self.running = free_base(), {}
+        self.base, self.running = free_base(28000 if through_gateway else 25000), {}
         regions = [word for region in REGIONS for word in ("--region", region)]
         self.run("certs", str(self.folder / "certs"), "--deployment", "trial", *regions)
         for region in REGIONS:
@@ -67,13 +67,18 @@ class Federation:
             authority = self.folder / "certs" / "ca.pem"
             return f'[{"registry." if role == "gateway" else ""}tls]\ncertificate = "{stem}.pem"\nkey = "{stem}.key"\nauthority = "{authority}"\n'
 
+        naming, presence = "", ""
+        if self.through_gateway:
+            first = self.port(region, 40)
+            naming = f'[naming]\nvisibility = "gateway"\nservice_ports = "{first}-{first + 9}"\n'
+            presence = f'[presence]\naddress = "127.0.0.1"\nregistries = ["{self.address(region)}"]\nlisten = "127.0.0.1"\n'
         pages = {
             "registry": f"""region = "{region}"
 deployment = "trial"
 data_dir = "{self.folder}/{region}-registry"
 [listen]
 http_port = {self.port(region)}
-""",
+{naming}""",
             "bridge": f"""region = "{region}"
 registries = ["{self.address(region, 1001)}"]
 data = "{self.folder}/{region}-bridge"
@@ -92,7 +97,7 @@ listen = "{self.address(region, 21)}"
 name = "calls"
 listen = "{self.address(region, 20)}"
 by_path = true
-[registry]
+{presence}[registry]
 addresses = ["{self.address(region, 1001)}"]
 keepsake = "{self.folder}/{region}-gateway"
 """,

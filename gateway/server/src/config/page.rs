@@ -1,6 +1,10 @@
 //! The config page as written: every key, its unit in its name, unknown keys refused.
 
-use std::{collections::BTreeMap, net::SocketAddr, path::PathBuf};
+use std::{
+    collections::BTreeMap,
+    net::{IpAddr, SocketAddr},
+    path::PathBuf,
+};
 
 use landbridge_runtime::{log::LogConfig, tls::TlsFiles};
 use serde::Deserialize;
@@ -15,6 +19,7 @@ pub(super) struct Page {
     pub(super) threads: usize,
     pub(super) admin: Admin,
     pub(super) registry: Option<Registry>,
+    pub(super) presence: Option<Presence>,
     #[serde(default)]
     pub(super) listeners: Vec<Listener>,
     #[serde(default)]
@@ -84,6 +89,18 @@ pub struct Registry {
     pub tls: TlsFiles,
 }
 
+/// How the gateway shows itself to its registry.
+#[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct Presence {
+    /// Its address, as callers of its region reach it.
+    pub address: String,
+    /// Members' HTTP addresses, any of them.
+    pub registries: Vec<String>,
+    /// Where the ports that the registry gives to services are opened.
+    pub listen: IpAddr,
+}
+
 #[derive(Clone, Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub(super) struct Listener {
@@ -114,6 +131,8 @@ pub(super) struct ServicePort {
     pub(super) proxy_from: Vec<String>,
     #[serde(default)]
     pub(super) proxy_to_endpoints: bool,
+    #[serde(default)]
+    pub(super) http: bool,
 }
 
 /// The certificate a listener shows to its callers.

@@ -49,6 +49,10 @@ fn service_port(
             None
         }
     };
+    wrong.require(
+        !(page.http && page.proxy_to_endpoints),
+        format!("{place}: http and proxy_to_endpoints exclude each other"),
+    );
     wrong.require(page.idle_timeout_ms != Some(0), format!("{place}.idle_timeout_ms: at least 1"));
     let proxy_from = ranges(wrong, &format!("{place}.proxy_from"), &page.proxy_from);
     Some(ServicePort {
@@ -58,6 +62,7 @@ fn service_port(
         idle_timeout_ms: page.idle_timeout_ms,
         proxy_from,
         proxy_to_endpoints: page.proxy_to_endpoints,
+        http: page.http,
     })
 }
 

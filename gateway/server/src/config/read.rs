@@ -76,6 +76,13 @@ fn checked(page: page::Page) -> Result<Config, Vec<String>> {
     if let Some(registry) = &page.registry {
         wrong.require(!registry.addresses.is_empty(), "registry.addresses: at least one is needed");
     }
+    if let Some(presence) = &page.presence {
+        wrong.taken("presence.address", Address::parse(&presence.address));
+        wrong.require(!presence.registries.is_empty(), "presence.registries: at least one is needed");
+        wrong
+            .require(page.registry.is_some(), "presence: needs [registry], which says what callers come for");
+        wrong.require(!page.listeners.is_empty(), "presence: needs a listener, whose port is registered");
+    }
     connections(&mut wrong, &page.connections);
     tracing(&mut wrong, &page.tracing);
     let (listeners, service_ports) = ports(&mut wrong, &page);
@@ -88,6 +95,7 @@ fn checked(page: page::Page) -> Result<Config, Vec<String>> {
             threads: if page.threads == 0 { cores() } else { page.threads },
             admin: page.admin,
             registry: page.registry,
+            presence: page.presence,
             listeners,
             service_ports,
             connections: page.connections,

@@ -1,6 +1,6 @@
 //! Which place answers, and how an operator sees why.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::sync::Arc;
 
 use landbridge_client::Table;
 use landbridge_model::ServiceKey;
@@ -55,7 +55,7 @@ fn table(services: &[(&str, &[&Endpoint])]) -> Arc<Table> {
         let key = ServiceKey::parse("", "", name).unwrap();
         (key, endpoints.iter().map(|endpoint| listed(endpoint.address, &[])).collect())
     };
-    Arc::new(Table { services: services.iter().map(one).collect(), regions: BTreeMap::new() })
+    Arc::new(Table { services: services.iter().map(one).collect(), ..Table::default() })
 }
 
 #[tokio::test]

@@ -268,7 +268,7 @@ async fn an_instance_says_in_its_metadata_how_it_is_spoken_to_and_may_change_its
     let show = |name: &str, one: Listed| {
         let key = ServiceKey::parse("", "", name).unwrap();
         let services = [(key, vec![one].into())].into();
-        house.tables.send(Arc::new(Table { services, regions: Default::default() })).unwrap();
+        house.tables.send(Arc::new(Table { services, ..Table::default() })).unwrap();
     };
 
     show("orders", listed(secure.address, &[("secure", "true")]));

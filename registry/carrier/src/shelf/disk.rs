@@ -354,6 +354,7 @@ impl Names {
             RecordKey::Persistent(service, instance) => RecordKey::Persistent(self.one(service), instance),
             RecordKey::Overlay(service, instance) => RecordKey::Overlay(self.one(service), instance),
             RecordKey::Definition(service) => RecordKey::Definition(self.one(service)),
+            RecordKey::Port(service) => RecordKey::Port(self.one(service)),
             RecordKey::Settling | RecordKey::Directory(_) | RecordKey::Policy(_) | RecordKey::Link(_) => key,
         }
     }

@@ -99,9 +99,12 @@ impl Member {
 
     pub(super) fn submit(&mut self, ticket: Ticket, command: Command, effects: &mut Vec<Effect>) {
         let refusal = match &command {
-            Command::Found { .. } | Command::Open { .. } | Command::Close { .. } | Command::Settle { .. } => {
-                Some(Refusal::Reserved)
-            }
+            Command::Found { .. }
+            | Command::Open { .. }
+            | Command::Close { .. }
+            | Command::Settle { .. }
+            | Command::AssignPort { .. }
+            | Command::ReleasePort { .. } => Some(Refusal::Reserved),
             Command::PutPersistent { service, .. } => match self.kind(service) {
                 Some(service_is @ Kind::Ephemeral) => {
                     Some(Refusal::TypeConflict { service: service.clone(), service_is, batch: false })

@@ -9,6 +9,7 @@
 
 mod beats;
 mod clients;
+mod doors;
 mod drain;
 mod region;
 mod shows;
@@ -65,6 +66,7 @@ pub struct Member {
     closer: Closer,
     drain: Option<drain::Drain>,
     persistent: BTreeMap<ServiceKey, BTreeSet<InstanceKey>>,
+    doors: doors::Doors,
     services: Services,
     /// Services in which another member's tombstone may hide a connection's claim.
     suspects: BTreeSet<ServiceKey>,
@@ -120,6 +122,7 @@ impl Member {
             closer: Closer::default(),
             drain: None,
             persistent: BTreeMap::new(),
+            doors: doors::Doors::default(),
             services: Services::default(),
             suspects: BTreeSet::new(),
             standings: BTreeMap::new(),

@@ -72,6 +72,7 @@ impl Member {
         }
         if self.services.touch(service) && !planted(Mutant::StaleView) {
             effects.push(Effect::Touched { service: service.clone() });
+            self.touch_doors(service, effects);
         }
     }
 
@@ -83,8 +84,10 @@ impl Member {
         effects: &mut Vec<Effect>,
     ) {
         self.persistent.clear();
-        for (key, _) in &records {
+        self.doors.forget();
+        for (key, record) in &records {
             self.note_persistent(key, true);
+            self.doors.note(key, Some(record));
         }
         self.founded = position.era != Era(0);
         self.tell(now, landbridge_feed::Input::Installed { position, records }, effects);
@@ -100,6 +103,7 @@ impl Member {
     ) {
         for change in &changes {
             self.note_persistent(&change.key, change.record.is_some());
+            self.doors.note(&change.key, change.record.as_ref());
         }
         self.founded = position.era != Era(0);
         self.tell(now, landbridge_feed::Input::Applied { position, changes }, effects);

@@ -20,6 +20,7 @@ impl Member {
     pub fn view(&mut self, now: Moment, service: &ServiceKey) -> Option<ServiceView> {
         let shown = self.holder.shown(&self.settings.region, service);
         let facts = self.facts(service, &shown);
+        self.want_port(service, facts.remote > 0);
         self.services.look(service, facts, self.tick, &self.settings.limits);
         let reference = &self.reference;
         let state = self.services.state_mut(service)?;
@@ -78,6 +79,7 @@ impl Member {
 
     pub(super) fn look(&mut self, service: &ServiceKey) -> bool {
         let facts = self.facts(service, &self.holder.shown(&self.settings.region, service));
+        self.want_port(service, facts.remote > 0);
         self.services.look(service, facts, self.tick, &self.settings.limits)
     }
 
@@ -86,7 +88,7 @@ impl Member {
         let healthy = |shown: &&Shown| shown.instance.healthy && shown.instance.enabled;
         let remote = match self.settings.visibility {
             Visibility::Hidden => 0,
-            Visibility::Failover | Visibility::Merge => {
+            Visibility::Failover | Visibility::Merge | Visibility::Gateway { .. } => {
                 self.others().map(|region| self.holder.shown(region, service).len()).sum()
             }
         };
@@ -101,7 +103,7 @@ impl Member {
 
     /// The regions whose instances may show. None while nobody is answered: copies come from disk in any order, and
     /// a service whose local ones are yet to come must not look as if it had never had any.
-    fn others(&self) -> impl Iterator<Item = &Region> {
+    pub(super) fn others(&self) -> impl Iterator<Item = &Region> {
         let answering = self.phase != Phase::Starting;
         self.holder.regions().filter(move |region| answering && **region != self.settings.region)
     }
@@ -136,6 +138,9 @@ impl Member {
     fn remote(&self, service: &ServiceKey, hosts: &mut Vec<Host>) -> usize {
         if !self.services.remote_shown(service, self.settings.visibility) {
             return 0;
+        }
+        if let Visibility::Gateway { .. } = self.settings.visibility {
+            return self.gateways(service, hosts);
         }
         let mut shadowed = 0;
         for region in self.others() {

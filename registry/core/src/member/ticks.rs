@@ -42,6 +42,7 @@ impl Member {
         let (region, limits) = (&self.settings.region, &self.settings.limits);
         let commands = self.closer.tick(leading, &self.holder, region, self.own.feed(), limits);
         effects.extend(commands.into_iter().map(|command| Effect::Propose { ticket: None, command }));
+        self.give_ports(leading, effects);
     }
 
     fn sweep_tombstones(&mut self, now: Moment, effects: &mut Vec<Effect>) {

@@ -100,6 +100,18 @@ pub enum Command {
         /// What it says, at most [`NOTE_BYTES_MAX`].
         text: Option<EcoString>,
     },
+    /// Gives a service a port of its own from a range; nothing if it has one of that range.
+    AssignPort {
+        /// Which service.
+        service: ServiceKey,
+        /// The first port and the last.
+        range: (u16, u16),
+    },
+    /// Takes the port of a service back.
+    ReleasePort {
+        /// Of which service.
+        service: ServiceKey,
+    },
     /// Takes all edits of an instance back.
     ClearOverlay {
         /// Of which service.

@@ -6,7 +6,10 @@
 
 mod command;
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
 
 use landbridge_model::{
     Change, DirectoryEntry, Era, ExportPolicy, FeedId, Instance, InstanceKey, Mutant, Overlay, Position,
@@ -143,6 +146,8 @@ impl RaftState {
             Command::ClearOverlay { service, key } => {
                 self.take(RecordKey::Overlay(service.clone(), key.clone()))
             }
+            Command::AssignPort { service, range } => self.assign_port(service, *range),
+            Command::ReleasePort { service } => self.take(RecordKey::Port(service.clone())),
         }
     }
 
@@ -234,6 +239,27 @@ impl RaftState {
             metadata: edits.metadata.clone().or(before.metadata),
         };
         self.put_changed(key, Record::Overlay(Arc::new(overlay)))
+    }
+
+    /// The lowest port that no service has; one that a service has stays its own while the range holds it.
+    fn assign_port(&self, service: &ServiceKey, (first, last): (u16, u16)) -> (Reply, Vec<Change>) {
+        let key = RecordKey::Port(service.clone());
+        let ports = self.records.iter().rev().map_while(|(key, record)| match (key, record) {
+            (RecordKey::Port(service), Record::Port(port)) => Some((service, *port)),
+            // Ports are the last kind of key.
+            _ => None,
+        });
+        let mut taken = BTreeSet::new();
+        for (holder, port) in ports {
+            if holder == service && (first..=last).contains(&port) {
+                return (Reply::Done, Vec::new());
+            }
+            taken.insert(port);
+        }
+        match (first..=last).find(|port| !taken.contains(port)) {
+            Some(port) => (Reply::Done, put(key, Record::Port(port))),
+            None => (Reply::NotFound, Vec::new()),
+        }
     }
 
     fn put_changed(&self, key: RecordKey, record: Record) -> (Reply, Vec<Change>) {

@@ -240,3 +240,24 @@ fn a_note_is_kept_and_thrown_away_without_a_change_for_any_feed() {
     assert!(state.notes().is_empty() && state.records().is_empty());
     assert_eq!(state.position(), before);
 }
+
+#[test]
+fn each_service_gets_a_port_of_its_own_and_keeps_it_while_the_range_holds_it() {
+    let mut state = founded();
+    let named = |name| ServiceKey::parse("", "", name).unwrap();
+    let mut assign = |index, name, range| {
+        let service = named(name);
+        let reply = state.apply(index, &Command::AssignPort { service: service.clone(), range }).0;
+        (reply, state.records().get(&RecordKey::Port(service)).cloned())
+    };
+    let port = |port| (Reply::Done, Some(Record::Port(port)));
+
+    assert_eq!(assign(2, "b", (5, 6)), port(5));
+    assert_eq!(assign(3, "a", (5, 6)), port(6));
+    assert_eq!(assign(4, "c", (5, 6)), (Reply::NotFound, None), "there is no third");
+    assert_eq!(assign(5, "b", (5, 6)), port(5), "asked again it stays");
+    assert_eq!(assign(6, "b", (6, 7)), port(7), "the range moved, and 6 is another's");
+
+    state.apply(7, &Command::ReleasePort { service: named("a") });
+    assert_eq!(state.records().keys().filter(|key| matches!(key, RecordKey::Port(_))).count(), 1);
+}

@@ -37,6 +37,7 @@ pub(super) fn change_of<'a>(
         RecordKey::Policy(region) => Key::PolicyKey(region.as_str().into()),
         RecordKey::Settling => Key::SettlingKey(proto::Nothing {}),
         RecordKey::Link(region) => Key::LinkKey(region.as_str().into()),
+        RecordKey::Port(service) => Key::PortKey(writer.service(service)),
     };
     proto::Change { key: Some(key), record: record.map(|record| record_of(writer, record)) }
 }
@@ -91,6 +92,7 @@ fn record_of<'a>(writer: &mut Writer<'a>, record: &'a Record) -> Body {
             };
             Body::Link(proto::Link { hold: hold.into(), since_ms: order.since_ms })
         }
+        Record::Port(port) => Body::Port((*port).into()),
     }
 }
 
@@ -130,6 +132,7 @@ fn key_from(reader: &Reader, key: Key) -> Result<RecordKey, Malformed> {
         Key::PolicyKey(region) => RecordKey::Policy(region_from(&region)?),
         Key::SettlingKey(proto::Nothing {}) => RecordKey::Settling,
         Key::LinkKey(region) => RecordKey::Link(region_from(&region)?),
+        Key::PortKey(place) => RecordKey::Port(reader.service(place)?),
     })
 }
 
@@ -177,6 +180,10 @@ fn record_from(reader: &Reader, record: Body) -> Result<Record, Malformed> {
                 proto::Hold::Unspecified => return Err(Malformed::new("hold", "it is not a known kind")),
             };
             Record::Link(LinkOrder { hold, since_ms: link.since_ms })
+        }
+        Body::Port(port) => {
+            let port = u16::try_from(port).ok().filter(|port| *port > 0);
+            Record::Port(port.ok_or_else(|| Malformed::new("port", "it is not from 1 to 65535"))?)
         }
     })
 }

@@ -243,3 +243,59 @@ fn an_empty_service_is_listed_for_60_s_and_then_told_to_be_gone() {
 
     assert!(listed(&rig).is_empty() && touched(&rig) > 0);
 }
+
+const BY_GATEWAY: Visibility = Visibility::Gateway { ports: (20_000, 20_001) };
+
+/// A region whose clients reach other regions through gateways, with one gateway.
+fn with_gateway(members: usize) -> Rig {
+    let mut rig = Rig::with(members, as_seen(BY_GATEWAY));
+    rig.ticks(15);
+    rig.connect(0, 9);
+    let gateways = ServiceKey::parse("", "", crate::GATEWAYS).unwrap();
+    let (connection, published) = (crate::ConnectionId(9), crate::Published::One(key(8_000), plain()));
+    rig.ask(0, |ticket| Input::Publish { ticket, connection, service: gateways, published }).unwrap();
+    rig
+}
+
+#[test]
+fn a_far_service_is_shown_as_the_regions_gateways_at_a_port_of_its_own() {
+    let mut rig = with_gateway(3);
+
+    rig.import(0, "west", &[7]);
+    rig.import(1, "west", &[7]);
+    rig.ticks(4);
+
+    assert_eq!((rig.ports(0), rig.ports(1)), (vec![20_000], vec![20_000]));
+    let view = rig.view(0).expect("the service");
+    assert_eq!(view.hosts[0].instance.metadata.value(crate::VIA), Some("gateway"));
+    assert_eq!(view.hosts[0].origin, None);
+}
+
+#[test]
+fn a_gateway_that_goes_takes_its_address_out_of_every_far_service() {
+    let mut rig = with_gateway(1);
+    rig.import(0, "west", &[7]);
+    rig.ticks(4);
+    assert_eq!(rig.ports(0), [20_000]);
+    rig.seen.clear();
+
+    rig.hang_up(0, 9);
+
+    assert!(touched(&rig) > 1, "the far service is told beside the gateways");
+    assert!(rig.ports(0).is_empty());
+}
+
+#[test]
+fn healthy_local_instances_come_before_gateways() {
+    let mut rig = with_gateway(1);
+    rig.connect(0, 1);
+    rig.publish(0, 1, 1, "local").unwrap();
+    rig.import(0, "west", &[7]);
+    rig.ticks(4);
+    assert_eq!(rig.ports(0), [1]);
+
+    rig.hang_up(0, 1);
+    rig.ticks(3);
+
+    assert_eq!(rig.ports(0), [20_000]);
+}
