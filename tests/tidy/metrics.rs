@@ -15,6 +15,7 @@ const LABELS: &[&str] = &[
     "class",
     "code",
     "code_class",
+    "criticality",
     "direction",
     "feed",
     "from",

@@ -12,6 +12,7 @@ pub mod speech;
 
 pub mod pick;
 
+pub mod admission;
 pub mod budget;
 pub mod hedge;
 pub mod protect;
@@ -19,6 +20,7 @@ pub mod protect;
 pub mod route;
 pub mod snapshot;
 
+pub use admission::{Criticality, Entry, Gate, Ticket};
 pub use budget::{Budget, BudgetRules};
 pub use endpoint::{Breaker, EndpointState, HealthRules, Outcome, Turn};
 pub use evacuation::Evacuation;

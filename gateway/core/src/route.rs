@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 use ecow::EcoString;
 use landbridge_model::ServiceKey;
 
-use crate::service::Name;
+use crate::{admission::Criticality, service::Name};
 
 /// The path under which services are reached by name.
 pub const SERVICE_PREFIX: &str = "/svc/";
@@ -55,6 +55,8 @@ pub struct Policy {
     pub try_timeout_ms: Option<u64>,
     /// The most tries.
     pub tries_max: Option<u32>,
+    /// How much its calls matter, if their caller may not say so or does not.
+    pub criticality: Option<Criticality>,
 }
 
 /// A configured route.

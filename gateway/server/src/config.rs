@@ -143,6 +143,8 @@ pub struct Settings {
     pub probing: Probing,
     /// Calls in flight in all.
     pub in_flight_max: u32,
+    /// What crowds of calls at endpoints do; `None`: they are let in.
+    pub crowding: Option<Crowding>,
     /// Keys one limit keeps apart.
     pub limiter_keys_max: usize,
     /// Caller regions kept apart.
@@ -155,6 +157,15 @@ pub struct Settings {
     pub access_share: f64,
     /// Adds the endpoint's place to answers.
     pub show_place: bool,
+}
+
+/// What becomes of calls when a service has more than its endpoints can work on.
+#[derive(Clone, Copy, Debug)]
+pub struct Crowding {
+    /// Calls of a service that wait on one core.
+    pub queue_max: u32,
+    /// How long one waits, at least 1.
+    pub queue_ms: u64,
 }
 
 /// How failures are tried again.
@@ -256,6 +267,7 @@ impl Config {
             ("threads", self.threads != other.threads),
             ("admin", (self.admin.listen, &self.admin.token) != (other.admin.listen, &other.admin.token)),
             ("registry", registry(self) != registry(other)),
+            ("presence", self.presence != other.presence),
             ("connections", self.connections != other.connections),
             ("log", self.log != other.log),
             ("access_log.file, access_log.queue_max", self.access_log != other.access_log),
@@ -264,4 +276,3 @@ impl Config {
         differs.into_iter().filter(|(_, differs)| *differs).map(|(key, _)| key).collect()
     }
 }
-            ("presence", self.presence != other.presence),

@@ -1,8 +1,8 @@
 //! The layers of the stack, in the order a call meets them; each takes what the one before made of the call.
 //!
 //! ```text
-//! Arrived ─observe─▶ Arrived ─admit─▶ Arrived ─shed─▶ Arrived ─route─▶ Called ─limit─▶ Called ─forward─▶ Called
-//!                                                       ─retry─▶ Attempt ─balance─▶ Try ─send─▶ the endpoint
+//! Arrived ─observe─▶ Arrived ─admit─▶ Arrived ─shed─▶ Arrived ─route─▶ Called ─limit─▶ Called ─crowd─▶ Called
+//!                                    ─forward─▶ Called ─retry─▶ Attempt ─balance─▶ Try ─send─▶ the endpoint
 //! ```
 //! The types hold the order: a limit cannot stand before the route it needs, nor a try before its endpoint.
 
@@ -13,6 +13,7 @@ pub(crate) mod shed;
 
 pub(crate) mod route;
 
+pub(crate) mod crowd;
 pub(crate) mod limit;
 
 mod deadline;

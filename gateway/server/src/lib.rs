@@ -18,6 +18,7 @@ mod service_port;
 mod worker;
 
 mod connection;
+mod crowd;
 mod head;
 mod seat;
 mod tls;
@@ -57,8 +58,8 @@ use tokio::sync::watch;
 
 pub use config::Config;
 pub use gateway::{Gateway, Surroundings};
-
 pub use writer::spec_of;
+
 /// Runs a gateway until the process is told to end; an error is what keeps it from starting, or from ending in order.
 pub async fn run(config: Config, shutdown: Shutdown) -> Result<(), String> {
     let metrics = telemetry::install(BuildInfo { version: env!("CARGO_PKG_VERSION"), role: "gateway" })?;

@@ -14,6 +14,7 @@ use rustc_hash::FxHashMap;
 use tokio::time::Instant;
 
 use crate::{
+    crowd::Gates,
     limiter::Limiter,
     line::ROOM_BYTES,
     pool::Pool,
@@ -49,6 +50,7 @@ pub(crate) struct Local {
     pub(crate) seats: Seats,
     pub(crate) tally: RefCell<Tally>,
     pub(crate) limiter: RefCell<Limiter>,
+    pub(crate) gates: Gates,
     pub(crate) beat: Rc<Beat>,
     /// Tries that lost against another and are heard out.
     pub(crate) losers: Rc<Cell<u32>>,
@@ -85,6 +87,7 @@ impl Local {
             seats: Seats::default(),
             tally: RefCell::new(Tally::new()),
             limiter: RefCell::default(),
+            gates: Gates::default(),
             beat: Rc::new(Beat { now: Cell::new(now), ..Beat::default() }),
             losers: Rc::default(),
             room: RefCell::new(vec![0; ROOM_BYTES]),
@@ -174,6 +177,7 @@ impl Local {
         if ticks.is_multiple_of(TICKS_PER_REPORT) {
             self.pool.sweep(&view.settings.upstream, now);
             tally.hand_over();
+            self.gates.hand_over();
         }
         if ticks.is_multiple_of(TICKS_PER_FORGET) {
             self.limiter.borrow_mut().forget();
@@ -194,6 +198,8 @@ impl Local {
     /// Hands over the last counts of a core that ends.
     pub(crate) fn close(&self) {
         self.tally.borrow_mut().hand_over();
+        self.gates.hand_over();
+        self.gates.close();
         self.shared.tunnels_open.replace(&self.reported_tunnels, 0);
         self.report(0, 0);
     }

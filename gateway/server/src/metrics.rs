@@ -60,6 +60,18 @@ pub(crate) const TABLE_HELD: &str = "landbridge_gateway_table_held_endpoints";
 /// Tables published to the cores.
 pub(crate) const TABLE_CHANGES: &str = "landbridge_gateway_table_changes_total";
 
+/// Ports that the registry gave to services and that are open.
+pub(crate) const GIVEN_PORTS: &str = "landbridge_gateway_given_ports_open";
+/// Such ports that could not be opened.
+pub(crate) const GIVEN_PORTS_MISSING: &str = "landbridge_gateway_given_ports_missing";
+
+/// Calls that waited because their service's endpoints were crowded.
+pub(crate) const CROWD_WAITED: &str = "landbridge_gateway_crowd_waited_total";
+/// Calls sent away because their service's endpoints were crowded, by criticality.
+pub(crate) const CROWD_SHED: &str = "landbridge_gateway_crowd_shed_total";
+/// Services whose calls at once are limited, each counted once for every core.
+pub(crate) const CROWD_LIMITED: &str = "landbridge_gateway_crowd_limited_services";
+
 /// Tells the recorder what each name means.
 pub(crate) fn describe() {
     describe_counter!(CALLS, "Calls answered.");
@@ -90,4 +102,12 @@ pub(crate) fn describe() {
     describe_gauge!(TABLE_ENDPOINTS, "Endpoints in the table.");
     describe_gauge!(TABLE_HELD, "Endpoints kept although the registry no longer lists them.");
     describe_counter!(TABLE_CHANGES, "Tables published to the cores.");
+    describe_counter!(CROWD_WAITED, "Calls that waited because endpoints were crowded.");
+    describe_counter!(CROWD_SHED, "Calls sent away because endpoints were crowded.");
+    describe_gauge!(CROWD_LIMITED, "Services whose calls at once are limited, once for every core.");
+    describe_gauge!(GIVEN_PORTS, "Open ports that the registry gave to services.");
+    describe_gauge!(
+        GIVEN_PORTS_MISSING,
+        "Ports that the registry gave to services and that could not be opened."
+    );
 }

@@ -30,6 +30,8 @@ pub(crate) enum Refusal {
     NoEndpoint,
     /// The gateway has as many calls as it may have.
     Overloaded,
+    /// The service has more calls than its endpoints can work on.
+    Crowded,
     /// No endpoint could be reached, or those reached broke off.
     Unreachable,
     /// No endpoint answered in time.
@@ -57,6 +59,7 @@ impl Refusal {
             Self::NoSuchService => "no_such_service",
             Self::NoEndpoint => "no_endpoint",
             Self::Overloaded => "overloaded",
+            Self::Crowded => "crowded",
             Self::Unreachable => "unreachable",
             Self::Late => "late",
         }
@@ -70,7 +73,7 @@ impl Refusal {
             Self::NoRoute => (StatusCode::NOT_FOUND, GRPC_UNIMPLEMENTED),
             Self::Limited(_) => (StatusCode::TOO_MANY_REQUESTS, GRPC_RESOURCE_EXHAUSTED),
             Self::Loop => (StatusCode::LOOP_DETECTED, GRPC_UNAVAILABLE),
-            Self::NoSuchService | Self::NoEndpoint | Self::Overloaded => {
+            Self::NoSuchService | Self::NoEndpoint | Self::Overloaded | Self::Crowded => {
                 (StatusCode::SERVICE_UNAVAILABLE, GRPC_UNAVAILABLE)
             }
             Self::Unreachable => (StatusCode::BAD_GATEWAY, GRPC_UNAVAILABLE),
@@ -90,6 +93,7 @@ impl Refusal {
             Self::NoSuchService => "no such service is known",
             Self::NoEndpoint => "the service has no endpoint",
             Self::Overloaded => "too many calls in flight",
+            Self::Crowded => "too many calls wait for this service",
             Self::Unreachable => "no endpoint could be reached",
             Self::Late => "no endpoint answered in time",
         }
@@ -115,7 +119,7 @@ impl Refusal {
         };
         let retry_after_s = match self {
             Self::Limited(wait) => Some(wait.as_millis().div_ceil(1_000).clamp(1, 3_600) as u32),
-            Self::Overloaded => Some(1),
+            Self::Overloaded | Self::Crowded => Some(1),
             Self::Malformed(_) | Self::Method | Self::Headers | Self::NoRoute | Self::Caller | Self::Loop => {
                 None
             }

@@ -161,6 +161,7 @@ pub(super) struct Route {
     pub(super) timeout_ms: Option<u64>,
     pub(super) try_timeout_ms: Option<u64>,
     pub(super) tries_max: Option<u32>,
+    pub(super) criticality: Option<String>,
 }
 
 #[derive(Clone, Debug, Deserialize)]
@@ -328,6 +329,9 @@ pub(super) struct Protection {
 #[serde(deny_unknown_fields)]
 pub(super) struct Admission {
     pub(super) in_flight_max: u32,
+    pub(super) adaptive: bool,
+    pub(super) queue_max: u32,
+    pub(super) queue_ms: u64,
     pub(super) limiter_keys_max: usize,
     pub(super) caller_regions_max: usize,
     pub(super) trusted_cidrs: Vec<String>,

@@ -5,15 +5,15 @@ use std::{collections::BTreeSet, fmt::Display, num::NonZero, path::Path, thread}
 use ecow::EcoString;
 use http::{HeaderName, HeaderValue, Method, StatusCode, uri::PathAndQuery};
 use landbridge_gateway_core::{
-    BudgetRules, Caller, Costs, EndpointSpec, GuardRules, HealthRules, HedgeRules, HostMatch, Name, Orders,
-    PickRules, Policy, Protocol, Route, RouteTable, Speech,
+    BudgetRules, Caller, Costs, Criticality, EndpointSpec, GuardRules, HealthRules, HedgeRules, HostMatch,
+    Name, Orders, PickRules, Policy, Protocol, Route, RouteTable, Speech,
 };
 use landbridge_model::{Address, Cluster, Region, ServiceKey, Zone};
 use landbridge_runtime::config::{Layers, load};
 
 use super::{
-    Config, DEFAULTS, Destination, EndpointTls, Hedging, Limit, Live, Probe, Probing, Retries, Settings,
-    page,
+    Config, Crowding, DEFAULTS, Destination, EndpointTls, Hedging, Limit, Live, Probe, Probing, Retries,
+    Settings, page,
     ports::{ports, ranges},
 };
 
@@ -261,6 +261,10 @@ fn one_route(
             None
         }
     };
+    let criticality = page.criticality.as_deref().map(|text| {
+        let none = || format!("criticality: {text:?} is none of sheddable, normal and critical");
+        Criticality::named(text).ok_or_else(none)
+    });
     Some(Route {
         id: page.id.as_str().into(),
         hosts: page.hosts.iter().map(|host| HostMatch::parse(host)).collect(),
@@ -272,6 +276,7 @@ fn one_route(
             timeout_ms: page.timeout_ms,
             try_timeout_ms: page.try_timeout_ms,
             tries_max: page.tries_max,
+            criticality: criticality.and_then(|criticality| wrong.taken(place, criticality)),
         },
     })
 }
@@ -292,6 +297,7 @@ fn settings(wrong: &mut Mistakes, page: &page::Page) -> Option<Settings> {
     wrong.require(page.ladder.over_provision >= 1.0, "ladder.over_provision: at least 1");
     wrong.require((0.0..=1.0).contains(&page.ladder.panic_share), "ladder.panic_share: from 0 to 1");
     wrong.require((0.0..=1.0).contains(&page.access_log.share), "access_log.share: from 0 to 1");
+    wrong.require(page.admission.queue_ms > 0, "admission.queue_ms: at least 1");
     wrong.require(page.access_log.queue_max > 0, "access_log.queue_max: at least 1");
     wrong.require(page.timeouts.overall_ms > 0 && page.timeouts.try_ms > 0, "timeouts: at least 1 ms each");
     wrong
@@ -329,6 +335,10 @@ fn settings(wrong: &mut Mistakes, page: &page::Page) -> Option<Settings> {
         probing: probing(wrong, page),
         hedging: hedging(wrong, page.hedging, page.health.silence_min_ms),
         in_flight_max: page.admission.in_flight_max,
+        crowding: page
+            .admission
+            .adaptive
+            .then_some(Crowding { queue_max: page.admission.queue_max, queue_ms: page.admission.queue_ms }),
         limiter_keys_max: page.admission.limiter_keys_max,
         caller_regions_max: page.admission.caller_regions_max,
         trusted,

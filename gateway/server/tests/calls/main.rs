@@ -5,6 +5,8 @@
 mod harness;
 
 mod access;
+mod crowd;
+mod given;
 mod passing;
 mod ports;
 mod reloading;
