@@ -8,5 +8,6 @@ mod crossing;
 mod orders;
 mod processes;
 mod refusals;
+mod relay;
 mod shelf;
 mod through;

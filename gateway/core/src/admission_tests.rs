@@ -166,12 +166,9 @@ impl World {
 #[test]
 fn endpoints_that_queue_go_on_giving_four_fifths_of_what_they_can() {
     for seed in 1..=SEEDS {
-        for (workers, service_us, varied) in [
-            (4, 20_000, false),
-            (4, 20_000, true),
-            (32, 5_000, true),
-            (1, 2_000, false),
-        ] {
+        for (workers, service_us, varied) in
+            [(4, 20_000, false), (4, 20_000, true), (32, 5_000, true), (1, 2_000, false)]
+        {
             let capacity = workers as f64 * 1e6 / service_us as f64;
             let mut world = World::new(seed, workers, service_us, varied);
             world.run(5.0, capacity * 0.5);

@@ -230,6 +230,12 @@ impl Ladder {
         Self { steps: steps.into() }
     }
 
+    /// The steps in the caller's own region only.
+    pub fn near(&self) -> Self {
+        let near = self.steps.iter().filter(|step| step.rung <= Rung::SameRegion);
+        Self { steps: near.cloned().collect() }
+    }
+
     /// The steps, nearest first.
     pub fn steps(&self) -> &[Step] {
         &self.steps

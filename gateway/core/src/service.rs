@@ -3,7 +3,7 @@
 use std::{
     fmt,
     sync::{
-        Arc,
+        Arc, OnceLock,
         atomic::{AtomicU64, Ordering::Relaxed},
     },
 };
@@ -93,6 +93,7 @@ pub struct Service {
     serial: u64,
     pub(crate) endpoints: Box<[Endpoint]>,
     pub(crate) home: Ladder,
+    near: OnceLock<Ladder>,
     pub(crate) state: Arc<ServiceState>,
 }
 
@@ -105,7 +106,7 @@ impl Service {
         state: Arc<ServiceState>,
     ) -> Self {
         let home = Ladder::new(home, &endpoints);
-        Self { name, serial, endpoints: endpoints.into(), home, state }
+        Self { name, serial, endpoints: endpoints.into(), home, near: OnceLock::new(), state }
     }
 
     /// A number no other service of this process ever had.
@@ -126,6 +127,11 @@ impl Service {
     /// The ladder for callers of the gateway's own place.
     pub fn home(&self) -> &Ladder {
         &self.home
+    }
+
+    /// The same for callers of other regions who came to have it answered here: it never leaves the region.
+    pub fn near(&self) -> &Ladder {
+        self.near.get_or_init(|| self.home.near())
     }
 
     /// True when all endpoints are in rotation and grown: what the snapshot counted beforehand holds.

@@ -26,13 +26,15 @@ pub enum Protocol {
     H2c,
     /// HTTP/2 over TLS.
     H2,
+    /// HTTP/2 to a gateway of another region, each side known by the deployment's certificates; nobody can ask for it.
+    Relay,
 }
 
 impl Protocol {
     /// True if bytes travel through TLS.
     pub fn is_secure(self) -> bool {
         match self {
-            Self::Https | Self::H2 => true,
+            Self::Https | Self::H2 | Self::Relay => true,
             Self::Http | Self::H2c => false,
         }
     }
@@ -40,7 +42,7 @@ impl Protocol {
     /// True if all calls travel as HTTP/2.
     pub fn is_http2(self) -> bool {
         match self {
-            Self::H2c | Self::H2 => true,
+            Self::H2c | Self::H2 | Self::Relay => true,
             Self::Http | Self::Https => false,
         }
     }

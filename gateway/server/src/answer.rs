@@ -4,6 +4,7 @@ use std::{
     io,
     pin::Pin,
     rc::Rc,
+    sync::Arc,
     task::{Context, Poll, ready},
 };
 
@@ -14,7 +15,8 @@ use landbridge_gateway_core::{Endpoint, Outcome, Rung, Turn};
 use tokio::time::Instant;
 
 use crate::{
-    access::Entry, line::Arriving, local::Local, pool::OneCall, refusal::Refusal, seat::OpenCall,
+    access::Entry, crossing::Crossing, line::Arriving, local::Local, pool::OneCall, refusal::Refusal,
+    seat::OpenCall,
     tunnel::Half, view::Seen,
 };
 
@@ -150,6 +152,8 @@ pub(crate) struct Held {
     pub(crate) endpoint: u32,
     begun: Instant,
     reported: bool,
+    /// The way to the region it is in, if that is counted.
+    pub(crate) crossing: Option<Arc<Crossing>>,
 }
 
 impl Held {
@@ -161,7 +165,7 @@ impl Held {
         begun: Instant,
     ) -> Self {
         view.snapshot.service(service).endpoint(endpoint).state.begin(local.moment(begun));
-        Self { local, view, service, endpoint, begun, reported: false }
+        Self { local, view, service, endpoint, begun, reported: false, crossing: None }
     }
 
     /// Counts from then on, when its endpoint had all it needs.
@@ -241,7 +245,11 @@ impl EndpointBody {
     fn poll_frame(&mut self, cx: &mut Context<'_>) -> Poll<Option<io::Result<Frame<Bytes>>>> {
         let frame = ready!(self.incoming.poll_frame(cx));
         match &frame {
-            Some(Ok(_)) => {}
+            Some(Ok(frame)) => {
+                if let (Some(crossing), Some(data)) = (&self.held.crossing, frame.data_ref()) {
+                    crossing.carry(data.len() as u64);
+                }
+            }
             Some(Err(_)) => self.held.failed(Instant::now()),
             None => self.ended = true,
         }

@@ -4,6 +4,7 @@ mod cidr;
 mod page;
 mod ports;
 mod read;
+mod relay;
 
 #[cfg(test)]
 mod tests;
@@ -19,7 +20,8 @@ use http::{Method, StatusCode};
 use landbridge_gateway_core::{
     BudgetRules, Caller, Costs, EndpointSpec, GuardRules, HedgeRules, Name, Orders, PickRules, RouteTable,
 };
-use landbridge_runtime::log::LogConfig;
+use landbridge_model::{Address, Region};
+use landbridge_runtime::{log::LogConfig, tls::TlsFiles};
 
 pub use crate::access::Destination;
 
@@ -45,6 +47,8 @@ pub struct Config {
     pub admin: Admin,
     /// The registry to follow.
     pub registry: Option<Registry>,
+    /// How other regions' gateways know it, and where they call.
+    pub relay: Option<Relay>,
     /// How it shows itself to its registry, if it does.
     pub presence: Option<Presence>,
     /// Where calls come in.
@@ -105,6 +109,30 @@ pub struct ServicePort {
     pub http: bool,
 }
 
+/// How gateways of different regions speak with each other.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Relay {
+    /// Where other regions' gateways call; `None`: they do not.
+    pub listen: Option<SocketAddr>,
+    /// Who this gateway is.
+    pub tls: TlsFiles,
+}
+
+/// How one other region is reached.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PeerRegion {
+    /// Which one.
+    pub region: Region,
+    /// By its gateways instead of directly.
+    pub relayed: bool,
+    /// These; empty: those that it registers.
+    pub gateways: Vec<(Address, u16)>,
+    /// Calls that may leave for it, at least 1.
+    pub requests_per_second: Option<u32>,
+    /// Bytes that may go and come, at least 1.
+    pub bytes_per_second: Option<u64>,
+}
+
 /// What a reload may change besides ports: everything that is not a thread or a registry.
 #[derive(Clone, Debug)]
 pub struct Live {
@@ -116,6 +144,8 @@ pub struct Live {
     pub costs: Costs,
     /// Services with an order of regions of their own.
     pub orders: Orders,
+    /// By which way, and how often, other regions are reached; unlisted ones directly and without a quota.
+    pub peers: Vec<PeerRegion>,
     /// What a shrinking table does.
     pub guard: GuardRules,
     /// What each call is treated by.
@@ -268,6 +298,7 @@ impl Config {
             ("admin", (self.admin.listen, &self.admin.token) != (other.admin.listen, &other.admin.token)),
             ("registry", registry(self) != registry(other)),
             ("presence", self.presence != other.presence),
+            ("relay.listen, relay.tls", self.relay != other.relay),
             ("connections", self.connections != other.connections),
             ("log", self.log != other.log),
             ("access_log.file, access_log.queue_max", self.access_log != other.access_log),

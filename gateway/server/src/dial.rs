@@ -6,7 +6,7 @@ use std::{io, net::IpAddr, sync::Arc, time::Duration};
 
 use hyper::client::conn::{http1, http2};
 use hyper_util::rt::{TokioIo, TokioTimer};
-use landbridge_gateway_core::Endpoint;
+use landbridge_gateway_core::{Endpoint, Protocol};
 use rustls::pki_types::ServerName;
 use tokio::{
     io::{AsyncRead, AsyncWrite},
@@ -18,6 +18,7 @@ use tokio_rustls::{TlsConnector, client::TlsStream};
 use crate::{
     line::Line,
     pool::{ManyCalls, OnThisCore, OneCall},
+    relay,
     tls::H2,
     view::View,
 };
@@ -57,6 +58,9 @@ pub(crate) async fn tcp(endpoint: &Endpoint, view: &View) -> io::Result<TcpStrea
 
 /// Opens a TLS connection to an endpoint; the handshake gets as long as the connection before it.
 async fn tls(endpoint: &Endpoint, view: &View, http2: bool) -> io::Result<TlsStream<TcpStream>> {
+    if endpoint.speech.protocol == Protocol::Relay {
+        return relay::connect(endpoint, view).await;
+    }
     let trust = view.trust.as_ref().ok_or_else(|| io::Error::other("endpoint_tls is not configured"))?;
     let config = if http2 { trust.http2.clone() } else { trust.http1.clone() };
     let name = endpoint.speech.tls_name.as_deref().unwrap_or(endpoint.address.as_str());

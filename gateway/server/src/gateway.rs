@@ -5,7 +5,9 @@ use std::{net::SocketAddr, sync::Arc, time::Duration};
 use landbridge_client::Table;
 use landbridge_gateway_core::Evacuation;
 use landbridge_model::Moment;
-use landbridge_runtime::{clock::Clock, pages::Health, shutdown::Shutdown, telemetry::MetricsPage};
+use landbridge_runtime::{
+    clock::Clock, pages::Health, shutdown::Shutdown, telemetry::MetricsPage, tls::Identity,
+};
 use parking_lot::Mutex;
 use tokio::sync::{mpsc, oneshot, watch};
 
@@ -46,6 +48,7 @@ pub(crate) enum Order {
 #[derive(Debug)]
 pub struct Gateway {
     addresses: Arc<Mutex<Vec<SocketAddr>>>,
+    relay: Option<SocketAddr>,
     admin: SocketAddr,
     orders: mpsc::Sender<Order>,
     shutdown: Shutdown,
@@ -71,12 +74,17 @@ impl Gateway {
         metrics::describe();
         let clock = Clock::start();
         let trust = tls::trust(config.live.settings.endpoint_tls.as_ref()).map_err(|why| vec![why])?;
-        let mut writer = Writer::new(&config, trust, Moment(clock.now()));
+        let relay = config.relay.as_ref().map(|relay| Identity::load(relay.tls.clone())).transpose();
+        let relay = relay.map_err(|why| vec![why])?;
+        if let Some(identity) = &relay {
+            identity.keep_fresh(&shutdown);
+        }
+        let mut writer = Writer::new(&config, trust, relay.clone(), Moment(clock.now()));
         let table = tables.borrow().clone();
         writer.follow(table.clone(), Moment(clock.now()));
         let access = AccessLog::start(&config.access_log).map_err(|why| vec![why])?;
         let (connections, threads) = (config.connections, config.threads);
-        let mut ports = Ports::new(config.threads, shutdown.child_token());
+        let mut ports = Ports::new(config.threads, relay, shutdown.child_token());
         let mut given = Given::new(&config);
         given.take(&table);
         let change = ports.prepare(&config, given.ports())?;
@@ -101,7 +109,9 @@ impl Gateway {
         given.opened(&change);
         ports.commit(change);
         let addresses = ports.addresses();
-        presence::keep(&config, &addresses.lock(), &shutdown);
+        let relay = ports.relay();
+        let registered = presence::keep(&config, &addresses.lock(), relay, &shutdown);
+        registered.map_err(|why| vec![format!("presence.token_file: {why}")])?;
         let (orders, received) = mpsc::channel(ORDERS_MAX);
         let health = Health::new(clock);
         health.pass("ports");
@@ -116,12 +126,17 @@ impl Gateway {
         let token = running.admin.token.clone();
         let office = Office { shared, orders: orders.clone(), token, running };
         shutdown.spawn(admin::serve(office, admin_port, health, page, shutdown.clone()));
-        Ok(Self { addresses, admin, orders, shutdown, drain_ms, access })
+        Ok(Self { addresses, relay, admin, orders, shutdown, drain_ms, access })
     }
 
     /// Where listeners and then service ports listen, in the order of the newest config.
     pub fn addresses(&self) -> Vec<SocketAddr> {
         self.addresses.lock().clone()
+    }
+
+    /// Where other regions' gateways call.
+    pub fn relay(&self) -> Option<SocketAddr> {
+        self.relay
     }
 
     /// Where operators ask.

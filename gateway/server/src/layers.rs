@@ -39,6 +39,7 @@ use std::{
 use http::{HeaderValue, Request, header, request::Parts};
 use hyper::body::Incoming;
 use landbridge_gateway_core::Policy;
+use landbridge_model::Region;
 use pin_project_lite::pin_project;
 use tokio::time::Instant;
 
@@ -57,6 +58,8 @@ pub(crate) struct Peer {
     pub(crate) scheme: HeaderValue,
     /// The position of the listener.
     pub(crate) listener: usize,
+    /// The region whose gateway passes calls on by it.
+    pub(crate) relayed_from: Option<Region>,
     pub(crate) seat: Rc<Seat>,
 }
 
@@ -177,6 +180,8 @@ pub(crate) struct Attempt {
     pub(crate) tried: Rc<Cell<Tried>>,
     pub(crate) begun: Instant,
     pub(crate) patience: Patience,
+    /// It never leaves the region.
+    pub(crate) stays: bool,
 }
 
 pin_project! {

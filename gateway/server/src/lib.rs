@@ -18,6 +18,7 @@ mod service_port;
 mod worker;
 
 mod connection;
+mod crossing;
 mod crowd;
 mod head;
 mod seat;
@@ -38,6 +39,7 @@ mod line;
 mod payload;
 mod pool;
 mod refusal;
+mod relay;
 
 mod access;
 mod admin;

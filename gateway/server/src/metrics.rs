@@ -72,6 +72,13 @@ pub(crate) const CROWD_SHED: &str = "landbridge_gateway_crowd_shed_total";
 /// Services whose calls at once are limited, each counted once for every core.
 pub(crate) const CROWD_LIMITED: &str = "landbridge_gateway_crowd_limited_services";
 
+/// Tries that left for another region, by peer and way.
+pub(crate) const CROSSINGS: &str = "landbridge_gateway_crossings_total";
+/// Tries that were kept from leaving by a quota, by peer.
+pub(crate) const CROSSINGS_DENIED: &str = "landbridge_gateway_crossings_denied_total";
+/// Bytes of bodies that went to another region or came from it, by peer.
+pub(crate) const CROSSING_BYTES: &str = "landbridge_gateway_crossing_bytes_total";
+
 /// Tells the recorder what each name means.
 pub(crate) fn describe() {
     describe_counter!(CALLS, "Calls answered.");
@@ -105,6 +112,9 @@ pub(crate) fn describe() {
     describe_counter!(CROWD_WAITED, "Calls that waited because endpoints were crowded.");
     describe_counter!(CROWD_SHED, "Calls sent away because endpoints were crowded.");
     describe_gauge!(CROWD_LIMITED, "Services whose calls at once are limited, once for every core.");
+    describe_counter!(CROSSINGS, "Tries that left for another region.");
+    describe_counter!(CROSSINGS_DENIED, "Tries kept from leaving by a quota.");
+    describe_counter!(CROSSING_BYTES, "Bytes of bodies to and from another region.");
     describe_gauge!(GIVEN_PORTS, "Open ports that the registry gave to services.");
     describe_gauge!(
         GIVEN_PORTS_MISSING,

@@ -16,7 +16,10 @@ use std::{
 use arc_swap::ArcSwap;
 use ecow::EcoString;
 use landbridge_gateway_core::RouteTable;
-use landbridge_runtime::listen::{listen, listen_shared};
+use landbridge_runtime::{
+    listen::{listen, listen_shared},
+    tls::Identity,
+};
 use parking_lot::Mutex;
 use socket2::{Domain, Protocol, Socket, Type};
 use tokio::sync::mpsc;
@@ -54,6 +57,13 @@ pub(crate) enum Purpose {
     },
     /// One service's connections, unread.
     Service(Arc<Carriage>),
+    /// Calls of other gateways.
+    Relay {
+        /// The position of its routes.
+        listener: usize,
+        /// Who this gateway is.
+        identity: Identity,
+    },
 }
 
 /// One core's part of a port.
@@ -90,6 +100,7 @@ pub(crate) struct Ports {
     tables: Vec<RouteTable>,
     opened: u64,
     threads: usize,
+    identity: Option<Identity>,
     ending: CancellationToken,
     cores: Vec<mpsc::Sender<Door>>,
     addresses: Arc<Mutex<Vec<SocketAddr>>>,
@@ -123,9 +134,9 @@ impl Change {
 
 impl Ports {
     /// No port yet; all end with `ending`.
-    pub(crate) fn new(threads: usize, ending: CancellationToken) -> Self {
+    pub(crate) fn new(threads: usize, identity: Option<Identity>, ending: CancellationToken) -> Self {
         let (open, tables, cores) = (Vec::new(), Vec::new(), Vec::new());
-        Self { open, tables, opened: 0, threads, ending, cores, addresses: Arc::default() }
+        Self { open, tables, opened: 0, threads, identity, ending, cores, addresses: Arc::default() }
     }
 
     /// Adds a core, which takes its doors from what is returned.
@@ -162,6 +173,17 @@ impl Ports {
         for port in &config.service_ports {
             note(&port.name, self.next_service(port, &mut tables));
         }
+        if let Some((wanted, identity)) = relay_port(config, self.identity.as_ref()) {
+            let (name, table) =
+                (EcoString::from(RELAY), RouteTable { by_header: true, ..RouteTable::default() });
+            let key = Key { calls: true, name: name.clone(), wanted };
+            let listener = self.of(&key).and_then(|port| port.listener).unwrap_or(tables.len());
+            if listener == tables.len() {
+                tables.push(RouteTable { listener: name.clone(), ..table });
+            }
+            let purpose = Purpose::Relay { listener, identity: identity.clone() };
+            note(&name, self.next(key, Some(listener), Terms { proxy_from: Vec::new(), purpose }));
+        }
         let mut missing = 0;
         for port in given {
             match self.next_service(port, &mut tables) {
@@ -193,6 +215,11 @@ impl Ports {
             listener = Some(position);
         }
         self.next(key, listener, carriage_of(port, listener))
+    }
+
+    /// Where other gateways call, if they may.
+    pub(crate) fn relay(&self) -> Option<SocketAddr> {
+        self.open.iter().find(|port| port.key.name == RELAY).map(|port| port.address)
     }
 
     fn of(&self, key: &Key) -> Option<&Port> {
@@ -263,6 +290,13 @@ impl Ports {
         self.open.push(Port { key, address, listener, terms, closing });
         tracing::debug!(event = "port_open", number, %address);
     }
+}
+
+/// The name of the port for other gateways; no listener can have it, for it is no name.
+const RELAY: &str = "(relay)";
+
+fn relay_port<'a>(config: &Config, identity: Option<&'a Identity>) -> Option<(SocketAddr, &'a Identity)> {
+    config.relay.as_ref().and_then(|relay| relay.listen).zip(identity)
 }
 
 fn terms_of(listener: &Listener, position: usize) -> Result<Terms, String> {

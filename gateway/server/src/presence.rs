@@ -13,10 +13,11 @@ use crate::{
     config::{Config, ServicePort},
     metrics::{GIVEN_PORTS, GIVEN_PORTS_MISSING},
     ports::Change,
+    relay::RELAY_PORT_KEY,
 };
 
 /// What gateways register as, in the default namespace and group.
-const GATEWAYS: &str = "landbridge-gateway";
+pub(crate) const GATEWAYS: &str = "landbridge-gateway";
 
 /// The metadata key of an instance's failure domain.
 const ZONE_KEY: &str = "landbridge.zone";
@@ -83,16 +84,29 @@ impl Given {
     }
 }
 
-/// Registers the gateway, if it is to show itself, at the port of its first listener.
-pub(crate) fn keep(config: &Config, addresses: &[SocketAddr], shutdown: &Shutdown) {
-    let (Some(presence), Some(first)) = (&config.presence, addresses.first()) else { return };
-    let metadata = [(ZONE_KEY, config.home.zone.to_string()), (NAME_KEY, config.name.to_string())];
+/// Registers the gateway, if it is to show itself, at the port of its first listener. An error is a token that cannot be
+/// read.
+pub(crate) fn keep(
+    config: &Config,
+    addresses: &[SocketAddr],
+    relay: Option<SocketAddr>,
+    shutdown: &Shutdown,
+) -> Result<(), String> {
+    let (Some(presence), Some(first)) = (&config.presence, addresses.first()) else { return Ok(()) };
+    let token = presence.token_file.as_ref().map(|file| {
+        let read = std::fs::read_to_string(file).map_err(|error| format!("{}: {error}", file.display()));
+        read.map(|text| text.trim().to_owned())
+    });
+    let mut metadata = vec![(ZONE_KEY, config.home.zone.to_string()), (NAME_KEY, config.name.to_string())];
+    metadata.extend(relay.map(|relay| (RELAY_PORT_KEY, relay.port().to_string())));
     landbridge_client::Presence {
         registries: presence.registries.clone(),
         service: ServiceKey::parse("", "", GATEWAYS).expect("a constant that is a valid name"),
         ip: Address::parse(&presence.address).expect("checked when the config was read"),
         port: first.port(),
-        metadata: metadata.map(|(key, value)| (key.to_owned(), value)).into(),
+        token: token.transpose()?,
+        metadata: metadata.into_iter().map(|(key, value)| (key.to_owned(), value)).collect(),
     }
     .keep(shutdown);
+    Ok(())
 }

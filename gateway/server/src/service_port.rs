@@ -8,7 +8,7 @@
 use std::{net::SocketAddr, rc::Rc, sync::Arc, time::Duration};
 
 use ecow::EcoString;
-use landbridge_gateway_core::{Decision, Name, Policy, Route, RouteTable, pick};
+use landbridge_gateway_core::{Decision, Name, Policy, Protocol, Route, RouteTable, pick};
 use tokio::{
     net::TcpStream,
     time::{Instant, timeout},
@@ -158,6 +158,11 @@ async fn reach(local: &Rc<Local>, view: Rc<Seen>, service: u32) -> Result<(TcpSt
             Decision::Use(choice) => choice,
             Decision::Nobody => return Err(Refusal::NoEndpoint),
         };
+        if target.endpoint(choice.endpoint).speech.protocol == Protocol::Relay {
+            // A relay carries calls, not connections.
+            tried.add(choice.endpoint);
+            continue;
+        }
         let mut held = Held::begin(local.clone(), view.clone(), service, choice.endpoint, begun);
         let opened = dial::tcp(target.endpoint(choice.endpoint), &view).await;
         local.tally.borrow_mut().opened_upstream();

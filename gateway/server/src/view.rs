@@ -15,12 +15,13 @@ use ecow::EcoString;
 use http::HeaderValue;
 use landbridge_gateway_core::Snapshot;
 use landbridge_model::Region;
-use landbridge_runtime::clock::Clock;
+use landbridge_runtime::{clock::Clock, tls::Identity};
 use parking_lot::Mutex;
 
 use crate::{
     access::AccessLog,
     config::{Connections, Settings},
+    crossing::Crossings,
     limiter::Rule,
     metrics::{CONNECTIONS, IN_FLIGHT, TUNNELS_OPEN},
     tls::Trust,
@@ -34,6 +35,10 @@ pub(crate) struct View {
     pub(crate) rules: Arc<[Arc<Rule>]>,
     /// Whom endpoints that speak TLS must be, if any may.
     pub(crate) trust: Option<Arc<Trust>>,
+    /// Who this gateway is to those of other regions.
+    pub(crate) relay: Option<Identity>,
+    /// What may leave for other regions.
+    pub(crate) crossings: Arc<Crossings>,
 }
 
 /// A view as one core sees it: counted on that core, so that calls of different cores do not share a counter.

@@ -13,6 +13,7 @@ use std::{
 
 use arc_swap::ArcSwap;
 use http::HeaderValue;
+use landbridge_runtime::tls::Identity;
 use tokio::{
     net::TcpStream,
     runtime::{Builder, LocalOptions},
@@ -28,7 +29,7 @@ use crate::{
     layers::Peer,
     local::{Local, TICK_MS},
     ports::{Door, Purpose, Terms},
-    proxy,
+    proxy, relay,
     seat::{Order, Overrun, Seat},
     service_port::{carry, speaks_http},
     stack::stack,
@@ -187,6 +188,9 @@ fn take_in(local: &Rc<Local>, port: u64, terms: &ArcSwap<Terms>, mut stream: Tcp
                 }
                 Some(_) | None => Box::pin(carry(local, carriage, stream, caller, seat)).await,
             },
+            Purpose::Relay { listener, identity } => {
+                receive_relay(local, listener, identity, stream, caller.ip(), seat).await;
+            }
         }
     });
 }
@@ -219,6 +223,27 @@ async fn receive(
     }
 }
 
+/// Serves the calls that a gateway of another region passes on.
+async fn receive_relay(
+    local: Rc<Local>,
+    listener: usize,
+    identity: Identity,
+    stream: TcpStream,
+    caller: IpAddr,
+    seat: Rc<Seat>,
+) {
+    let peer = peer_of(&local, listener, caller, "https", seat);
+    let wait = Duration::from_millis(local.shared.connections.header_timeout_ms);
+    match timeout(wait, relay::accept(&identity, stream)).await {
+        Ok(Ok((stream, region))) => {
+            let stack = stack(&local);
+            converse(local, stream, Peer { trusted: true, relayed_from: Some(region), ..peer }, stack).await;
+        }
+        Ok(Err(error)) => tracing::warn!(event = "relay_refused", %error),
+        Err(_) => tracing::debug!(event = "handshake_late"),
+    }
+}
+
 fn peer_of(local: &Local, listener: usize, address: IpAddr, scheme: &'static str, seat: Rc<Seat>) -> Peer {
     let trusted = local.view().settings.trusted.iter().any(|range| range.holds(address));
     Peer {
@@ -227,6 +252,7 @@ fn peer_of(local: &Local, listener: usize, address: IpAddr, scheme: &'static str
         trusted,
         scheme: HeaderValue::from_static(scheme),
         listener,
+        relayed_from: None,
         seat,
     }
 }

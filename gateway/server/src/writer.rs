@@ -12,11 +12,14 @@ use std::{
 use landbridge_client::{Endpoint, Table};
 use landbridge_gateway_core::{Book, EndpointSpec, Evacuation, Guard, Name, RouteTable, Speech};
 use landbridge_model::{Moment, ServiceKey};
+use landbridge_runtime::tls::Identity;
 
 use crate::{
     config::{Config, Live},
+    crossing::{self, Crossings},
     limiter::Rule,
     metrics::{EVACUATIONS, TABLE_CHANGES, TABLE_ENDPOINTS, TABLE_HELD, TABLE_SERVICES},
+    relay::Roads,
     tls::Trust,
     view::{Shared, View},
 };
@@ -28,6 +31,9 @@ pub(crate) struct Writer {
     live: Live,
     rules: Arc<[Arc<Rule>]>,
     trust: Option<Arc<Trust>>,
+    relay: Option<Identity>,
+    roads: Roads,
+    crossings: Arc<Crossings>,
     table: Arc<Table>,
     /// Drills by the number operators call them by.
     drills: BTreeMap<u64, Arc<Evacuation>>,
@@ -48,7 +54,12 @@ fn rules_of(live: &Live) -> Arc<[Arc<Rule>]> {
 
 impl Writer {
     /// A writer that knows the config and nothing of a registry.
-    pub(crate) fn new(config: &Config, trust: Option<Arc<Trust>>, now: Moment) -> Self {
+    pub(crate) fn new(
+        config: &Config,
+        trust: Option<Arc<Trust>>,
+        relay: Option<Identity>,
+        now: Moment,
+    ) -> Self {
         let live = config.live.clone();
         let mut book = Book::new(config.home.clone(), live.costs.clone(), live.routes.clone());
         for (name, specs) in &live.statics {
@@ -61,6 +72,9 @@ impl Writer {
             guard: Guard::default(),
             rules,
             trust,
+            relay,
+            roads: Roads::new(&live.peers),
+            crossings: crossing::crossings(&live.peers),
             live,
             table: Arc::default(),
             drills: BTreeMap::new(),
@@ -78,7 +92,8 @@ impl Writer {
     pub(crate) fn view(&mut self) -> View {
         let snapshot = self.book.snapshot();
         let (rules, trust) = (self.rules.clone(), self.trust.clone());
-        View { snapshot, settings: self.live.settings.clone(), rules, trust }
+        let (relay, crossings) = (self.relay.clone(), self.crossings.clone());
+        View { snapshot, settings: self.live.settings.clone(), rules, trust, relay, crossings }
     }
 
     /// True once a registry, or its keepsake, has said anything.
@@ -89,12 +104,23 @@ impl Writer {
     /// Takes a newer table of the registry. True when something is to be published.
     pub(crate) fn follow(&mut self, table: Arc<Table>, now: Moment) -> bool {
         for (key, endpoints) in differences(&self.table.services, &table.services) {
-            let specs = endpoints
-                .map(|endpoints| endpoints.iter().filter(|endpoint| endpoint.enabled).map(spec_of).collect());
+            let specs = endpoints.map(|endpoints| self.roads.specs(endpoints));
             self.guard.offer(now, Name::Registered(key.clone()), specs);
+        }
+        if self.roads.learn(&table) {
+            // What was offered just now went by the roads before: all goes by the new ones.
+            self.offer_all(&table, now);
         }
         self.table = table;
         self.settle(now)
+    }
+
+    /// Offers every service of a table anew, because regions are reached otherwise than before.
+    fn offer_all(&mut self, table: &Table, now: Moment) {
+        for (key, endpoints) in &table.services {
+            let specs = self.roads.specs(endpoints);
+            self.guard.offer(now, Name::Registered(key.clone()), Some(specs));
+        }
     }
 
     /// Looks at what is due without news. True when something is to be published.
@@ -177,6 +203,14 @@ impl Writer {
     /// Takes changed settings; endpoints, calls in flight and unchanged limits are not touched.
     pub(crate) fn reload(&mut self, live: Live, trust: Option<Arc<Trust>>, now: Moment) {
         self.trust = trust;
+        if self.live.peers != live.peers {
+            self.roads = Roads::new(&live.peers);
+            self.crossings = crossing::crossings(&live.peers);
+            let table = self.table.clone();
+            self.roads.learn(&table);
+            self.offer_all(&table, now);
+            self.settle(now);
+        }
         let old = &self.live;
         let same_limits = |(old, new): (&crate::config::Limit, &crate::config::Limit)| {
             old.by == new.by

@@ -41,6 +41,8 @@ pub struct Presence {
     pub ip: Address,
     /// Its port.
     pub port: u16,
+    /// What is shown to members that ask who calls.
+    pub token: Option<String>,
     /// What it says of itself.
     pub metadata: BTreeMap<String, String>,
 }
@@ -53,8 +55,11 @@ impl Presence {
     }
 
     async fn run(self, ending: &Shutdown) {
-        let members: Vec<Admin> =
-            self.registries.iter().map(|address| Admin::new(address, None, ANSWER_MS)).collect();
+        let members: Vec<Admin> = self
+            .registries
+            .iter()
+            .map(|address| Admin::new(address, self.token.clone(), ANSWER_MS))
+            .collect();
         let (mut turn, mut there) = (0, false);
         let mut beats = tokio::time::interval(Duration::from_millis(BEAT_MS));
         beats.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
@@ -151,6 +156,7 @@ mod tests {
             service: ServiceKey::parse("", "", "landbridge-gateway").unwrap(),
             ip: Address::parse("10.0.0.1").unwrap(),
             port: 8_000,
+            token: None,
             metadata: [("landbridge.zone".to_owned(), "a&b".to_owned())].into(),
         };
 

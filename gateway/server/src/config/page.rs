@@ -20,6 +20,7 @@ pub(super) struct Page {
     pub(super) admin: Admin,
     pub(super) registry: Option<Registry>,
     pub(super) presence: Option<Presence>,
+    pub(super) relay: Option<Relay>,
     #[serde(default)]
     pub(super) listeners: Vec<Listener>,
     #[serde(default)]
@@ -89,6 +90,26 @@ pub struct Registry {
     pub tls: TlsFiles,
 }
 
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Relay {
+    pub(super) listen: Option<SocketAddr>,
+    pub(super) tls: Option<TlsFiles>,
+    #[serde(default)]
+    pub(super) peers: Vec<PeerRegion>,
+}
+
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct PeerRegion {
+    pub(super) region: String,
+    pub(super) way: String,
+    #[serde(default)]
+    pub(super) gateways: Vec<String>,
+    pub(super) requests_per_second: Option<u32>,
+    pub(super) bytes_per_second: Option<u64>,
+}
+
 /// How the gateway shows itself to its registry.
 #[derive(Clone, Debug, PartialEq, Eq, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -99,6 +120,8 @@ pub struct Presence {
     pub registries: Vec<String>,
     /// Where the ports that the registry gives to services are opened.
     pub listen: IpAddr,
+    /// A file with the token it shows to a registry that asks its callers who they are.
+    pub token_file: Option<PathBuf>,
 }
 
 #[derive(Clone, Debug, Deserialize)]

@@ -15,6 +15,7 @@ use super::{
     Config, Crowding, DEFAULTS, Destination, EndpointTls, Hedging, Limit, Live, Probe, Probing, Retries,
     Settings, page,
     ports::{ports, ranges},
+    relay::relay,
 };
 
 /// What is wrong with a page.
@@ -86,7 +87,8 @@ fn checked(page: page::Page) -> Result<Config, Vec<String>> {
     connections(&mut wrong, &page.connections);
     tracing(&mut wrong, &page.tracing);
     let (listeners, service_ports) = ports(&mut wrong, &page);
-    let live = live(&mut wrong, &page);
+    let (relay, peers) = relay(&mut wrong, &page);
+    let live = live(&mut wrong, &page).map(|live| Live { peers, ..live });
     let cores = || thread::available_parallelism().map_or(1, NonZero::get);
     match (region, zone, live) {
         (Some(region), Some(zone), Some(live)) if wrong.0.is_empty() => Ok(Config {
@@ -96,6 +98,7 @@ fn checked(page: page::Page) -> Result<Config, Vec<String>> {
             admin: page.admin,
             registry: page.registry,
             presence: page.presence,
+            relay,
             listeners,
             service_ports,
             connections: page.connections,
@@ -160,7 +163,7 @@ fn live(wrong: &mut Mistakes, page: &page::Page) -> Option<Live> {
     };
     let settings = settings(wrong, page)?;
     let orders = orders(wrong, &page.ladder.orders);
-    Some(Live { routes, statics, costs: Costs::new(costs), orders, guard, settings })
+    Some(Live { routes, statics, costs: Costs::new(costs), orders, peers: Vec::new(), guard, settings })
 }
 
 /// Services by the order in which their regions are tried.

@@ -3,16 +3,17 @@
 use std::{
     pin::{Pin, pin},
     rc::Rc,
+    sync::Arc,
     time::Duration,
 };
 
-use http::{HeaderName, HeaderValue, Response};
+use http::{HeaderName, HeaderValue, Response, header};
 use landbridge_gateway_core::{Choice, Decision, Endpoint, overtake, pick};
 use tokio::time::{Instant, sleep, sleep_until};
 use tower::{Service, service_fn};
 
 use super::{
-    Attempt, Reach, Tried, deadline,
+    Ask, Attempt, Reach, Tried, deadline,
     forward::strip_hop_by_hop,
     patience::{GRACE, Patience, stalled},
     retry::{Missed, Reached},
@@ -21,6 +22,7 @@ use super::{
 use crate::{
     answer::{Answer, EndpointBody, Held, Outgoing},
     config::Settings,
+    crossing::Crossing,
     local::Local,
     tally::Miss,
     tunnel::Half,
@@ -45,8 +47,9 @@ where
     service_fn(move |attempt: Attempt| {
         let (local, mut inner) = (local.clone(), inner.clone());
         async move {
-            let Attempt { mut request, view, service, http2, reach, tried, begun, patience } = attempt;
-            let choice = choose(&local, &view, service, reach, tried.get(), begun)?;
+            let Attempt { mut request, view, service, http2, reach, tried, begun, patience, stays } = attempt;
+            let choice = choose(&local, &view, service, reach, tried.get(), begun, stays)?;
+            let crossing = leave(&view, service, choice, &request)?;
             if tried.get().as_slice().contains(&choice.endpoint) {
                 Box::pin(sleep(Duration::from_millis(view.settings.retries.pause_ms))).await;
             }
@@ -58,6 +61,7 @@ where
                 request = request.changed(|request| deadline::tell(request.headers_mut(), left, http2));
             }
             let mut held = Held::begin(local.clone(), view.clone(), service, choice.endpoint, begun);
+            held.crossing = crossing;
             let one = Try { request, view, service, endpoint: choice.endpoint, http2 };
             let answering = pin!(inner.call(one));
             match answer_in_time(&patience, begun, &mut held, answering).await {
@@ -82,9 +86,11 @@ fn choose(
     reach: Reach,
     tried: Tried,
     begun: Instant,
+    stays: bool,
 ) -> Result<Choice, Missed> {
     let (target, rules) = (view.snapshot.service(service), &view.settings.pick);
-    let (ladder, now, dice, tried) = (target.home(), local.moment(begun), local.throw(), tried.as_slice());
+    let ladder = if stays { target.near() } else { target.home() };
+    let (now, dice, tried) = (local.moment(begun), local.throw(), tried.as_slice());
     let decision = match reach {
         Reach::Ladder => pick(rules, target, ladder, now, dice, tried),
         Reach::Near => overtake(rules, target, ladder, now, dice, tried, false),
@@ -99,6 +105,25 @@ fn choose(
         }
         Decision::Nobody => Err(Missed::Nobody),
     }
+}
+
+/// Lets a try leave the region, if it is to, and counts what it takes along.
+fn leave(
+    view: &Seen,
+    service: u32,
+    choice: Choice,
+    request: &Ask,
+) -> Result<Option<Arc<Crossing>>, Missed> {
+    if view.crossings.is_empty() {
+        return Ok(None);
+    }
+    let endpoint = view.snapshot.service(service).endpoint(choice.endpoint);
+    let Some(crossing) = view.crossings.get(&endpoint.region) else { return Ok(None) };
+    crossing.leave().map_err(Missed::OverQuota)?;
+    let length = request.get().headers().get(header::CONTENT_LENGTH);
+    let length = length.and_then(|length| length.to_str().ok()?.parse().ok());
+    crossing.carry(length.unwrap_or(0));
+    Ok(Some(crossing.clone()))
 }
 
 /// Waits for the answer; counts the endpoint's silence meanwhile. `None`: it is too late for one.

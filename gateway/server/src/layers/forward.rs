@@ -12,7 +12,7 @@ use http_body::Body as _;
 use tower::{Service, service_fn};
 
 use super::{Called, Passage, Peer, deadline, route::host};
-use crate::{answer::Answer, local::Local, refusal::Refusal, upgrade};
+use crate::{answer::Answer, local::Local, refusal::Refusal, relay, upgrade};
 
 const FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
 const FORWARDED_PROTO: HeaderName = HeaderName::from_static("x-forwarded-proto");
@@ -64,6 +64,9 @@ fn rewrite(local: &Local, called: &mut Called) -> Result<(), Refusal> {
         return Err(Refusal::Late);
     }
     tell_caller(&mut called.head.headers, &called.peer);
+    if called.peer.relayed_from.is_some() {
+        relay::unaddress(&mut called.head.headers);
+    }
     if called.head.version == Version::HTTP_2 {
         join_cookies(&mut called.head.headers);
     }
@@ -263,6 +266,7 @@ mod tests {
             trusted,
             scheme: HeaderValue::from_static("http"),
             listener: 0,
+            relayed_from: None,
             seat: Rc::new(crate::seat::Seat::new(0, 0)),
         }
     }

@@ -66,6 +66,8 @@ pub(crate) enum Missed {
         /// How it failed.
         miss: Miss,
     },
+    /// What may leave for that region is used up; it may again after so long.
+    OverQuota(Duration),
     /// The caller's body broke off.
     Caller,
     /// Another try has the caller's body.
@@ -160,6 +162,8 @@ struct Course {
     late: bool,
     /// The caller's body is read ahead of the endpoint.
     ahead: bool,
+    /// It came from another region to be answered here.
+    stays: bool,
 }
 
 /// What follows from a try that ended.
@@ -176,7 +180,7 @@ enum Verdict {
 
 impl Course {
     fn new(local: Rc<Local>, called: Called) -> (Self, Ask) {
-        let Called { head, body, begun, view, service, policy, grpc, told, .. } = called;
+        let Called { head, body, begun, view, service, policy, grpc, told, peer, .. } = called;
         let settings = &view.settings;
         let repeatable = settings.retries.methods.contains(&head.method);
         let tries = policy.tries_max.unwrap_or(settings.retries.tries_max).clamp(1, TRIES_MAX as u32);
@@ -220,6 +224,7 @@ impl Course {
             due,
             late: false,
             ahead: false,
+            stays: peer.relayed_from.is_some(),
         };
         (course, request)
     }
@@ -274,6 +279,7 @@ impl Course {
             tried: self.tried.clone(),
             begun: self.newest,
             patience: self.patience.clone(),
+            stays: self.stays,
         }
     }
 
@@ -317,6 +323,7 @@ impl Course {
             }
             Err(Missed::Nobody) if beside => return self.found_nobody(alone),
             Err(Missed::Nobody) => (None, self.refuse(Refusal::NoEndpoint)),
+            Err(Missed::OverQuota(wait)) => (None, self.refuse(Refusal::Limited(wait))),
             Err(Missed::Caller) => return Verdict::Over(self.refuse(Refusal::Caller)),
             Err(Missed::Superseded) => (None, self.refuse(Refusal::Unreachable)),
             // A request of which nothing was sent costs no endpoint anything: it needs no budget.

@@ -7,7 +7,7 @@ use landbridge_gateway_core::{Asked, Matched};
 use tower::{Service, service_fn};
 
 use super::{Arrived, Called, Passage, speaks_grpc};
-use crate::{answer::Answer, local::Local, refusal::Refusal};
+use crate::{answer::Answer, local::Local, refusal::Refusal, relay};
 
 /// The layer.
 pub(crate) fn layer<S>(
@@ -26,8 +26,12 @@ where
 fn find(local: &Local, arrived: Arrived) -> Result<Called, (Refusal, bool)> {
     let Arrived { request, peer, begun } = arrived;
     let (head, body) = request.into_parts();
+    let arrived_by_relay = peer.relayed_from.is_some();
     let grpc = speaks_grpc(&head.headers);
     let view = local.view();
+    if arrived_by_relay {
+        relay::guard(&head.headers, &view.snapshot.home.region).map_err(|refusal| (refusal, grpc))?;
+    }
     let refusal = match view.snapshot.find(peer.listener, &Question(&head)) {
         Matched::To { service, route, cut } => {
             let policy = view.snapshot.policy(peer.listener, route);

@@ -4,7 +4,7 @@ use std::{error::Error as _, rc::Rc};
 
 use http::{Request, Response, StatusCode, Version};
 use hyper::{body::Incoming, upgrade::Upgraded};
-use landbridge_gateway_core::Endpoint;
+use landbridge_gateway_core::{Endpoint, Protocol};
 
 use super::Ask;
 use crate::{
@@ -14,7 +14,7 @@ use crate::{
     local::Local,
     payload::{Broken, Payload},
     pool::OneCall,
-    upgrade,
+    relay, upgrade,
     view::{Seen, View},
 };
 
@@ -54,7 +54,11 @@ pub(crate) enum Failure {
 /// The innermost service.
 pub(crate) async fn send(local: Rc<Local>, one: Try) -> Result<Sent, Failure> {
     let endpoint = one.view.snapshot.service(one.service).endpoint(one.endpoint);
-    let request = one.request;
+    let mut request = one.request;
+    if endpoint.speech.protocol == Protocol::Relay {
+        let service = one.view.snapshot.service(one.service);
+        request = request.changed(|request| relay::address(request.headers_mut(), &one.view, service));
+    }
     let clear = !endpoint.speech.protocol.is_secure();
     if upgrade::asks_websocket(request.get().headers()) {
         let mut request = request.into_own();
@@ -208,7 +212,7 @@ async fn send_http2(
     endpoint: &Endpoint,
     mut request: Box<Request<Payload>>,
 ) -> Result<Sent, Failure> {
-    let (serial, now) = (endpoint.state.serial(), local.beat.now.get());
+    let (serial, now) = (relay::pool_key(endpoint), local.beat.now.get());
     if let Some(mut shared) = local.pool.share(serial, now) {
         match shared.try_send_request(*request).await {
             Ok(response) => return Ok(shared_sent(response)),

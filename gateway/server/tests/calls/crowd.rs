@@ -16,16 +16,19 @@ use tokio::{
     time::{Instant, MissedTickBehavior, interval, sleep, timeout},
 };
 
-use crate::harness::{Endpoint, House, full, until};
+use crate::harness::{Endpoint, House, full};
 
 /// Calls that the endpoint works on at once.
 const WORKERS: usize = 8;
 
 /// What it works on each.
-const WORK: Duration = Duration::from_millis(20);
+const WORK: Duration = Duration::from_millis(50);
 
-/// Offered calls a second: three times what it can do at best.
-const OFFERED: u32 = 3 * 8 * 50;
+/// Calls a second that it can do at best.
+const BEST: u32 = 8 * 20;
+
+/// Nothing is waited for longer: learning takes thousands of answers, and machines may be busy.
+const LONG: Duration = Duration::from_secs(90);
 
 /// An answer that comes later is worth nothing.
 const WORTH: Duration = Duration::from_secs(1);
@@ -55,11 +58,11 @@ async fn busy() -> (Endpoint, Arc<AtomicU64>) {
 }
 
 /// Sends calls at their pace, whatever comes of earlier ones, until it is dropped.
-fn load(house: Arc<House>, heap: Arc<Heap>) -> JoinSet<()> {
+fn load(house: Arc<House>, heap: Arc<Heap>, per_second: u32) -> JoinSet<()> {
     let mut pacing = JoinSet::new();
     pacing.spawn(async move {
         let mut calls = JoinSet::new();
-        let mut pace = interval(Duration::from_secs(1) / OFFERED);
+        let mut pace = interval(Duration::from_secs(1) / per_second);
         pace.set_missed_tick_behavior(MissedTickBehavior::Burst);
         loop {
             pace.tick().await;
@@ -87,12 +90,17 @@ async fn endpoints_that_are_called_three_times_too_often_go_on_answering_in_time
     let (endpoint, answered) = busy().await;
     let house = Arc::new(House::before(&[&endpoint], "[hedging]\ndelay_max_ms = 0\n").await);
     let heap = Arc::<Heap>::default();
-    let pacing = load(house.clone(), heap.clone());
-    until("calls are sent away", async || heap.shed.load(SeqCst) > u64::from(OFFERED)).await;
+    let quiet = load(house.clone(), heap.clone(), BEST / 2);
+    until_counted("the quiet is known", || answered.load(SeqCst) >= 250).await;
+    drop(quiet);
+    let pacing = load(house.clone(), heap.clone(), BEST * 3);
+    until_counted("calls are sent away", || heap.shed.load(SeqCst) >= 500).await;
 
+    let learnt = answered.load(SeqCst) + 400;
+    until_counted("the limit is learnt", || answered.load(SeqCst) >= learnt).await;
     let told = || (heap.good.load(SeqCst), answered.load(SeqCst));
     let (good, done) = told();
-    until("the endpoint has answered for a while", async || answered.load(SeqCst) >= done + 800).await;
+    until_counted("the endpoint has answered for a while", || answered.load(SeqCst) >= done + 500).await;
     let (good, done) = (told().0 - good, told().1 - done);
     let metrics = house.ask("/metrics").await;
     drop(pacing);
@@ -103,20 +111,28 @@ async fn endpoints_that_are_called_three_times_too_often_go_on_answering_in_time
     assert!(metrics.contains("landbridge_gateway_crowd_shed_total{criticality=\"normal\"}"), "{metrics}");
 }
 
+async fn until_counted(what: &str, holds: impl Fn() -> bool) {
+    let deadline = Instant::now() + LONG;
+    while !holds() {
+        assert!(Instant::now() < deadline, "waited in vain until {what}");
+        sleep(Duration::from_millis(5)).await;
+    }
+}
+
 #[tokio::test]
 async fn nobody_is_sent_away_while_the_endpoints_keep_up() {
     let (endpoint, answered) = busy().await;
     let house = House::before(&[&endpoint], "").await;
     let mut statuses = Vec::new();
 
-    for _ in 0..40 {
+    for _ in 0..20 {
         let calls = (0..WORKERS).map(|_| house.call("GET", "/", ""));
         let answers = futures_join(calls).await;
         statuses.extend(answers.into_iter().map(|(status, _)| status));
     }
 
     assert!(statuses.iter().all(|status| *status == 200), "{statuses:?}");
-    assert!(answered.load(SeqCst) >= 320);
+    assert!(answered.load(SeqCst) >= 160);
 }
 
 /// Waits for all of them, side by side.
