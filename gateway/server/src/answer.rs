@@ -16,8 +16,7 @@ use tokio::time::Instant;
 
 use crate::{
     access::Entry, crossing::Crossing, line::Arriving, local::Local, pool::OneCall, refusal::Refusal,
-    seat::OpenCall,
-    tunnel::Half, view::Seen,
+    seat::OpenCall, tunnel::Half, view::Seen,
 };
 
 /// An answer and what is to be counted of it.

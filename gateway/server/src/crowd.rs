@@ -81,15 +81,15 @@ impl Drop for Passed {
 }
 
 /// A call in the queue; one that is given up there leaves it.
-struct Queued<'a> {
-    gates: &'a Gates,
-    local: &'a Local,
+pub(crate) struct Queued {
+    local: Rc<Local>,
     service: u64,
+    criticality: Criticality,
     ticket: Ticket,
     place: Rc<Place>,
 }
 
-impl Queued<'_> {
+impl Queued {
     /// Waits for a change, at most so long.
     async fn wait(&self, within: Duration) {
         let turned = poll_fn(|cx| {
@@ -104,46 +104,57 @@ impl Queued<'_> {
     }
 }
 
-impl Drop for Queued<'_> {
+impl Drop for Queued {
     fn drop(&mut self) {
         match self.place.stand.get() {
-            Stand::Waits => self.gates.leave(self.service, self.ticket),
+            Stand::Waits => self.local.gates.leave(self.service, self.ticket),
             // Its turn came, and nobody was there to take it.
-            Stand::Goes => self.gates.ended(self.service, self.local.moment(Instant::now()), 0),
+            Stand::Goes => self.local.gates.ended(self.service, self.local.moment(Instant::now()), 0),
             Stand::Shed => {}
         }
     }
 }
 
-/// Brings a call through the gate of its service, or tells that it is sent away.
-pub(crate) async fn pass(
-    local: &Rc<Local>,
-    rules: &Crowding,
-    service: u64,
-    criticality: Criticality,
-) -> Option<Passed> {
-    let gates = &local.gates;
-    let passed = || Passed { local: local.clone(), service, since: Instant::now() };
-    let queued = match gates.arrive(service, Moment(local.beat.now.get()), rules.queue_max, criticality) {
-        Arrival::Goes => return Some(passed()),
-        Arrival::Shed => return None,
-        Arrival::Waits(ticket, place) => Queued { gates, local, service, ticket, place },
-    };
-    loop {
-        queued.wait(Duration::from_millis(rules.queue_ms)).await;
-        match queued.place.stand.get() {
-            Stand::Goes => {
-                let passed = passed();
-                // Who goes has left the queue: from here on the passage counts it.
-                queued.place.stand.set(Stand::Shed);
-                return Some(passed);
+/// What becomes of a call that comes to a gate.
+pub(crate) enum Coming {
+    Goes(Passed),
+    Waits(Box<Queued>),
+    Shed,
+}
+
+/// Brings a call to the gate of its service.
+pub(crate) fn come(local: &Rc<Local>, rules: &Crowding, service: u64, criticality: Criticality) -> Coming {
+    let now = Moment(local.beat.now.get());
+    match local.gates.arrive(service, now, rules.queue_max, criticality) {
+        Arrival::Goes => Coming::Goes(Passed { local: local.clone(), service, since: Instant::now() }),
+        Arrival::Shed => Coming::Shed,
+        Arrival::Waits(ticket, place) => {
+            let local = local.clone();
+            Coming::Waits(Box::new(Queued { local, service, criticality, ticket, place }))
+        }
+    }
+}
+
+impl Queued {
+    /// Waits for its turn; nothing if it is sent away.
+    pub(crate) async fn turn(self: Box<Self>, queue_ms: u64) -> Option<Passed> {
+        loop {
+            self.wait(Duration::from_millis(queue_ms)).await;
+            match self.place.stand.get() {
+                Stand::Goes => {
+                    let passed =
+                        Passed { local: self.local.clone(), service: self.service, since: Instant::now() };
+                    // Who goes has left the queue: from here on the passage counts it.
+                    self.place.stand.set(Stand::Shed);
+                    return Some(passed);
+                }
+                Stand::Shed => return None,
+                Stand::Waits if self.local.gates.sheds(self.service) => {
+                    self.local.gates.count_shed(self.criticality);
+                    return None;
+                }
+                Stand::Waits => {}
             }
-            Stand::Shed => return None,
-            Stand::Waits if gates.sheds(service) => {
-                gates.count_shed(criticality);
-                return None;
-            }
-            Stand::Waits => {}
         }
     }
 }

@@ -108,12 +108,7 @@ fn choose(
 }
 
 /// Lets a try leave the region, if it is to, and counts what it takes along.
-fn leave(
-    view: &Seen,
-    service: u32,
-    choice: Choice,
-    request: &Ask,
-) -> Result<Option<Arc<Crossing>>, Missed> {
+fn leave(view: &Seen, service: u32, choice: Choice, request: &Ask) -> Result<Option<Arc<Crossing>>, Missed> {
     if view.crossings.is_empty() {
         return Ok(None);
     }

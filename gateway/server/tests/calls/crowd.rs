@@ -31,7 +31,7 @@ const BEST: u32 = 8 * 20;
 const LONG: Duration = Duration::from_secs(90);
 
 /// An answer that comes later is worth nothing.
-const WORTH: Duration = Duration::from_secs(1);
+const WORTH: Duration = Duration::from_secs(3);
 
 /// What came of the calls that were sent so far.
 #[derive(Default)]
