@@ -18,6 +18,8 @@ use tokio::{
 
 use crate::harness::{Endpoint, House, full};
 
+const ADAPTIVE: &str = "[admission]\nadaptive = true\n";
+
 /// Calls that the endpoint works on at once.
 const WORKERS: usize = 8;
 
@@ -88,7 +90,8 @@ fn load(house: Arc<House>, heap: Arc<Heap>, per_second: u32) -> JoinSet<()> {
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn endpoints_that_are_called_three_times_too_often_go_on_answering_in_time() {
     let (endpoint, answered) = busy().await;
-    let house = Arc::new(House::before(&[&endpoint], "[hedging]\ndelay_max_ms = 0\n").await);
+    let house =
+        Arc::new(House::before(&[&endpoint], &format!("{ADAPTIVE}[hedging]\ndelay_max_ms = 0\n")).await);
     let heap = Arc::<Heap>::default();
     let quiet = load(house.clone(), heap.clone(), BEST / 2);
     until_counted("the quiet is known", || answered.load(SeqCst) >= 250).await;
@@ -122,7 +125,7 @@ async fn until_counted(what: &str, holds: impl Fn() -> bool) {
 #[tokio::test]
 async fn nobody_is_sent_away_while_the_endpoints_keep_up() {
     let (endpoint, answered) = busy().await;
-    let house = House::before(&[&endpoint], "").await;
+    let house = House::before(&[&endpoint], ADAPTIVE).await;
     let mut statuses = Vec::new();
 
     for _ in 0..20 {
