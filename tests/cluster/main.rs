@@ -16,6 +16,7 @@ mod losing;
 mod crashing;
 mod parting;
 mod refilling;
+mod restoring;
 mod rolling;
 
 use std::{pin::Pin, process::ExitCode, time::Instant};
@@ -53,6 +54,8 @@ const TESTS: &[Test] = &tests! {
         an_emptied_member_helps_nobody_to_forget_what_was_answered,
         damaged_members_are_refilled_and_nothing_answered_is_lost,
         a_member_takes_the_place_of_another_by_orders_that_are_refused_while_unsafe;
+    restoring:
+        the_last_member_starts_a_region_anew_and_the_others_join_whatever_they_hold;
     leaving:
         a_member_that_ends_hands_its_clients_over_and_nobody_blinks,
         members_that_all_end_at_once_do_not_wait_for_each_other;

@@ -22,7 +22,7 @@ use crate::{
 };
 
 /// A write is taken within this, and a member refilled, on a machine that does other things too.
-const SOON: Duration = Duration::from_secs(60);
+pub const SOON: Duration = Duration::from_secs(60);
 
 /// A majority of one and a stranger must not decide; it is given so long to do it.
 const TEMPTED_FOR: Duration = Duration::from_secs(3);

@@ -1,5 +1,6 @@
 //! Asks running processes, and shows what they say.
 
+mod backup;
 mod explained;
 mod instance;
 mod link;
@@ -119,6 +120,7 @@ fn who_knows(verb: &AdminVerb) -> &'static str {
         | AdminVerb::Policy(_)
         | AdminVerb::Audit
         | AdminVerb::Raft(_)
+        | AdminVerb::Backup { .. }
         | AdminVerb::Link(
             LinkVerb::Orders
             | LinkVerb::Pause { .. }
@@ -163,6 +165,7 @@ impl Desk {
             AdminVerb::Register(wish) => instance::register(&self.caller, &wish).await,
             AdminVerb::Deregister(wish) => instance::deregister(&self.caller, &wish).await,
             AdminVerb::Link(verb) => link::run(&self.admin, verb, self.output).await,
+            AdminVerb::Backup { file, stale } => backup::run(&self.caller, &file, stale, self.output).await,
             AdminVerb::Raft(verb) => raft::run(&self.admin, verb, self.output).await,
             AdminVerb::Audit => self.show("/audit", AUDIT).await,
             AdminVerb::Policy(verb) => policy::run(&self.admin, verb, self.output).await,

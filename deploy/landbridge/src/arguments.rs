@@ -8,7 +8,7 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use crate::demo::layout::REGIONS_MAX;
-pub(crate) use raft::RaftVerb;
+pub(crate) use raft::{RaftVerb, RestoreWish};
 
 /// Variables that mean something to the command line, not to the configuration.
 pub(crate) const VARIABLES: [&str; 3] = ["LANDBRIDGE_ADDRESS", "LANDBRIDGE_TOKEN", "LANDBRIDGE_TOKEN_FILE"];
@@ -90,6 +90,9 @@ pub(crate) enum Verb {
     /// Offer and register sample instances
     #[command(hide = true)]
     Sample(SampleWish),
+
+    /// Start a region anew at one member that does not run: from a backup, or from its own disk
+    Restore(RestoreWish),
 
     #[command(flatten)]
     Admin(AdminVerb),
@@ -322,6 +325,16 @@ pub(crate) enum AdminVerb {
     /// Show and change who belongs to a region's Raft group
     #[command(subcommand)]
     Raft(RaftVerb),
+
+    /// Write everything the region has decided into a file, while it goes on deciding; any member may be asked
+    Backup {
+        /// The file; it must not be there.
+        file: PathBuf,
+
+        /// What the member holds will do, though it may lag, or no majority may answer.
+        #[arg(long)]
+        stale: bool,
+    },
 
     /// Show what operators did to a process, oldest first
     Audit,

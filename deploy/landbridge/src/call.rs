@@ -77,6 +77,30 @@ impl Caller {
         Ok(Ok(()))
     }
 
+    /// Hands over an answer as it comes, until `take` fails or it ends; each part must come within the time.
+    pub(crate) async fn bytes<E>(
+        &self,
+        path: &str,
+        mut take: impl FnMut(&[u8]) -> Result<(), E>,
+    ) -> Result<Result<(), E>, AdminError> {
+        let answer = self.send(Method::GET, path).await?;
+        let status = answer.status();
+        let mut body = answer.into_body();
+        if !status.is_success() {
+            let text = Limited::new(body, TEXT_BYTES_MAX).collect().await.map(|text| text.to_bytes());
+            return Err(refusal(status, &String::from_utf8_lossy(&text.unwrap_or_default())));
+        }
+        loop {
+            let frame = tokio::time::timeout(self.timeout, body.frame()).await.map_err(|_| self.silent())?;
+            let Some(frame) = frame else { return Ok(Ok(())) };
+            let frame =
+                frame.map_err(|error| AdminError::Unreachable(format!("the answer broke off: {error}")))?;
+            if let Err(failed) = take(frame.data_ref().map(Bytes::as_ref).unwrap_or_default()) {
+                return Ok(Err(failed));
+            }
+        }
+    }
+
     async fn send(&self, method: Method, path: &str) -> Result<Response<hyper::body::Incoming>, AdminError> {
         let mut request = Request::builder().method(method).uri(format!("{}{path}", self.base));
         if let Some(token) = &self.token {

@@ -52,6 +52,7 @@ fn run(arguments: Arguments) -> Result<(), Trouble> {
         Verb::Bridge(wish) => roles::bridge(&wish),
         Verb::Gateway(wish) => roles::gateway(&wish),
         Verb::Config(ConfigVerb::Validate(wish)) => roles::validate(&wish, output),
+        Verb::Restore(wish) => roles::restore(&wish, output),
         Verb::Certs(wish) => certs::issue(&wish, output),
         Verb::Demo(wish) => demo::run(&wish),
         Verb::Sample(wish) => demo::sample::run(&wish),

@@ -5,12 +5,13 @@
 use std::io::IsTerminal;
 use std::time::Duration;
 
+use landbridge_registry::Source;
 use landbridge_runtime::config::{Layers, environment};
 use landbridge_runtime::log::{self, LogConfig};
 use landbridge_runtime::shutdown::Shutdown;
 use landbridge_runtime::telemetry::{self, BuildInfo};
 
-use crate::arguments::{Output, RegistryWish, Role, RoleWish, VARIABLES, ValidateWish};
+use crate::arguments::{Output, RegistryWish, RestoreWish, Role, RoleWish, VARIABLES, ValidateWish};
 use crate::ending::{Ending, Trouble};
 use crate::output::{self, Shape};
 
@@ -22,6 +23,9 @@ const LEFT_THREADS_MS: u64 = 1_000;
 
 /// The variable that says how log lines look.
 const LOG_FORMAT: &str = "LANDBRIDGE_LOG__FORMAT";
+
+/// A region that was started anew.
+const RESTORED: Shape = Shape { columns: &["region", "member", "era", "records"], name: "region" };
 
 /// Runs a member of a registry.
 pub(crate) fn registry(wish: &RegistryWish) -> Result<(), Trouble> {
@@ -52,6 +56,32 @@ fn standalone(wish: &RegistryWish) -> Vec<String> {
         [format!("listen.host={}", address.ip()), format!("listen.http_port={}", address.port())]
     });
     data.chain(listen).collect()
+}
+
+/// Starts a region anew at one member.
+pub(crate) fn restore(wish: &RestoreWish, output: Output) -> Result<(), Trouble> {
+    let environment = environment(&VARIABLES);
+    let file = wish.config.as_deref();
+    let layers = Layers { defaults: "", file, environment: &environment, sets: &wish.sets };
+    let config = landbridge_registry::Config::read(&layers).map_err(wrong_config)?;
+    let (region, member) = (config.region.clone(), config.member);
+    if wish.confirm.as_deref() != Some(region.as_str()) {
+        let sentence = format!(
+            "this starts region {region} anew at member {member}, under a new era; what other members hold counts no more: \
+             stop them all, and confirm it with --confirm {region}"
+        );
+        return Err(Trouble::new(Ending::Refused, sentence));
+    }
+    let source = wish.file.clone().map_or(Source::OwnDisk, Source::Backup);
+    let restored = landbridge_registry::restore(&config, &source);
+    let restored = restored.map_err(|failure| Trouble::failed(failure.to_string()))?;
+    eprintln!(
+        "start member {member}; the others join when they are started, each with an empty or an older disk"
+    );
+    let said = serde_json::json!({
+        "region": region.as_str(), "member": member.0, "era": restored.era.0, "records": restored.records,
+    });
+    output::print(&said, RESTORED, output)
 }
 
 /// Runs a bridge.

@@ -28,4 +28,6 @@ mod ingress;
 
 pub use config::Config;
 pub use ingress::nacos_routes;
+pub use landbridge_store::{BackupSays, Restored, Source, verify_backup};
 pub use member::{Failure, run};
+pub use region::restore;

@@ -6,7 +6,9 @@ use ecow::EcoString;
 use landbridge_carrier::Carrier;
 use landbridge_model::{Era, MemberId};
 use landbridge_runtime::{clock::Clock, dice, shutdown::Shutdown, tls::Identity};
-use landbridge_store::{Applied, GroupId, NoPeers, Store, StoreConfig, StoreLimits, Transport, Work};
+use landbridge_store::{
+    Applied, GroupId, NoPeers, Restored, Source, Store, StoreConfig, StoreLimits, Transport, Work,
+};
 use tokio::{
     net::TcpListener,
     sync::{mpsc, watch},
@@ -52,10 +54,25 @@ pub(crate) async fn open_store(
     company: &Company,
     clock: Clock,
 ) -> Result<(Store, mpsc::Receiver<Applied>), Failure> {
+    let store = store_config(config, clock);
+    let transport: Arc<dyn Transport> = match &company.calls {
+        Some(calls) => Arc::new(calls.clone()),
+        None => Arc::new(NoPeers),
+    };
+    Store::open(store, transport).await.map_err(|error| Failure::Start(error.to_string()))
+}
+
+/// Starts the configured region anew at this member, which must not run; blocks.
+pub fn restore(config: &Config, source: &Source) -> Result<Restored, Failure> {
+    let store = store_config(config, Clock::start());
+    landbridge_store::restore(&store, source).map_err(|error| Failure::Start(error.to_string()))
+}
+
+fn store_config(config: &Config, clock: Clock) -> StoreConfig {
     let mut voters: BTreeMap<_, _> =
         config.members.keys().map(|member| (*member, EcoString::new())).collect();
     voters.insert(config.member, EcoString::new());
-    let store = StoreConfig {
+    StoreConfig {
         dir: config.data_dir.join("raft"),
         member: config.member,
         group: GroupId { deployment: config.deployment.as_str().into(), region: config.region.clone() },
@@ -65,12 +82,7 @@ pub(crate) async fn open_store(
         limits: StoreLimits::ORDINARY,
         timing: config.timing,
         work: Work::Threads,
-    };
-    let transport: Arc<dyn Transport> = match &company.calls {
-        Some(calls) => Arc::new(calls.clone()),
-        None => Arc::new(NoPeers),
-    };
-    Store::open(store, transport).await.map_err(|error| Failure::Start(error.to_string()))
+    }
 }
 
 /// Answers the other members, follows them and asks how they are.

@@ -8,16 +8,18 @@
 //! Invariant: without a part a disk neither votes nor holds what others count on: its member may have promised something on
 //! a disk that is lost.
 
-use std::{collections::BTreeMap, time::Duration};
+use std::{collections::BTreeMap, sync::atomic::Ordering, time::Duration};
 
 use landbridge_model::MemberId;
 use landbridge_registry_core::Command;
 use tokio::time::Instant;
 
 use crate::{
-    disk::Part,
+    aside,
+    disk::{DiskSays, Part},
+    failure::StoreError,
     refill::{Admitted, Noted},
-    rpc::{DiskCall, Roll},
+    rpc::{AdmitAnswer, DiskCall, Roll},
     store::{Store, roll_number},
     transport::Rpc,
 };
@@ -40,12 +42,15 @@ struct Search {
     company: Option<Instant>,
     said: Option<Instant>,
     refused: bool,
+    /// Whether a leader has said, since the start, that this disk has the part it thinks it has.
+    confirmed: bool,
 }
 
 impl Store {
     /// Sees to it that this disk has a part in the group, for as long as the store lives.
     pub(crate) async fn belong(self) {
-        let mut search = Search { begun: Instant::now(), company: None, said: None, refused: false };
+        let mut search =
+            Search { begun: Instant::now(), company: None, said: None, refused: false, confirmed: false };
         loop {
             let rest = if *self.inner.admitted.borrow() {
                 self.look(&mut search).await
@@ -68,7 +73,9 @@ impl Store {
             }
             return AGAIN_AFTER;
         }
-        if !self.members().voters.contains(&me) {
+        search.confirmed |= self.standing().borrow().leading;
+        let unconfirmed = !search.confirmed && self.noted(me).is_some();
+        if unconfirmed || !self.members().voters.contains(&me) {
             // A learner, or one that was removed: the leader says which, and promotes whoever is refilled.
             let rest = self.ask_for_a_part(search).await;
             let waits = self.noted(me).is_some_and(|noted| noted.is(says.number) && !noted.votes);
@@ -94,7 +101,7 @@ impl Store {
             self.meet(*peer, roll.disk);
         }
         if self.inner.disk.says().part == Part::Fresh && self.may_found(&rolls, search) {
-            self.take_part(Part::Founder);
+            self.take_part(Part::Founder, 0);
             self.found_with(&rolls).await;
             return AGAIN_AFTER;
         }
@@ -162,12 +169,20 @@ impl Store {
         let call = DiskCall { member: me.0.into(), disk: self.inner.disk.says().number };
         for peer in self.inner.config.voters.keys().filter(|peer| **peer != me) {
             let answer = self.inner.network.call(*peer, Rpc::Admit, &call, self.inner.patience()).await;
-            match answer.map_or(Admitted::NotByMe, Admitted::of) {
+            let answer: Result<AdmitAnswer, _> = answer;
+            let Ok(answer) = answer else { continue };
+            if answer.line != self.inner.network.line.load(Ordering::Acquire) && *self.inner.admitted.borrow()
+            {
+                self.superseded(answer.line);
+                continue;
+            }
+            match Admitted::of(answer) {
                 Admitted::NotByMe => {}
                 Admitted::NotYet => return AGAIN_AFTER,
                 Admitted::Yes => {
-                    self.take_part(Part::Member);
+                    self.take_part(Part::Member, answer.line);
                     search.refused = false;
+                    search.confirmed = true;
                     return AGAIN_AFTER;
                 }
                 Admitted::NoMember => {
@@ -194,12 +209,29 @@ impl Store {
         }
     }
 
-    fn take_part(&self, part: Part) {
+    /// The region was started anew while this disk was away: what it holds is of the line before, and counts no more.
+    fn superseded(&self, line: u64) {
+        let own = self.inner.network.line.load(Ordering::Acquire);
+        if line <= own {
+            return;
+        }
+        match aside::lose(&self.inner.config.dir) {
+            Ok(()) => self.inner.failed.set(StoreError::Superseded { era: line }),
+            Err(error) => self.inner.disk_failed("giving up what the region has left behind", error),
+        }
+    }
+
+    fn take_part(&self, part: Part, line: u64) {
         if self.inner.disk.says().part.admitted() {
             return;
         }
-        match self.inner.disk.change(|says| says.part = part) {
+        let change = |says: &mut DiskSays| {
+            says.part = part;
+            says.line = line;
+        };
+        match self.inner.disk.change(change) {
             Ok(()) => {
+                self.inner.network.line.store(line, Ordering::Release);
                 tracing::info!(event = "raft_disk_admitted", founder = part == Part::Founder);
                 self.inner.admitted.send_replace(true);
                 metrics::gauge!("landbridge_store_admitted").set(1.0);

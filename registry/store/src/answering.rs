@@ -1,6 +1,6 @@
 //! What this member says to calls of others.
 
-use std::io;
+use std::{io, sync::atomic::Ordering};
 
 use bytes::Bytes;
 use landbridge_model::MemberId;
@@ -22,9 +22,16 @@ use crate::{
 impl Store {
     /// Answers a call that the transport brought; the body is what the other side's transport was given.
     pub async fn answer(&self, rpc: Rpc, body: Bytes) -> Result<Bytes, CallError> {
-        let Envelope { group, body } = codec::read("call", body).map_err(failed)?;
+        let Envelope { group, body, line } = codec::read("call", body).map_err(failed)?;
         if group != self.inner.network.group {
             return Err(CallError::Failed("the call is for another group".to_owned()));
+        }
+        let own = self.inner.network.line.load(Ordering::Acquire);
+        if line != own && !rpc.crosses_lines() {
+            // Members of before and after a restore must not count each other's votes, nor mix their logs.
+            return Err(CallError::Failed(format!(
+                "the call is for line {line:x} of the region, this is {own:x}"
+            )));
         }
         let raft = &self.inner.raft;
         if rpc.needs_a_part() && !*self.inner.admitted.borrow() {

@@ -22,6 +22,12 @@ pub(crate) fn lost(dir: &Path) -> bool {
     dir.join(LOST).exists()
 }
 
+/// From here on what the directory holds counts as lost: the next start sets it aside.
+pub(crate) fn lose(dir: &Path) -> io::Result<()> {
+    File::create(dir.join(LOST))?.sync_all()?;
+    sync(dir)
+}
+
 /// What takes the place of the lost is on disk.
 pub(crate) fn replaced(dir: &Path) -> io::Result<()> {
     match fs::remove_file(dir.join(LOST)) {
@@ -37,8 +43,7 @@ pub(crate) fn set_aside(dir: &Path) -> Result<PathBuf, StoreError> {
 }
 
 fn moved(dir: &Path) -> io::Result<PathBuf> {
-    File::create(dir.join(LOST))?.sync_all()?;
-    sync(dir)?;
+    lose(dir)?;
     let mut folders = folders(dir)?;
     let into = dir.join(format!("{ASIDE}{:06}", folders.last().map_or(1, |(number, _)| number + 1)));
     fs::create_dir(&into)?;

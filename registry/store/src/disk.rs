@@ -64,17 +64,24 @@ pub(crate) struct DiskSays {
     /// What tells this disk from every other.
     pub(crate) number: u64,
     pub(crate) part: Part,
+    /// To which line of the region it belongs: 0 as it was founded, else the era in which it was started anew.
+    pub(crate) line: u64,
     /// Members with their disks, met while neither side had a part in a group.
     pub(crate) met: BTreeMap<MemberId, u64>,
 }
 
 impl DiskSays {
     pub(crate) fn new(number: u64, part: Part) -> Self {
-        Self { number, part, met: BTreeMap::new() }
+        Self { number, part, line: 0, met: BTreeMap::new() }
     }
 
     fn text(&self) -> String {
-        let mut text = format!("{HEADING}\nnumber {:016x}\npart {}\n", self.number, self.part.name());
+        let mut text = format!(
+            "{HEADING}\nnumber {:016x}\npart {}\nline {:016x}\n",
+            self.number,
+            self.part.name(),
+            self.line
+        );
         for (member, disk) in &self.met {
             text.push_str(&format!("met {member} {disk:016x}\n"));
         }
@@ -90,6 +97,10 @@ impl DiskSays {
         }
         let number = hexadecimal(lines.next()?.strip_prefix("number ")?)?;
         let mut says = Self::new(number, Part::named(lines.next()?.strip_prefix("part ")?)?);
+        let mut lines = lines.peekable();
+        if let Some(line) = lines.next_if(|line| line.starts_with("line ")) {
+            says.line = hexadecimal(line.strip_prefix("line ")?)?;
+        }
         for line in lines {
             let (member, disk) = line.strip_prefix("met ")?.split_once(' ')?;
             says.met.insert(MemberId(member.parse().ok()?), hexadecimal(disk)?);

@@ -23,12 +23,17 @@ pub enum StoreError {
     },
     /// What the directory holds is less than, or not, what was written: this member may have forgotten what it
     /// promised and must not vote. Among several members the damage is set aside and the others refill it; a member alone
-    /// has only a copy of its disk.
+    /// is started anew from a backup.
     Damaged {
         /// Which.
         dir: PathBuf,
         /// What does not fit.
         what: String,
+    },
+    /// The region was started anew under this era while this member was away: start the member again, and it is refilled.
+    Superseded {
+        /// The era of the region that counts.
+        era: u64,
     },
     /// The settings contradict each other.
     Misconfigured(String),
@@ -58,8 +63,12 @@ impl fmt::Display for StoreError {
             }
             Self::Damaged { dir, what } => write!(
                 f,
-                "{} is damaged: {what}; this member must not decide with it: put back a copy of the disk",
+                "{} is damaged: {what}; this member must not decide with it: move the directory away and start the region anew with `landbridge restore`",
                 dir.display()
+            ),
+            Self::Superseded { era } => write!(
+                f,
+                "the region was started anew under era {era} while this member was away: start it again, and it is refilled"
             ),
             Self::Misconfigured(what) => write!(f, "wrong settings of the store: {what}"),
             Self::Disk { during, said } => write!(f, "the disk failed during {during}: {said}"),

@@ -6,6 +6,7 @@
 mod admission;
 mod answering;
 mod aside;
+mod backup;
 mod beginning;
 mod changing;
 mod codec;
@@ -22,6 +23,7 @@ mod network;
 mod opening;
 mod order;
 mod refill;
+mod restore;
 mod rpc;
 mod state;
 mod store;
@@ -32,9 +34,11 @@ mod work;
 #[cfg(test)]
 mod tests;
 
+pub use backup::{Backup, BackupSays, verify_backup};
 pub use changing::{Change, ChangeError, Follower, Members, Places};
 pub use config::{GroupId, StoreConfig, StoreLimits, Timing};
 pub use failure::{ProposeError, StoreError};
+pub use restore::{Restored, Source, restore};
 pub use state::{Applied, Notes};
 pub use store::{Standing, Store};
 pub use transport::{Call, CallError, NoPeers, Rpc, Transport};

@@ -1,6 +1,14 @@
 //! openraft's calls to other members, carried by whatever transport the store was given.
 
-use std::{future::Future, io, sync::Arc, time::Duration};
+use std::{
+    future::Future,
+    io,
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering},
+    },
+    time::Duration,
+};
 
 use bytes::Bytes;
 use landbridge_model::MemberId;
@@ -28,6 +36,8 @@ use crate::{
 #[derive(Clone)]
 pub(crate) struct Network {
     pub(crate) group: u64,
+    /// To which line of the region this member's disk belongs.
+    pub(crate) line: Arc<AtomicU64>,
     pub(crate) transport: Arc<dyn Transport>,
     pub(crate) snapshot_part_bytes: usize,
     /// How long a member may take to make entries durable. The time that openraft gives is a part of a heartbeat's
@@ -50,7 +60,10 @@ impl Network {
         call: &impl Message,
         within: Duration,
     ) -> Result<A, CallError> {
-        let answer = tokio::time::timeout(within, self.transport.call(to, rpc, wrap(self.group, call)));
+        let answer = tokio::time::timeout(
+            within,
+            self.transport.call(to, rpc, wrap(self.group, self.line.load(Ordering::Acquire), call)),
+        );
         let answer: Bytes = answer
             .await
             .unwrap_or_else(|_| Err(CallError::Failed(format!("no answer within {within:?}"))))?;

@@ -3,7 +3,7 @@
 use std::{
     fs,
     path::Path,
-    sync::{Arc, Mutex},
+    sync::{Arc, Mutex, atomic::AtomicU64},
     time::Duration,
 };
 
@@ -118,12 +118,7 @@ pub(crate) async fn open(config: StoreConfig, transport: Arc<dyn Transport>) -> 
     };
     let (log, closer) =
         found.log.start(parts).map_err(|error| StoreError::disk("starting the log's thread", error))?;
-    let network = Network {
-        group: rpc::group_number(&config.group),
-        transport,
-        snapshot_part_bytes: config.limits.snapshot_part_bytes,
-        append_within: Duration::from_millis(config.timing.answer_ms / 2),
-    };
+    let network = network(&config, transport, found.disk.says().line);
     let raft_config = raft_config(&config)?;
     let raft = Raft::new(config.member.0.into(), Arc::new(raft_config), network.clone(), log, machine).await;
     let raft = raft.map_err(|fatal| StoreError::Stopped(fatal.to_string()))?;
@@ -154,6 +149,16 @@ pub(crate) async fn open(config: StoreConfig, transport: Arc<dyn Transport>) -> 
         })),
     };
     Ok(Opened { store: Store { inner: Arc::new(inner) }, applied })
+}
+
+fn network(config: &StoreConfig, transport: Arc<dyn Transport>, line: u64) -> Network {
+    Network {
+        group: rpc::group_number(&config.group),
+        line: Arc::new(AtomicU64::new(line)),
+        transport,
+        snapshot_part_bytes: config.limits.snapshot_part_bytes,
+        append_within: Duration::from_millis(config.timing.answer_ms / 2),
+    }
 }
 
 fn check(config: &StoreConfig) -> Result<(), StoreError> {

@@ -8,7 +8,7 @@
 //! Invariant: a disk is admitted only after its member's earlier vote was taken away by a majority that holds everything
 //! answered so far; each step can be repeated, by another leader too.
 
-use std::collections::BTreeSet;
+use std::{collections::BTreeSet, sync::atomic::Ordering};
 
 use ecow::{EcoString, eco_format};
 use landbridge_model::MemberId;
@@ -45,14 +45,14 @@ impl Admitted {
         }
     }
 
-    fn answer(self) -> AdmitAnswer {
+    fn answer(self, line: u64) -> AdmitAnswer {
         let what = match self {
             Self::NotByMe => 0,
             Self::NotYet => 1,
             Self::Yes => 2,
             Self::NoMember => 3,
         };
-        AdmitAnswer { what }
+        AdmitAnswer { what, line }
     }
 }
 
@@ -67,6 +67,11 @@ pub(crate) struct Noted {
 }
 
 impl Noted {
+    /// Whether this is the name of such a note.
+    pub(crate) fn names(name: &str) -> bool {
+        name.starts_with(NAME)
+    }
+
     /// Whether this is the disk, with nothing left to be done for it.
     pub(crate) fn is(self, disk: u64) -> bool {
         self.disk == disk && !self.out
@@ -87,8 +92,11 @@ impl Noted {
     }
 }
 
+/// Notes of disks begin so; the member's number follows.
+const NAME: &str = "disk/";
+
 fn name_of(member: MemberId) -> EcoString {
-    eco_format!("disk/{member}")
+    eco_format!("{NAME}{member}")
 }
 
 impl Store {
@@ -99,20 +107,25 @@ impl Store {
 
     /// Answers a disk that asks for a part.
     pub(crate) async fn admit_disk(&self, call: DiskCall) -> AdmitAnswer {
-        let Ok(member) = u16::try_from(call.member).map(MemberId) else { return Admitted::NoMember.answer() };
+        let line = self.inner.network.line.load(Ordering::Acquire);
+        self.admitted(call).await.answer(line)
+    }
+
+    async fn admitted(&self, call: DiskCall) -> Admitted {
+        let Ok(member) = u16::try_from(call.member).map(MemberId) else { return Admitted::NoMember };
         if !self.standing().borrow().leading || call.disk == 0 {
-            return Admitted::NotByMe.answer();
+            return Admitted::NotByMe;
         }
-        let Ok(_turn) = self.inner.changing.try_lock() else { return Admitted::NotYet.answer() };
+        let Ok(_turn) = self.inner.changing.try_lock() else { return Admitted::NotYet };
         let done = tokio::time::timeout(self.inner.patience(), self.admit_here(member, call.disk)).await;
         match done {
-            Ok(Ok(admitted)) => admitted.answer(),
-            Ok(Err(ProposeError::NotLeader(_) | ProposeError::Stopped)) => Admitted::NotByMe.answer(),
+            Ok(Ok(admitted)) => admitted,
+            Ok(Err(ProposeError::NotLeader(_) | ProposeError::Stopped)) => Admitted::NotByMe,
             Ok(Err(ProposeError::Unavailable(why))) => {
                 tracing::debug!(event = "raft_not_admitted", %member, why);
-                Admitted::NotYet.answer()
+                Admitted::NotYet
             }
-            Err(_) => Admitted::NotYet.answer(),
+            Err(_) => Admitted::NotYet,
         }
     }
 
@@ -223,7 +236,7 @@ mod tests {
             assert_eq!(Noted::read(&noted.note(MemberId(7)).1), Some(noted));
         }
         for admitted in [Admitted::NotByMe, Admitted::NotYet, Admitted::Yes, Admitted::NoMember] {
-            assert_eq!(Admitted::of(admitted.answer()), admitted);
+            assert_eq!(Admitted::of(admitted.answer(7)), admitted);
         }
     }
 }

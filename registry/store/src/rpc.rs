@@ -37,6 +37,9 @@ pub(crate) struct Envelope {
     pub(crate) group: u64,
     #[prost(bytes = "bytes", tag = "2")]
     pub(crate) body: Bytes,
+    /// To which line of the region the caller's disk belongs.
+    #[prost(uint64, tag = "3")]
+    pub(crate) line: u64,
 }
 
 #[derive(Clone, PartialEq, Message)]
@@ -268,6 +271,9 @@ pub(crate) struct AdmitAnswer {
     /// 0 asked somebody who does not lead, 1 not yet, 2 admitted, 3 no member.
     #[prost(uint32, tag = "1")]
     pub(crate) what: u32,
+    /// To which line of the region the disk belongs from here on.
+    #[prost(uint64, tag = "2")]
+    pub(crate) line: u64,
 }
 
 /// Asks for a read index; the answer is a [`PlaceRecord`].
@@ -352,8 +358,8 @@ fn vote_of(vote: Option<VoteRecord>) -> io::Result<Vote> {
 }
 
 /// Wraps a call.
-pub(crate) fn wrap(group: u64, call: &impl Message) -> Bytes {
-    codec::write(&Envelope { group, body: codec::write(call).into() }).into()
+pub(crate) fn wrap(group: u64, line: u64, call: &impl Message) -> Bytes {
+    codec::write(&Envelope { group, body: codec::write(call).into(), line }).into()
 }
 
 #[cfg(test)]

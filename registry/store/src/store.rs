@@ -147,7 +147,7 @@ impl Store {
     }
 
     async fn propose_there(&self, leader: MemberId, order: Bytes) -> Result<(Position, Reply), ProposeError> {
-        let call = Envelope { group: self.inner.network.group, body: order };
+        let call = Envelope { group: self.inner.network.group, body: order, line: 0 };
         let answer = self.inner.network.call(leader, Rpc::Propose, &call, self.inner.patience()).await;
         let answer: ProposeAnswer =
             answer.map_err(|_| ProposeError::Unavailable("the leader did not answer"))?;

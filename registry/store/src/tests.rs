@@ -4,6 +4,7 @@ mod alone;
 mod conformance;
 mod damage;
 mod failing;
+mod restoring;
 mod segments;
 mod together;
 

@@ -53,6 +53,15 @@ impl Rpc {
         }
     }
 
+    /// Whether members of before and after a restore say this to each other.
+    pub(crate) fn crosses_lines(self) -> bool {
+        match self {
+            Self::Roll | Self::Admit => true,
+            Self::Append | Self::Vote | Self::PreVote | Self::Snapshot | Self::Transfer => false,
+            Self::Propose | Self::ReadIndex | Self::Change => false,
+        }
+    }
+
     /// The number on the wire.
     pub fn number(self) -> u32 {
         self as u32

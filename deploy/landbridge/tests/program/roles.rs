@@ -117,6 +117,31 @@ fn an_instance_registered_by_hand_is_there_until_interrupted() {
 }
 
 #[test]
+fn a_backup_of_a_running_member_starts_its_region_anew() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = |name: &str| dir.path().join(name).to_str().expect("a readable path").to_owned();
+    let (file, data) = (path("region.backup"), format!("data_dir={}", path("new")));
+    let mut member = Running::standalone(&dir.path().join("old"));
+    let http = member.address("http");
+    until(&["check", "--at", &http], "\nready\n");
+    until(&["policy", "export", "west", "--allow", "*/*/*", "--at", &http, "-o", "json"], "seq");
+
+    let made = landbridge(&["backup", &file, "--at", &http, "-o", "name"]);
+    assert_eq!(stdout(&made).trim(), file, "{}", stderr(&made));
+    assert_eq!(landbridge(&["backup", &file, "--at", &http]).status.code(), Some(5), "it was overwritten");
+    let unsure = landbridge(&["restore", &file, "--set", &data]);
+    assert_eq!(unsure.status.code(), Some(4), "{}", stderr(&unsure));
+    let done = landbridge(&["restore", &file, "--set", &data, "--confirm", "local", "-o", "name"]);
+    assert_eq!(stdout(&done).trim(), "local", "{}", stderr(&done));
+
+    let mut again = Running::standalone(&dir.path().join("new"));
+    let http = again.address("http");
+    until(&["policy", "list", "--at", &http], "west");
+    let twice = landbridge(&["restore", &file, "--set", &data, "--confirm", "local"]);
+    assert_eq!(twice.status.code(), Some(1), "a running member was overwritten: {}", stdout(&twice));
+}
+
+#[test]
 fn a_busy_port_is_told_in_one_sentence() {
     let taken = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = taken.local_addr().unwrap();

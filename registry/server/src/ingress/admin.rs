@@ -1,5 +1,6 @@
 //! The operators' door: `/landbridge/v1`, JSON over HTTP with a token.
 
+mod backup;
 mod company;
 mod links;
 mod raft;
@@ -48,6 +49,7 @@ pub(crate) fn routes(shared: Arc<Shared>) -> Router {
         .route("/landbridge/v1/links/{region}", put(links::put).delete(links::delete))
         .route("/landbridge/v1/links/{region}/held", get(links::held))
         .route("/landbridge/v1/raft", get(raft::status))
+        .route("/landbridge/v1/raft/backup", get(backup::backup))
         .route("/landbridge/v1/raft/members/{member}", put(raft::order))
         .route("/landbridge/v1/audit", get(links::audit))
         .layer(middleware::from_fn_with_state(Arc::clone(&shared), guard))

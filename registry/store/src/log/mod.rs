@@ -125,6 +125,15 @@ impl FoundLog {
         self.tail.purged().map(place)
     }
 
+    /// The entries from an index on.
+    pub(crate) fn entries_from(&self, index: u64) -> io::Result<Vec<Entry>> {
+        let end = self.tail.last().map_or(0, |link| link.index + 1);
+        if index >= end {
+            return Ok(Vec::new());
+        }
+        Ok(self.disk.read(index..end)?.into_iter().map(|(entry, _)| entry).collect())
+    }
+
     /// Starts the writer.
     pub(crate) fn start(self, parts: LogParts) -> io::Result<(LogStore, LogCloser)> {
         let (disk, tail) = (Arc::new(self.disk), Arc::new(Mutex::new(self.tail)));

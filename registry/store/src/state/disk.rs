@@ -98,6 +98,25 @@ pub(crate) struct Loaded {
     pub(crate) notes: Vec<(EcoString, EcoString)>,
 }
 
+impl Loaded {
+    /// Takes in a record or a note as it lies on disk.
+    pub(crate) fn take(&mut self, key: &[u8], value: &[u8]) -> io::Result<()> {
+        match key.first() {
+            Some(&RECORD) => {
+                let wrong = |error| codec::unreadable("record", error);
+                self.records.push(records::decode_record(value).map_err(wrong)?);
+            }
+            Some(&NOTE) => {
+                let note = codec::read::<NoteRecord>("note", value.to_vec())?;
+                debug_assert_eq!(key.get(1..), Some(note.name.as_bytes()), "a note lies under its name");
+                self.notes.extend(note.text.map(|said| (note.name.into(), said.into())));
+            }
+            _ => return Err(codec::unreadable("state", "a key is of no known kind")),
+        }
+        Ok(())
+    }
+}
+
 impl StateDisk {
     /// Opens or creates the database; of several generations the newest complete one counts.
     pub(crate) fn open(dir: &Path) -> Result<Arc<Self>, StoreError> {
@@ -141,19 +160,12 @@ impl StateDisk {
             Some(bytes) => read_head(&bytes).map_err(|error| damaged(&error))?,
             None => Head::default(),
         };
-        let mut found = Vec::new();
-        for guard in keyspace.range([RECORD]..[NOTE]) {
-            let value = guard.value().map_err(|error| damage(&self.dir, error))?;
-            found.push(records::decode_record(&value).map_err(|error| damaged(&error))?);
+        let mut loaded = Loaded { head, records: Vec::new(), notes: Vec::new() };
+        for guard in keyspace.range([RECORD]..) {
+            let (key, value) = guard.into_inner().map_err(|error| damage(&self.dir, error))?;
+            loaded.take(&key, &value).map_err(|error| damaged(&error))?;
         }
-        let mut notes = Vec::new();
-        for guard in keyspace.range([NOTE]..) {
-            let (key, text) = guard.into_inner().map_err(|error| damage(&self.dir, error))?;
-            let text = codec::read::<NoteRecord>("note", text.to_vec()).map_err(|error| damaged(&error))?;
-            debug_assert_eq!(key.get(1..), Some(text.name.as_bytes()), "a note lies under its name");
-            notes.extend(text.text.map(|said| (text.name.into(), said.into())));
-        }
-        Ok(Loaded { head, records: found, notes })
+        Ok(loaded)
     }
 
     /// Writes changes and where they lead, together, without a sync: what is lost with the machine is in the log.

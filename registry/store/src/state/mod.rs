@@ -272,9 +272,21 @@ impl StateMachine {
         self.settle(pending, before).await
     }
 
-    fn builder(&self) -> Builder {
+    /// What writes a snapshot of this moment.
+    pub(crate) fn builder(&self) -> Builder {
         let source = Source { head: self.head.clone(), view: self.disk.view() };
         Builder { source: Some(source), snapshots: self.snapshots.clone(), work: self.work }
+    }
+}
+
+impl Builder {
+    /// Writes the moment into a file that is no part of the store.
+    pub(crate) async fn copy(mut self) -> io::Result<std::path::PathBuf> {
+        let Some(Source { head, view }) = self.source.take() else {
+            return Err(io::Error::other("a builder builds once"));
+        };
+        let snapshots = self.snapshots.clone();
+        self.work.run(move || snapshots.copy(&head, &view)).await?
     }
 }
 

@@ -6,7 +6,10 @@ use std::{
     fs::{self, File},
     io::{self, BufReader, BufWriter, Read, Write},
     path::{Path, PathBuf},
-    sync::{Mutex, MutexGuard, PoisonError},
+    sync::{
+        Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicU64, Ordering},
+    },
 };
 
 use bytes::Bytes;
@@ -88,6 +91,13 @@ pub(crate) struct SnapshotReader {
     ended: bool,
 }
 
+impl SnapshotReader {
+    /// What it is a snapshot of.
+    pub(crate) fn head(&self) -> &Head {
+        &self.head
+    }
+}
+
 struct Hashed {
     inner: BufReader<File>,
     hash: Box<Xxh3>,
@@ -147,6 +157,8 @@ impl Iterator for SnapshotReader {
 pub(crate) struct Snapshots {
     dir: PathBuf,
     current: Mutex<Option<(Head, PathBuf)>>,
+    /// Copies so far; each has a file of its own.
+    copies: AtomicU64,
 }
 
 impl Snapshots {
@@ -169,33 +181,21 @@ impl Snapshots {
             };
             gone.map_or(Ok(()), fs::remove_file)?;
         }
-        Ok(Self { dir, current: Mutex::new(newest) })
+        Ok(Self { dir, current: Mutex::new(newest), copies: AtomicU64::new(0) })
     }
 
     /// Writes a snapshot of a view and makes it the newest.
     pub(crate) fn write(&self, head: &Head, view: &StateView) -> io::Result<SnapshotFile> {
         let path = self.dir.join("building");
-        let mut out = BufWriter::new(File::create(&path)?);
-        let mut hash = Xxh3::new();
-        let mut put = |bytes: &[u8]| {
-            hash.update(bytes);
-            out.write_all(bytes)
-        };
-        put(MAGIC)?;
-        let mut piece = |bytes: &[u8]| {
-            let length = u32::try_from(bytes.len()).map_err(io::Error::other)?;
-            put(&length.to_le_bytes())?;
-            put(bytes)
-        };
-        piece(&codec::write(&HeadRecord::of(head)))?;
-        for item in view.records() {
-            let (key, value) = item?;
-            piece(&key)?;
-            piece(&value)?;
-        }
-        out.write_all(&hash.digest().to_le_bytes())?;
-        out.into_inner().map_err(|error| error.into_error())?.sync_all()?;
+        save(&path, head, view)?;
         self.adopt(head, &path)
+    }
+
+    /// Writes a snapshot that is no part of the store; what a crash leaves of it is removed at the next start.
+    pub(crate) fn copy(&self, head: &Head, view: &StateView) -> io::Result<PathBuf> {
+        let path = self.dir.join(format!("copy-{}", self.copies.fetch_add(1, Ordering::Relaxed)));
+        save(&path, head, view)?;
+        Ok(path)
     }
 
     /// Makes a complete file the newest snapshot, and removes the one before. One that was overtaken, because another
@@ -235,6 +235,30 @@ impl Snapshots {
     fn current(&self) -> MutexGuard<'_, Option<(Head, PathBuf)>> {
         self.current.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// Writes a view into a file; it is whole and on disk when this returns.
+fn save(path: &Path, head: &Head, view: &StateView) -> io::Result<()> {
+    let mut out = BufWriter::new(File::create(path)?);
+    let mut hash = Xxh3::new();
+    let mut put = |bytes: &[u8]| {
+        hash.update(bytes);
+        out.write_all(bytes)
+    };
+    put(MAGIC)?;
+    let mut piece = |bytes: &[u8]| {
+        let length = u32::try_from(bytes.len()).map_err(io::Error::other)?;
+        put(&length.to_le_bytes())?;
+        put(bytes)
+    };
+    piece(&codec::write(&HeadRecord::of(head)))?;
+    for item in view.records() {
+        let (key, value) = item?;
+        piece(&key)?;
+        piece(&value)?;
+    }
+    out.write_all(&hash.digest().to_le_bytes())?;
+    out.into_inner().map_err(|error| error.into_error())?.sync_all()
 }
 
 /// What openraft needs to know of a snapshot.

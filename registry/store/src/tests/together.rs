@@ -321,6 +321,7 @@ async fn a_call_of_another_group_is_refused() {
     wire.ends.lock().unwrap().insert(MemberId(1), store.clone());
     let stranger = crate::network::Network {
         group: crate::rpc::group_number(&other.group),
+        line: Arc::default(),
         transport: Arc::new(End { from: MemberId(2), wire }),
         snapshot_part_bytes: 1,
         append_within: DEADLINE,
