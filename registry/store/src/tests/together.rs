@@ -349,7 +349,10 @@ async fn a_fourth_member_takes_the_place_of_a_lost_one() {
     ordered_at_last(&three.store(stays), Change::Replace { old: lost, new }).await;
     let voters = [leader, stays, new];
 
-    assert_eq!(three.store(leader).members().voters, BTreeSet::from(voters));
+    until("the new one votes for the lost one", async || {
+        (three.store(leader).members().voters == BTreeSet::from(voters)).then_some(())
+    })
+    .await;
     assert_eq!(installed(three.applied.get_mut(&new).unwrap()).await, 1);
     opened_at_last(&three.store(new), 2).await;
     three.store(new).shutdown().await.unwrap();
@@ -365,19 +368,20 @@ async fn an_emptied_member_is_refilled_before_it_votes_again() {
         opened_at_last(&three.store(leader), nonce).await;
     }
     until("its disk is noted", async || three.store(leader).noted(lost)).await;
+    let before = three.store(lost).disk().0;
     three.store(lost).shutdown().await.unwrap();
     std::fs::remove_dir_all(member_dir(three.dir.path(), lost)).unwrap();
 
     three.open(lost).await;
 
-    let (disk, admitted) = three.store(lost).disk();
-    assert!(!admitted, "an empty disk has a part");
-    until("it is a voter again", async || {
+    let disk = three.store(lost).disk().0;
+    assert_ne!(disk, before, "an empty disk has the number of another one");
+    until("it has its part again and all three vote", async || {
         let noted = three.store(leader).noted(lost)?.is(disk);
-        (noted && three.store(lost).members().voters.contains(&lost)).then_some(())
+        let votes = |at| three.store(at).members().voters.len() == 3;
+        (noted && three.store(lost).disk().1 && votes(leader) && votes(lost)).then_some(())
     })
     .await;
-    assert!(three.store(lost).disk().1 && three.store(leader).members().voters.len() == 3);
     let (applied, store) =
         (three.applied.get_mut(&lost).unwrap(), three.wire.ends.lock().unwrap()[&lost].clone());
     assert!(installed(applied).await <= 10);
@@ -447,7 +451,10 @@ async fn an_order_that_would_leave_nobody_to_decide_is_refused() {
     refused(Change::Transfer(dead), "does not answer").await;
     ordered_at_last(&store, Change::Remove(dead)).await;
 
-    assert_eq!(three.store(leader).members().voters, BTreeSet::from([leader, lives]));
+    until("two vote", async || {
+        (three.store(leader).members().voters == BTreeSet::from([leader, lives])).then_some(())
+    })
+    .await;
     ordered_at_last(&store, Change::Transfer(lives)).await;
     opened_at_last(&store, 9).await;
     three.wire.cut.lock().unwrap().clear();
