@@ -26,16 +26,18 @@ pub async fn until_async<T>(what: &str, deadline: Duration, ask: impl AsyncFnMut
     }
 }
 
-/// Asks until the answer is there; none when `deadline` has passed without one.
+/// Asks until the answer is there; none when `deadline` has passed without one, even while a question is still open.
 pub async fn within<T>(deadline: Duration, mut ask: impl AsyncFnMut() -> Option<T>) -> Option<T> {
-    let started = tokio::time::Instant::now();
-    loop {
-        let answer = ask().await;
-        if answer.is_some() || started.elapsed() >= deadline {
-            return answer;
+    let asking = async {
+        loop {
+            let answer = ask().await;
+            if answer.is_some() {
+                return answer;
+            }
+            tokio::time::sleep(REST).await;
         }
-        tokio::time::sleep(REST).await;
-    }
+    };
+    tokio::time::timeout(deadline, asking).await.ok().flatten()
 }
 
 #[cfg(test)]
@@ -58,6 +60,14 @@ mod tests {
     #[should_panic(expected = "not within 1ms: an answer")]
     fn a_deadline_ends_the_wait_too() {
         until("an answer", Duration::from_millis(1), || None::<()>);
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_question_that_nobody_answers_ends_with_its_deadline() {
+        let answer =
+            within(Duration::from_secs(5), async || std::future::pending::<Option<()>>().await).await;
+
+        assert_eq!(answer, None);
     }
 
     #[tokio::test(start_paused = true)]
