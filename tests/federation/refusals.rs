@@ -23,7 +23,7 @@ async fn bridges_of_two_regions_exchange_messages_on_one_stream() {
     let authority = Authority::new();
     let mut east = End::start(authority.identity("demo/east/bridge/b1"), &["west"]).await;
     let mut west = End::start(authority.identity("demo/west/bridge/b1"), &["east"]).await;
-    let beats = Message::Beats { unix_ms: 7, beats: Vec::new() };
+    let beats = Message::Beats { unix_ms: 7, beats: Vec::new(), hears: Vec::new() };
 
     west.dial(&east, "east");
     let (Event::Opened { peer: at_east, stream }, Event::Opened { peer: at_west, .. }) =

@@ -1,7 +1,7 @@
 //! What runs in a simulated process: production code, and as little around it as its server would put there.
 
 use landbridge_bridge_core::{Input as LinkInput, Links};
-use landbridge_feed::{Effect as FeedEffect, Holder, Input as FeedInput};
+use landbridge_feed::{Effect as FeedEffect, Holder, Input as FeedInput, Peer};
 use landbridge_model::{Moment, Region};
 use landbridge_registry_core::{Effect, Input, Member};
 
@@ -50,8 +50,11 @@ impl Core {
 }
 
 impl Bridge {
-    pub fn new(holder: Holder) -> Self {
-        Self { holder, links: Links::new(STALL_TICKS) }
+    /// A bridge that starts under the name that its peers see.
+    pub fn new(mut holder: Holder, own: Peer) -> Self {
+        let id = own.id;
+        holder.step(Moment::default(), FeedInput::Named { id: id.clone() }, &mut Vec::new());
+        Self { holder, links: Links::new(id, STALL_TICKS) }
     }
 
     /// What follows from a question or an order of its operator.

@@ -118,6 +118,9 @@ impl World {
         } else if self.dice.chance(self.fault_rate) {
             self.fault()?;
         }
+        if self.shape == Shape::Whole {
+            self.write_without_quorum();
+        }
         // A member is struck right after a close.
         if let Some((n, waited)) = self.hot {
             self.hot = Some((n, waited + 1));
@@ -128,6 +131,18 @@ impl World {
             }
         }
         Ok(())
+    }
+
+    /// Somebody writes at a leader that has lost its quorum and does not know it yet.
+    fn write_without_quorum(&mut self) {
+        for r in 0..self.regions() {
+            let alone = self.groups[r].leader.filter(|leader| {
+                self.nodes[*leader].is_up() && self.is_awake(*leader) && !self.has_quorum(*leader)
+            });
+            if let Some(leader) = alone.filter(|_| self.dice.chance(0.1)) {
+                self.put_persistent_at(leader);
+            }
+        }
     }
 
     fn fault(&mut self) -> Checked {
@@ -312,6 +327,11 @@ impl World {
             return;
         }
         let n = self.dice.pick(&up);
+        self.put_persistent_at(n);
+    }
+
+    fn put_persistent_at(&mut self, n: usize) {
+        let r = self.nodes[n].region;
         self.next_value += 1;
         let instance = names::valued(self.next_value);
         let service = names::persistent(self.dice.range(0, 2) as usize);

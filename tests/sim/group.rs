@@ -130,7 +130,7 @@ impl World {
     }
 
     /// The leader has two-way contact to a majority.
-    fn has_quorum(&self, n: usize) -> bool {
+    pub fn has_quorum(&self, n: usize) -> bool {
         let members = &self.members[self.nodes[n].region];
         let near = members
             .iter()

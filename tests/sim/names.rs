@@ -146,7 +146,11 @@ pub fn passes(key: &RecordKey, mask: u32) -> bool {
 
 /// What another region may see of these records.
 pub fn projected(records: &Records, mask: u32, near: &Region) -> Records {
-    let is_meant = |key: &RecordKey| !matches!(key, RecordKey::Policy(peer) if peer != near);
+    let is_meant = |key: &RecordKey| match key {
+        RecordKey::Policy(peer) => peer == near,
+        RecordKey::Link(_) | RecordKey::Bridge(_) => false,
+        _ => true,
+    };
     let seen = records.iter().filter(|(key, _)| passes(key, mask) && is_meant(key));
     let blank = |record: &Record| match record {
         Record::Directory(entry) => {

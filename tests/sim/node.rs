@@ -173,7 +173,7 @@ impl Node {
                 limits: times::member_limits(),
                 feed: limits.clone(),
             }))),
-            Kind::Bridge => Core::Bridge(Box::new(Bridge::new(holder()))),
+            Kind::Bridge => Core::Bridge(Box::new(Bridge::new(holder(), self.peer()))),
             Kind::Gateway => {
                 let kept = self.keepsake.as_deref();
                 Core::Gateway(Box::new(Gateway::start(holder(), kept, given.now, given.unix_ms)))

@@ -42,6 +42,7 @@ const LINKS: Shape = Shape {
         "direction",
         "state",
         "order",
+        "imports",
         "lag_seqs",
         "lag_ms",
         "records",

@@ -58,7 +58,7 @@ mod tests {
     #[test]
     fn an_outbox_holds_all_that_a_holders_credit_allows() {
         let credit_bytes = landbridge_feed::Limits::STANDARD.credit_bytes;
-        let smallest = Message::Beats { unix_ms: 0, beats: Vec::new() }.weight_bytes();
+        let smallest = Message::Beats { unix_ms: 0, beats: Vec::new(), hears: Vec::new() }.weight_bytes();
 
         assert!(Limits::STANDARD.outbox_frames_max * smallest > credit_bytes);
     }

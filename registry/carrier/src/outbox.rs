@@ -111,7 +111,7 @@ mod tests {
     use super::*;
 
     fn beats() -> Message {
-        Message::Beats { unix_ms: 5, beats: Vec::new() }
+        Message::Beats { unix_ms: 5, beats: Vec::new(), hears: Vec::new() }
     }
 
     #[tokio::test]

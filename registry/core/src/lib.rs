@@ -12,6 +12,7 @@ pub mod member;
 pub mod probing;
 
 pub mod board;
+mod bridges;
 mod claims;
 mod closer;
 mod forwards;

@@ -28,7 +28,8 @@ pub(crate) fn entry(feed: &FeedId, key: &RecordKey, record: Option<&Record>) -> 
             | RecordKey::Persistent(..)
             | RecordKey::Overlay(..)
             | RecordKey::Link(_)
-            | RecordKey::Port(_),
+            | RecordKey::Port(_)
+            | RecordKey::Bridge(_),
             FeedId::Raft(_),
         ) => Ok(()),
         (
@@ -39,7 +40,8 @@ pub(crate) fn entry(feed: &FeedId, key: &RecordKey, record: Option<&Record>) -> 
             | RecordKey::Persistent(..)
             | RecordKey::Overlay(..)
             | RecordKey::Link(_)
-            | RecordKey::Port(_),
+            | RecordKey::Port(_)
+            | RecordKey::Bridge(_),
             FeedId::Member { .. },
         ) => Err("a record of the Raft feed in a member's feed"),
     }

@@ -57,6 +57,7 @@ impl Hash {
             RecordKey::Overlay(service, instance) => self.tag(6).service(service).instance_key(instance),
             RecordKey::Link(region) => self.tag(7).text(region.as_str()),
             RecordKey::Port(service) => self.tag(8).service(service),
+            RecordKey::Bridge(id) => self.tag(9).text(id),
         };
     }
 
@@ -73,6 +74,10 @@ impl Hash {
             Record::Overlay(overlay) => self.tag(6).overlay(overlay),
             Record::Link(order) => self.tag(7).text(order.hold.name()).number(order.since_ms),
             Record::Port(port) => self.tag(8).number(u64::from(*port)),
+            Record::Bridge(hears) => {
+                let start = self.tag(9).number(hears.len() as u64);
+                hears.iter().fold(start, |hash, region| hash.text(region.as_str()))
+            }
         };
     }
 

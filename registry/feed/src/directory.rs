@@ -2,8 +2,9 @@
 //!
 //! Invariant: a feed that is not listed is closed; nothing else says so, so no absence can hide a close.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
+use ecow::EcoString;
 use landbridge_model::{DirectoryEntry, FeedId, LinkOrder, Mutant, Record, RecordKey, Region, planted};
 
 use crate::copy::Copy;
@@ -14,6 +15,7 @@ pub(crate) struct Directory {
     entries: BTreeMap<FeedId, DirectoryEntry>,
     settling: bool,
     links: BTreeMap<Region, LinkOrder>,
+    bridges: BTreeMap<EcoString, BTreeSet<Region>>,
 }
 
 impl Directory {
@@ -34,6 +36,11 @@ impl Directory {
         &self.links
     }
 
+    /// The region's bridges that live, each with the origins it hears.
+    pub fn bridges(&self) -> &BTreeMap<EcoString, BTreeSet<Region>> {
+        &self.bridges
+    }
+
     /// Takes a change of the Raft feed in.
     pub fn take(&mut self, key: &RecordKey, record: Option<&Record>) {
         match (key, record) {
@@ -46,6 +53,12 @@ impl Directory {
             }
             (RecordKey::Link(region), Some(Record::Link(order))) => {
                 self.links.insert(region.clone(), *order);
+            }
+            (RecordKey::Bridge(id), Some(Record::Bridge(hears))) => {
+                self.bridges.insert(id.clone(), hears.clone());
+            }
+            (RecordKey::Bridge(id), _) => {
+                self.bridges.remove(id);
             }
             (RecordKey::Link(region), _) => {
                 self.links.remove(region);

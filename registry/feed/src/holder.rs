@@ -96,6 +96,7 @@ impl Holder {
                 self.unsettled = true;
             }
             Input::Wrote { changes } => self.wrote(changes),
+            Input::Named { id } => self.choice.name(id),
             Input::Look { region } => self.look(region),
             Input::Resync { region } => self.resync(&region),
             Input::Loaded { feed, view, position, records } => self.load(feed, view, position, records),
@@ -179,6 +180,7 @@ impl Holder {
             Message::Want { feed, have, digests } => {
                 stream.may_ask(&settings.region, &settings.role, &feed)?;
                 stream.supplier.want(&feed, have, digests, &settings.limits)?;
+                self.unsettled |= self.choice.asked(&feed) == Some(id);
                 self.wanted_by.entry(feed).or_default().insert(id);
                 self.hot.insert(id);
                 Ok(Outcome::Ignored)
@@ -210,7 +212,7 @@ impl Holder {
                 stream.may_bring(&feed)?;
                 stream.follower.end(settings, holdings, feed, view, position)
             }
-            Message::Beats { beats, .. } => self.hear(id, beats),
+            Message::Beats { beats, hears, .. } => self.hear(id, beats, hears),
             Message::Verify { feed, view, position, digests, n } => {
                 stream.may_bring(&feed)?;
                 let at = (view.clone(), position);
@@ -225,13 +227,22 @@ impl Holder {
         }
     }
 
-    fn hear(&mut self, id: StreamId, beats: Vec<(FeedId, Heartbeat)>) -> Result<Outcome, &'static str> {
+    fn hear(
+        &mut self,
+        id: StreamId,
+        beats: Vec<(FeedId, Heartbeat)>,
+        hears: Vec<Region>,
+    ) -> Result<Outcome, &'static str> {
+        if hears.len() > self.settings.limits.regions_max {
+            return Err("more regions than a holder keeps");
+        }
         if beats.len() > self.settings.limits.beats_max {
             return Err("more heartbeats than one message may bring");
         }
         let Some(stream) = self.streams.get(&id) else { return Ok(Outcome::Ignored) };
         beats.iter().try_for_each(|(feed, _)| stream.may_bring(feed))?;
         let tick = self.holdings.beats.ticks();
+        self.choice.says_it_hears(id, hears);
         for (feed, beat) in beats {
             let is_ours = self.holdings.own() == Some(&feed);
             let is_listed = !feed.is_raft() && self.holdings.lists(&feed);
@@ -347,7 +358,11 @@ impl Holder {
         self.holdings.release();
         if self.unsettled || !self.holdings.news.directories.is_empty() {
             self.unsettled = false;
-            for turn in self.choice.refresh(&self.holdings) {
+            let streams = &self.streams;
+            let asks = |stream: StreamId, feed: &FeedId| {
+                streams.get(&stream).is_some_and(|held| held.supplier.is_asked(feed))
+            };
+            for turn in self.choice.refresh(&self.holdings, &asks) {
                 for (stream, wants) in [(turn.from, false), (turn.to, true)] {
                     let Some(held) = stream.and_then(|stream| self.streams.get_mut(&stream)) else {
                         continue;
@@ -407,7 +422,8 @@ impl Holder {
             let Some(stream) = self.streams.get_mut(&id) else { continue };
             let mut said = Vec::new();
             let credit: &mut Credit = &mut stream.credit;
-            let beats = (self.wall.0, self.settings.limits.bulk_bytes_max / weight::BEAT_BYTES);
+            let hears = if stream.reach == Reach::Near { self.choice.afar() } else { &[] };
+            let beats = (self.wall.0, self.settings.limits.bulk_bytes_max / weight::BEAT_BYTES, hears);
             if !stream.pulse.produce(&self.holdings.beats, beats, credit, &mut said) {
                 self.said.extend(said.into_iter().map(|message| (id, message)));
                 continue;

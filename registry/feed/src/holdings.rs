@@ -9,6 +9,7 @@ use std::{
     sync::Arc,
 };
 
+use ecow::EcoString;
 use landbridge_model::{
     Change, FeedId, Hold, LinkOrder, Mutant, Position, Record, RecordKey, Region, ServiceKey, View, planted,
 };
@@ -19,7 +20,9 @@ use crate::{
     catalog::{Catalog, Sight, Turn},
     copy::Copy,
     directory::Directory,
+    importer,
     input::Standing,
+    lens,
     settings::Limits,
 };
 
@@ -107,6 +110,17 @@ impl Holdings {
     pub fn order(&self, region: &Region) -> Option<LinkOrder> {
         let near = self.origins.get(&self.near).filter(|_| *region != self.near)?;
         near.directory.links().get(region).copied()
+    }
+
+    /// Which bridge of the own region is to import an origin; none if none is listed.
+    pub fn importer(&self, origin: &Region) -> Option<&EcoString> {
+        importer::importer(self.origins.get(&self.near)?.directory.bridges(), origin)
+    }
+
+    /// Under which view a copy is to be held, by what the copy of its region's Raft feed says of the export policy.
+    pub fn due_view(&self, feed: &FeedId) -> Option<View> {
+        let raft = self.copies.get(&FeedId::Raft(feed.region().clone()))?;
+        (*feed.region() != self.near).then(|| lens::view_toward(&self.near, raft))
     }
 
     /// Whether nothing that this region says may change anything here.
@@ -285,7 +299,11 @@ impl Holdings {
             RecordKey::Port(service) => {
                 self.news.touched.insert((region.clone(), service.clone()));
             }
-            RecordKey::Settling | RecordKey::Directory(_) | RecordKey::Policy(_) | RecordKey::Link(_) => {
+            RecordKey::Settling
+            | RecordKey::Directory(_)
+            | RecordKey::Policy(_)
+            | RecordKey::Link(_)
+            | RecordKey::Bridge(_) => {
                 origin.directory.take(key, new);
                 if let (RecordKey::Directory(feed), Some(_)) = (key, new) {
                     self.beats.expect(feed);

@@ -105,6 +105,12 @@ pub enum Input {
         /// What changed.
         changes: Vec<Change>,
     },
+    /// The name under which a bridge is listed, told once at its start: of origins that another listed bridge imports it follows
+    /// what holders of its own region have, and the other regions' bridges only if those fall behind (bridges only).
+    Named {
+        /// As in its certificate.
+        id: EcoString,
+    },
     /// Look at what a region's bridge says of it and compare, changing nothing; `Holder::look_of` tells what was found.
     /// A feed waits for its next steps while it is looked at.
     Look {

@@ -24,15 +24,8 @@ impl Lens {
     ///
     /// A policy that a restore brought back names a position of an era that is over; its view starts the new era.
     pub fn toward(peer: &Region, raft: &Copy) -> Self {
-        let policy = match raft.record(&RecordKey::Policy(peer.clone())) {
-            Some(Record::Policy(policy)) => Some(Arc::clone(policy)),
-            _ => None,
-        };
-        let era = raft.position().era;
-        let since = policy.as_ref().map(|policy| policy.since).filter(|since| since.era == era);
-        let policy_at = since.unwrap_or(Position { era, seq: 0 });
-        let view = View { policy: policy_at, peer: Some(peer.clone()) };
-        Self::Filtered { view, peer: peer.clone(), policy }
+        let policy = policy_toward(peer, raft).map(Arc::clone);
+        Self::Filtered { view: view_toward(peer, raft), peer: peer.clone(), policy }
     }
 
     /// Under which view a copy is supplied.
@@ -93,8 +86,9 @@ impl Lens {
             Self::Filtered { peer, policy, .. } => match key {
                 RecordKey::Settling | RecordKey::Directory(_) => true,
                 RecordKey::Policy(region) => region == peer,
-                // What a region orders about others, and where its own gateways listen, is its own business.
-                RecordKey::Link(_) | RecordKey::Port(_) => false,
+                // What a region orders about others, where its own gateways listen and which bridges hear whom is its own
+                // business.
+                RecordKey::Link(_) | RecordKey::Port(_) | RecordKey::Bridge(_) => false,
                 RecordKey::Instance(service, _)
                 | RecordKey::Definition(service)
                 | RecordKey::Persistent(service, _)
@@ -104,6 +98,20 @@ impl Lens {
             },
         }
     }
+}
+
+fn policy_toward<'a>(peer: &Region, raft: &'a Copy) -> Option<&'a Arc<ExportPolicy>> {
+    match raft.record(&RecordKey::Policy(peer.clone())) {
+        Some(Record::Policy(policy)) => Some(policy),
+        _ => None,
+    }
+}
+
+/// The view that a peer has of a region, by a copy of that region's Raft feed.
+pub(crate) fn view_toward(peer: &Region, raft: &Copy) -> View {
+    let era = raft.position().era;
+    let since = policy_toward(peer, raft).map(|policy| policy.since).filter(|since| since.era == era);
+    View { policy: since.unwrap_or(Position { era, seq: 0 }), peer: Some(peer.clone()) }
 }
 
 /// Addresses of members mean nothing outside their region, and are nobody's business there.
@@ -117,7 +125,8 @@ fn blanked(record: &Record) -> Record {
         | Record::Persistent(_)
         | Record::Overlay(_)
         | Record::Link(_)
-        | Record::Port(_) => record.clone(),
+        | Record::Port(_)
+        | Record::Bridge(_) => record.clone(),
     }
 }
 

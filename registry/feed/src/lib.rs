@@ -16,6 +16,7 @@ mod directory;
 mod follower;
 pub mod holder;
 mod holdings;
+mod importer;
 pub mod input;
 mod lens;
 pub mod look;

@@ -3,7 +3,7 @@
 //! A stream is first in, first out and belongs to two holders; each may follow and supply on it. Records flow from the
 //! supplier; only wants and refusals travel back.
 
-use landbridge_model::{Change, FeedId, Heartbeat, Position, Record, RecordKey, View};
+use landbridge_model::{Change, FeedId, Heartbeat, Position, Record, RecordKey, Region, View};
 
 /// Into how many parts a reconcile cuts a feed, by key hash.
 pub const BUCKETS: usize = 256;
@@ -97,6 +97,8 @@ pub enum Message {
         unix_ms: u64,
         /// Newest per feed.
         beats: Vec<(FeedId, Heartbeat)>,
+        /// From a bridge to its own region: the origins of which it hears a bridge itself.
+        hears: Vec<Region>,
     },
     /// Supplier: digests made by the writer, passed on by holders that compared equal (R25).
     Verify {

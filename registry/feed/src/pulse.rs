@@ -8,7 +8,7 @@ use std::{
     ops::Bound::{Excluded, Unbounded},
 };
 
-use landbridge_model::FeedId;
+use landbridge_model::{FeedId, Region};
 
 use crate::{beats::Beats, credit::Credit, message::Message};
 
@@ -30,14 +30,15 @@ impl Pulse {
     pub fn produce(
         &mut self,
         beats: &Beats,
-        (unix_ms, feeds_max): (u64, usize),
+        (unix_ms, feeds_max, hears): (u64, usize, &[Region]),
         credit: &mut Credit,
         said: &mut Vec<Message>,
     ) -> bool {
         while !self.owed.is_empty() {
             let turn = self.turn(feeds_max);
             let newest = |feed: &FeedId| (feed.clone(), beats.newest(feed).unwrap_or_default());
-            let message = Message::Beats { unix_ms, beats: turn.iter().map(newest).collect() };
+            let beats = turn.iter().map(newest).collect();
+            let message = Message::Beats { unix_ms, beats, hears: hears.to_vec() };
             if !credit.has_room(&message) {
                 return false;
             }

@@ -1,10 +1,11 @@
 //! What a holder answers: regions, services, winners, heartbeats and how origins stand.
 
 use std::{
-    collections::BTreeMap,
+    collections::{BTreeMap, BTreeSet},
     sync::{Arc, LazyLock},
 };
 
+use ecow::EcoString;
 use landbridge_model::{
     Definition, DirectoryEntry, FeedId, Heartbeat, InstanceKey, LinkOrder, Record, RecordKey, Region,
     Registration, ServiceKey,
@@ -13,10 +14,11 @@ use landbridge_model::{
 use crate::{
     copy::Copy,
     holder::Holder,
-    input::{RegionStatus, Shown},
+    input::{RegionStatus, Shown, StreamId},
     settings::Settings,
 };
 
+static NO_BRIDGES: LazyLock<BTreeMap<EcoString, BTreeSet<Region>>> = LazyLock::new(BTreeMap::new);
 static NO_FEEDS: LazyLock<BTreeMap<FeedId, DirectoryEntry>> = LazyLock::new(BTreeMap::new);
 
 impl Holder {
@@ -78,6 +80,22 @@ impl Holder {
     /// What the operators of the own region have ordered about another one, as far as it is known here.
     pub fn order(&self, region: &Region) -> Option<LinkOrder> {
         self.holdings.order(region)
+    }
+
+    /// The bridges of the own region that are listed, each with the origins it hears.
+    pub fn bridges(&self) -> &BTreeMap<EcoString, BTreeSet<Region>> {
+        let near = self.holdings.origin(&self.settings.region);
+        near.map_or(&*NO_BRIDGES, |origin| origin.directory.bridges())
+    }
+
+    /// Which bridge of the own region is to import an origin, by its name; none if none is listed.
+    pub fn importer(&self, origin: &Region) -> Option<&EcoString> {
+        self.holdings.importer(origin)
+    }
+
+    /// The origins that the peer of a stream says it hears itself: of a bridge of the own region.
+    pub fn hears(&self, stream: StreamId) -> &BTreeSet<Region> {
+        self.choice.hears(stream)
     }
 
     /// Whether an origin is gathering itself after a restore (R16).

@@ -99,6 +99,11 @@ impl Supplier {
         self.wants.keys()
     }
 
+    /// Whether the peer asks for this feed.
+    pub fn is_asked(&self, feed: &FeedId) -> bool {
+        self.wants.contains_key(feed)
+    }
+
     /// The copy of a feed, or its verification, has moved.
     pub fn moved(&mut self, feed: &FeedId) {
         if self.wants.contains_key(feed) {

@@ -28,7 +28,7 @@ impl Message {
                         records.iter().map(|(key, record)| of_entry(key, record)).sum()
                     }
                 },
-                Self::Beats { beats, .. } => beats.len() * BEAT_BYTES,
+                Self::Beats { beats, hears, .. } => (beats.len() + hears.len()) * BEAT_BYTES,
                 Self::Verify { .. } => DIGESTS_BYTES,
             }
     }
@@ -46,7 +46,11 @@ pub(crate) fn of_entry(key: &RecordKey, record: &Record) -> usize {
 
 fn of_key(key: &RecordKey) -> usize {
     match key {
-        RecordKey::Settling | RecordKey::Directory(_) | RecordKey::Policy(_) | RecordKey::Link(_) => 64,
+        RecordKey::Settling
+        | RecordKey::Directory(_)
+        | RecordKey::Policy(_)
+        | RecordKey::Link(_)
+        | RecordKey::Bridge(_) => 64,
         RecordKey::Definition(service) | RecordKey::Port(service) => of_service(service),
         RecordKey::Instance(service, instance)
         | RecordKey::Persistent(service, instance)
@@ -64,6 +68,7 @@ fn of_record(record: &Record) -> usize {
         }
         Record::Settling | Record::Port(_) => 8,
         Record::Link(_) => 16,
+        Record::Bridge(hears) => 16 + 16 * hears.len(),
         Record::Directory(entry) => 32 + entry.address.len(),
         Record::Policy(policy) => {
             let globs = policy.allow.iter().chain(&policy.deny);

@@ -1,6 +1,6 @@
 //! What feeds hold: records by key, and the changes between two positions.
 
-use std::sync::Arc;
+use std::{collections::BTreeSet, sync::Arc};
 
 use ecow::EcoString;
 
@@ -34,6 +34,8 @@ pub enum RecordKey {
     Link(Region),
     /// The port under which the region's gateways carry connections to a service.
     Port(ServiceKey),
+    /// A bridge of the region, by its own name, that holds a stream with the region's leader.
+    Bridge(EcoString),
 }
 
 impl RecordKey {
@@ -45,7 +47,7 @@ impl RecordKey {
             | Self::Persistent(service, _)
             | Self::Overlay(service, _)
             | Self::Port(service) => Some(service),
-            Self::Settling | Self::Directory(_) | Self::Policy(_) | Self::Link(_) => None,
+            Self::Settling | Self::Directory(_) | Self::Policy(_) | Self::Link(_) | Self::Bridge(_) => None,
         }
     }
 }
@@ -71,6 +73,8 @@ pub enum Record {
     Link(LinkOrder),
     /// Of [`RecordKey::Port`].
     Port(u16),
+    /// Of [`RecordKey::Bridge`]: the origins of which it hears a bridge itself.
+    Bridge(BTreeSet<Region>),
 }
 
 impl Record {
@@ -87,6 +91,7 @@ impl Record {
                 | (RecordKey::Overlay(..), Self::Overlay(_))
                 | (RecordKey::Link(_), Self::Link(_))
                 | (RecordKey::Port(_), Self::Port(_))
+                | (RecordKey::Bridge(_), Self::Bridge(_))
         )
     }
 
@@ -101,7 +106,8 @@ impl Record {
             | Self::Persistent(_)
             | Self::Overlay(_)
             | Self::Link(_)
-            | Self::Port(_) => None,
+            | Self::Port(_)
+            | Self::Bridge(_) => None,
         }
     }
 }

@@ -114,6 +114,9 @@ pub(crate) fn encode(command: &Command) -> Bytes {
         Command::SetPolicy { peer, policy } => {
             set(RecordKey::Policy(peer.clone()), policy.clone().map(Record::Policy))
         }
+        Command::SetBridge { id, hears } => {
+            set(RecordKey::Bridge(id.clone()), hears.clone().map(Record::Bridge))
+        }
         Command::SetLink { region, order } => set(RecordKey::Link(region.clone()), order.map(Record::Link)),
         Command::Define { service, definition } => {
             set(RecordKey::Definition(service.clone()), Some(Record::Definition(definition.clone())))
@@ -195,6 +198,8 @@ fn setting(changes: Vec<Change>) -> io::Result<Command> {
         (RecordKey::Policy(peer), Some(Record::Policy(policy))) => {
             Command::SetPolicy { peer, policy: Some(policy) }
         }
+        (RecordKey::Bridge(id), None) => Command::SetBridge { id, hears: None },
+        (RecordKey::Bridge(id), Some(Record::Bridge(hears))) => Command::SetBridge { id, hears: Some(hears) },
         (RecordKey::Link(region), None) => Command::SetLink { region, order: None },
         (RecordKey::Link(region), Some(Record::Link(order))) => {
             Command::SetLink { region, order: Some(order) }
@@ -256,7 +261,9 @@ mod tests {
                 region: region.clone(),
                 order: Some(LinkOrder { hold: Hold::Frozen, since_ms: 1_700_000_000_000 }),
             },
-            Command::SetLink { region, order: None },
+            Command::SetLink { region: region.clone(), order: None },
+            Command::SetBridge { id: "b1".into(), hears: Some([region].into()) },
+            Command::SetBridge { id: "b1".into(), hears: None },
             Command::Define {
                 service: service.clone(),
                 definition: Arc::new(Definition { protect_threshold: 0.3, metadata: metadata.clone() }),

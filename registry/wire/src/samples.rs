@@ -111,6 +111,8 @@ pub(crate) fn entry() -> impl Strategy<Value = (RecordKey, Record)> {
         1 => (feed(), directory).prop_map(|(f, d)| (RecordKey::Directory(f), Record::Directory(d))),
         1 => (region(), policy()).prop_map(|(r, p)| (RecordKey::Policy(r), Record::Policy(Arc::new(p)))),
         1 => Just((RecordKey::Settling, Record::Settling)),
+        1 => ("[a-z0-9]{1,4}", vec(region(), 0..3))
+            .prop_map(|(id, hears)| (RecordKey::Bridge(id.into()), Record::Bridge(hears.into_iter().collect()))),
         1 => (region(), 0..Hold::ALL.len(), any::<u64>()).prop_map(|(region, hold, since_ms)| {
             (RecordKey::Link(region), Record::Link(LinkOrder { hold: Hold::ALL[hold], since_ms }))
         }),
@@ -155,7 +157,8 @@ pub(crate) fn message() -> impl Strategy<Value = Message> {
             content
         }),
         (feed(), view(), position()).prop_map(|(feed, view, position)| Message::End { feed, view, position }),
-        (any::<u64>(), vec(beat, 0..5)).prop_map(|(unix_ms, beats)| Message::Beats { unix_ms, beats }),
+        (any::<u64>(), vec(beat, 0..5), vec(region(), 0..3))
+            .prop_map(|(unix_ms, beats, hears)| Message::Beats { unix_ms, beats, hears }),
         (feed(), view(), position(), digests(), any::<u64>()).prop_map(
             |(feed, view, position, digests, n)| Message::Verify { feed, view, position, digests, n }
         ),

@@ -9,6 +9,7 @@
 
 use std::collections::BTreeMap;
 
+use ecow::EcoString;
 use landbridge_feed::{RegionStatus, Standing};
 use landbridge_model::{Mutant, Region, planted};
 
@@ -21,6 +22,13 @@ pub enum Input {
         status: RegionStatus,
         /// Rises with every step of any of its copies.
         reached: u64,
+    },
+    /// Which bridge of the region imports an origin, by the region's list.
+    Importer {
+        /// Which origin.
+        region: Region,
+        /// Its name; none if no bridge is listed, and every bridge imports.
+        importer: Option<EcoString>,
     },
     /// Nothing is held of an origin any more.
     Gone {
@@ -38,6 +46,18 @@ pub enum Effect {
         region: Region,
         /// How far behind.
         lag_seqs: u64,
+    },
+    /// This bridge imports the origin from here on.
+    TakenOver {
+        /// Which origin.
+        region: Region,
+    },
+    /// Another bridge of the region imports it from here on.
+    GivenUp {
+        /// Which origin.
+        region: Region,
+        /// Who.
+        importer: EcoString,
     },
     /// It moves again, or has caught up.
     Moving {
@@ -60,20 +80,23 @@ pub struct Link {
 /// All links of one bridge.
 #[derive(Clone, Debug)]
 pub struct Links {
+    own: EcoString,
     stall_ticks: u64,
+    importers: BTreeMap<Region, Option<EcoString>>,
     links: BTreeMap<Region, Link>,
 }
 
 impl Links {
-    /// No links yet; `stall_ticks` without progress make one stalled.
-    pub fn new(stall_ticks: u64) -> Self {
-        Self { stall_ticks, links: BTreeMap::new() }
+    /// No links yet of the bridge of this name; `stall_ticks` without progress make one stalled.
+    pub fn new(own: EcoString, stall_ticks: u64) -> Self {
+        Self { own, stall_ticks, importers: BTreeMap::new(), links: BTreeMap::new() }
     }
 
     /// Takes one input and appends what follows from it to `effects`.
     pub fn step(&mut self, input: Input, effects: &mut Vec<Effect>) {
         match input {
             Input::Status { status, reached } => self.status(status, reached, effects),
+            Input::Importer { region, importer } => self.importer(region, importer, effects),
             Input::Gone { region } => drop(self.links.remove(&region)),
         }
     }
@@ -81,6 +104,28 @@ impl Links {
     /// The links by origin.
     pub fn links(&self) -> &BTreeMap<Region, Link> {
         &self.links
+    }
+
+    /// Whether this bridge imports an origin: it is the one that the region's list names, or the list names none.
+    pub fn imports(&self, region: &Region) -> bool {
+        let importer = self.importers.get(region).and_then(Option::as_ref);
+        importer.is_none_or(|importer| *importer == self.own)
+    }
+
+    /// The bridge that the region's list names for an origin.
+    pub fn importer_of(&self, region: &Region) -> Option<&EcoString> {
+        self.importers.get(region)?.as_ref()
+    }
+
+    fn importer(&mut self, region: Region, importer: Option<EcoString>, effects: &mut Vec<Effect>) {
+        let is_first = !self.importers.contains_key(&region);
+        let before = self.imports(&region);
+        self.importers.insert(region.clone(), importer.clone());
+        match (before, self.imports(&region), importer) {
+            (false, true, _) => effects.push(Effect::TakenOver { region }),
+            (true, false, Some(importer)) if !is_first => effects.push(Effect::GivenUp { region, importer }),
+            (true, true, _) | (false, false, _) | (true, false, _) => {}
+        }
     }
 
     fn status(&mut self, status: RegionStatus, reached: u64, effects: &mut Vec<Effect>) {
@@ -130,7 +175,7 @@ mod tests {
 
     #[test]
     fn behind_without_progress_is_told_once_and_its_end_too() {
-        let mut links = Links::new(3);
+        let mut links = Links::new("b1".into(), 3);
 
         let told: Vec<_> = (0..6).flat_map(|_| tick(&mut links, Standing::Live, 10, 5)).collect();
 
@@ -140,7 +185,7 @@ mod tests {
 
     #[test]
     fn slow_progress_and_being_level_are_no_stall() {
-        let mut links = Links::new(3);
+        let mut links = Links::new("b1".into(), 3);
 
         let slow: Vec<_> = (0..9).flat_map(|at| tick(&mut links, Standing::Live, at, 5)).collect();
         let level: Vec<_> = (0..9).flat_map(|_| tick(&mut links, Standing::Live, 9, 0)).collect();
@@ -149,8 +194,26 @@ mod tests {
     }
 
     #[test]
+    fn the_change_of_an_importer_is_told_once_on_both_sides() {
+        let mut links = Links::new("b1".into(), 3);
+        let mut says = |importer: Option<&str>| {
+            let mut effects = Vec::new();
+            let importer = importer.map(EcoString::from);
+            links.step(Input::Importer { region: region(), importer }, &mut effects);
+            (links.imports(&region()), effects)
+        };
+
+        assert_eq!(says(None), (true, vec![]));
+        let given_up = Effect::GivenUp { region: region(), importer: "b2".into() };
+        assert_eq!(says(Some("b2")), (false, vec![given_up]));
+        assert_eq!(says(Some("b2")), (false, vec![]));
+        assert_eq!(says(Some("b1")), (true, vec![Effect::TakenOver { region: region() }]));
+        assert_eq!(says(None), (true, vec![]));
+    }
+
+    #[test]
     fn an_origin_of_which_nothing_is_held_has_no_link() {
-        let mut links = Links::new(3);
+        let mut links = Links::new("b1".into(), 3);
         tick(&mut links, Standing::Live, 10, 5);
 
         links.step(Input::Gone { region: region() }, &mut Vec::new());
@@ -160,7 +223,7 @@ mod tests {
 
     #[test]
     fn a_silent_origin_is_not_called_stalled() {
-        let mut links = Links::new(3);
+        let mut links = Links::new("b1".into(), 3);
 
         let told: Vec<_> = (0..9).flat_map(|_| tick(&mut links, Standing::Frozen, 10, 5)).collect();
 

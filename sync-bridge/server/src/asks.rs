@@ -132,6 +132,7 @@ fn key_row(feed: String, differs: Differs, key: &RecordKey) -> KeyRow {
         RecordKey::Definition(_) => "definition".to_owned(),
         RecordKey::Directory(listed) => format!("directory {listed}"),
         RecordKey::Policy(peer) => format!("policy {peer}"),
+        RecordKey::Bridge(id) => format!("bridge {id}"),
         RecordKey::Link(region) => format!("link {region}"),
         RecordKey::Settling => "settling".to_owned(),
         RecordKey::Port(_) => "service port".to_owned(),

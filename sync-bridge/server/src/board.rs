@@ -54,6 +54,10 @@ pub(crate) struct LinkRow {
     pub order: &'static str,
     /// Since when, unix milliseconds.
     pub ordered_ms: Option<u64>,
+    /// Of `in`: the bridge of this region that imports; none if none is listed, and all of them do.
+    pub importer: Option<String>,
+    /// Of `in`: whether that is this one.
+    pub imports: Option<bool>,
     pub lag_seqs: Option<u64>,
     pub lag_ms: Option<u64>,
     pub records: Option<usize>,
@@ -137,6 +141,8 @@ fn link_rows(
         state,
         order: order.map_or("open", |order| order.hold.name()),
         ordered_ms: order.map(|order| order.since_ms),
+        importer: None,
+        imports: None,
         lag_seqs: None,
         lag_ms: None,
         records: None,
@@ -146,6 +152,8 @@ fn link_rows(
     };
     let status = link.map(|link| &link.status);
     let inward = LinkRow {
+        importer: links.importer_of(peer).map(ToString::to_string),
+        imports: Some(links.imports(peer)),
         lag_seqs: status.map(|status| status.lag_seqs),
         lag_ms: status.and_then(|status| status.lag_ms),
         records: status.map(|status| status.records),

@@ -232,6 +232,11 @@ impl Driver {
                 self.links.step(core::Input::Status { status, reached }, &mut effects);
             }
         }
+        for region in self.plan.peers.keys() {
+            let importer = self.holder.importer(region).cloned();
+            self.links.step(core::Input::Importer { region: region.clone(), importer }, &mut effects);
+            metrics::imports(region, self.links.imports(region));
+        }
         for region in self.plan.peers.keys().filter(|region| self.holder.status(region).is_none()) {
             self.links.step(core::Input::Gone { region: region.clone() }, &mut effects);
             metrics::gone(region);
@@ -321,6 +326,13 @@ fn tell(effect: &core::Effect) {
         core::Effect::Stalled { region, lag_seqs } => {
             metrics::stalled(region);
             tracing::warn!(event = "link_stalled", %region, lag_seqs, "behind, and nothing moves");
+        }
+        core::Effect::TakenOver { region } => {
+            metrics::taken_over(region);
+            tracing::info!(event = "importer_changed", %region, "this bridge imports the origin from here on");
+        }
+        core::Effect::GivenUp { region, importer } => {
+            tracing::info!(event = "importer_changed", %region, %importer, "another bridge imports the origin");
         }
         core::Effect::Moving { region } => {
             tracing::info!(event = "link_moving", %region, "the link moves again");

@@ -66,6 +66,7 @@ pub async fn run(config: Config, shutdown: Shutdown) -> Result<(), String> {
     let board = Arc::new(ArcSwap::default());
     let (events, inbox) = mpsc::channel(EVENTS_MAX);
     let (asks, asked) = Asks::new();
+    let own = ground.hello.peer.id.clone();
     let carrying = CarrierConfig {
         hello: ground.hello,
         identity: ground.identity,
@@ -80,7 +81,7 @@ pub async fn run(config: Config, shutdown: Shutdown) -> Result<(), String> {
             role: Role::Bridge,
             limits: holding(&config.limits),
         }),
-        links: Links::new(config.limits.stall_ticks),
+        links: Links::new(own.clone(), config.limits.stall_ticks),
         shelf: ground.shelf,
         pulse: health.pulse("driver", PULSE_SILENCE_MAX_MS),
         save_ms: config.limits.save_ms,
@@ -92,6 +93,7 @@ pub async fn run(config: Config, shutdown: Shutdown) -> Result<(), String> {
         carrier,
         clock,
     };
+    driver.step(Input::Named { id: own });
     for Loaded { feed, view, position, records } in ground.loaded {
         driver.step(Input::Loaded { feed, view, position, records });
     }

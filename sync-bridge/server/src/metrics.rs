@@ -82,6 +82,17 @@ pub(crate) fn ordered(region: &Region, order: Option<Hold>) {
     }
 }
 
+/// Tells whether this bridge imports an origin.
+pub(crate) fn imports(region: &Region, imports: bool) {
+    let value = f64::from(u8::from(imports));
+    gauge!("landbridge_bridge_importer", "origin" => region.to_string()).set(value);
+}
+
+/// Counts an origin that this bridge took over from another one.
+pub(crate) fn taken_over(region: &Region) {
+    counter!("landbridge_bridge_takeovers_total", "origin" => region.to_string()).increment(1);
+}
+
 /// Counts what operators asked of a link here.
 pub(crate) fn asked(region: &Region, verb: &'static str) {
     counter!("landbridge_bridge_asks_total", "origin" => region.to_string(), "type" => verb).increment(1);

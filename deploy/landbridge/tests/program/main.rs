@@ -2,6 +2,7 @@
 
 mod command_line;
 mod roles;
+mod takeover;
 
 use std::process::{Command, Output};
 

@@ -9,19 +9,27 @@ use std::time::{Duration, Instant};
 use crate::{landbridge, program, stderr, stdout};
 
 /// No test waits longer for what must happen.
-const PATIENCE: Duration = Duration::from_secs(30);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
 
 /// A role that runs, and its log.
-struct Running {
+pub(crate) struct Running {
     process: Child,
-    log: BufReader<ChildStderr>,
+    log: Option<BufReader<ChildStderr>>,
 }
 
 impl Running {
     fn start(arguments: &[&str]) -> Self {
         let mut process = program(arguments).stderr(Stdio::piped()).spawn().expect("the program starts");
         let log = BufReader::new(process.stderr.take().expect("it is piped"));
-        Self { process, log }
+        Self { process, log: Some(log) }
+    }
+
+    /// Starts a role that is not listened to: its log goes to a file.
+    pub(crate) fn silent(arguments: &[&str], log: &Path) -> Self {
+        let to_file = std::fs::File::create(log).expect("a log file");
+        let started = program(arguments).stdin(Stdio::null()).stdout(Stdio::null()).stderr(to_file).spawn();
+        let process = started.expect("the program starts");
+        Self { process, log: None }
     }
 
     fn standalone(data: &Path) -> Self {
@@ -33,7 +41,8 @@ impl Running {
     fn line(&mut self, parts: &[&str]) -> String {
         loop {
             let mut line = String::new();
-            let read = self.log.read_line(&mut line).expect("a log of text");
+            let read =
+                self.log.as_mut().expect("its log is piped").read_line(&mut line).expect("a log of text");
             assert_ne!(read, 0, "the process ended before it said {parts:?}");
             if parts.iter().all(|part| line.contains(part)) {
                 return line;
@@ -57,7 +66,7 @@ impl Running {
     /// Waits for the end while reading the log, so that a full pipe stops nobody.
     fn end(mut self) -> (ExitStatus, String) {
         let mut rest = String::new();
-        self.log.read_to_string(&mut rest).expect("a log of text");
+        self.log.as_mut().expect("its log is piped").read_to_string(&mut rest).expect("a log of text");
         (self.process.wait().expect("it was started"), rest)
     }
 }
@@ -71,7 +80,7 @@ impl Drop for Running {
 }
 
 /// Asks a verb until it prints what is wanted.
-fn until(arguments: &[&str], wanted: &str) {
+pub(crate) fn until(arguments: &[&str], wanted: &str) {
     let deadline = Instant::now() + PATIENCE;
     loop {
         let output = landbridge(arguments);

@@ -355,7 +355,11 @@ impl Names {
             RecordKey::Overlay(service, instance) => RecordKey::Overlay(self.one(service), instance),
             RecordKey::Definition(service) => RecordKey::Definition(self.one(service)),
             RecordKey::Port(service) => RecordKey::Port(self.one(service)),
-            RecordKey::Settling | RecordKey::Directory(_) | RecordKey::Policy(_) | RecordKey::Link(_) => key,
+            RecordKey::Settling
+            | RecordKey::Directory(_)
+            | RecordKey::Policy(_)
+            | RecordKey::Link(_)
+            | RecordKey::Bridge(_) => key,
         }
     }
 

@@ -104,7 +104,8 @@ impl Member {
             | Command::Close { .. }
             | Command::Settle { .. }
             | Command::AssignPort { .. }
-            | Command::ReleasePort { .. } => Some(Refusal::Reserved),
+            | Command::ReleasePort { .. }
+            | Command::SetBridge { .. } => Some(Refusal::Reserved),
             Command::PutPersistent { service, .. } => match self.kind(service) {
                 Some(service_is @ Kind::Ephemeral) => {
                     Some(Refusal::TypeConflict { service: service.clone(), service_is, batch: false })

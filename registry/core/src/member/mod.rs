@@ -25,6 +25,7 @@ use landbridge_model::{Change, InstanceKey, Moment, Region, ServiceKey};
 
 use crate::{
     board::{BeatBoard, BeatSlot},
+    bridges::Bridges,
     claims::Claims,
     closer::Closer,
     forwards::Forwards,
@@ -73,6 +74,7 @@ pub struct Member {
     standings: BTreeMap<Region, Standing>,
     reference: Reference,
     members: BTreeSet<StreamId>,
+    bridges: Bridges,
     /// What the holder says; kept to save the allocation.
     said: Vec<landbridge_feed::Effect>,
 }
@@ -128,6 +130,7 @@ impl Member {
             standings: BTreeMap::new(),
             reference: Reference::default(),
             members: BTreeSet::new(),
+            bridges: Bridges::default(),
             said: Vec::new(),
             settings,
         }
@@ -142,12 +145,16 @@ impl Member {
                 if peer.region == self.settings.region && matches!(peer.role, Role::Member(_)) {
                     self.members.insert(stream);
                 }
+                if peer.region == self.settings.region && peer.role == Role::Bridge {
+                    self.bridges.opened(stream, peer.id.clone());
+                }
                 self.tell(now, Feed::Opened { stream, peer }, effects);
             }
             Input::Received { stream, message } => self.receive(now, stream, message, effects),
             Input::Drained { stream, bytes } => self.tell(now, Feed::Drained { stream, bytes }, effects),
             Input::Closed { stream } => {
                 self.members.remove(&stream);
+                self.bridges.closed(stream);
                 self.reference.forget(stream);
                 self.tell(now, Feed::Closed { stream }, effects);
             }

@@ -40,7 +40,11 @@ impl Member {
 
     fn lead(&mut self, leading: Option<Leading>, effects: &mut Vec<Effect>) {
         let (region, limits) = (&self.settings.region, &self.settings.limits);
-        let commands = self.closer.tick(leading, &self.holder, region, self.own.feed(), limits);
+        let mut commands = self.closer.tick(leading, &self.holder, region, self.own.feed(), limits);
+        if self.founded {
+            let holder = &self.holder;
+            commands.extend(self.bridges.tick(leading, holder.bridges(), |stream| holder.hears(stream)));
+        }
         effects.extend(commands.into_iter().map(|command| Effect::Propose { ticket: None, command }));
         self.give_ports(leading, effects);
     }

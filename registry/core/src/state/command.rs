@@ -1,6 +1,9 @@
 //! What a region decides by Raft, and what a decision says back.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
 
 use ecow::EcoString;
 use landbridge_model::{
@@ -50,6 +53,13 @@ pub enum Command {
         region: Region,
         /// How.
         order: Option<LinkOrder>,
+    },
+    /// Lists a bridge of the region with the origins it hears, or strikes it off.
+    SetBridge {
+        /// Its own name.
+        id: EcoString,
+        /// What it hears; none once it is gone.
+        hears: Option<BTreeSet<Region>>,
     },
     /// Defines a service, or changes its definition.
     Define {

@@ -49,13 +49,14 @@ impl RaftState {
         Self { notes: notes.into_iter().collect(), ..self }
     }
 
-    /// A group that starts over from a backup under a greater era: nobody is listed, and it is settling (R16).
+    /// A group that starts over from a backup under a greater era: nobody is listed, no bridge either, and it is settling (R16).
     pub fn reborn(
         region: Region,
         position: Position,
         backup: impl IntoIterator<Item = (RecordKey, Record)>,
     ) -> Self {
-        let kept = |(key, _): &(RecordKey, Record)| !matches!(key, RecordKey::Directory(_));
+        let kept =
+            |(key, _): &(RecordKey, Record)| !matches!(key, RecordKey::Directory(_) | RecordKey::Bridge(_));
         let mut records: BTreeMap<_, _> = backup.into_iter().filter(kept).collect();
         records.insert(RecordKey::Settling, Record::Settling);
         Self { region, position, records, notes: BTreeMap::new() }
@@ -130,6 +131,10 @@ impl RaftState {
             Command::SetLink { region, order: Some(order) } => {
                 self.put_changed(RecordKey::Link(region.clone()), Record::Link(*order))
             }
+            Command::SetBridge { id, hears: Some(hears) } => {
+                self.put_changed(RecordKey::Bridge(id.clone()), Record::Bridge(hears.clone()))
+            }
+            Command::SetBridge { id, hears: None } => self.take(RecordKey::Bridge(id.clone())),
             Command::SetLink { region, order: None } => self.take(RecordKey::Link(region.clone())),
             Command::Define { service, definition } => self
                 .put_changed(RecordKey::Definition(service.clone()), Record::Definition(definition.clone())),

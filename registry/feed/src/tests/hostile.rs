@@ -79,7 +79,11 @@ fn bounds_hold_against_a_greedy_peer() {
     };
     let greedy: Vec<Vec<Message>> = vec![
         (1..=3).map(|i| Message::Want { feed: feed(i), have: None, digests: None }).collect(),
-        vec![Message::Beats { unix_ms: 0, beats: vec![(feed(1), Heartbeat::default()); 3] }],
+        vec![Message::Beats {
+            unix_ms: 0,
+            beats: vec![(feed(1), Heartbeat::default()); 3],
+            hears: Vec::new(),
+        }],
     ];
     for messages in greedy {
         let (mut world, _) = pair();
@@ -159,7 +163,7 @@ fn messages() -> impl Strategy<Value = Message> {
             7 => Message::End { feed, view, position: to },
             _ => {
                 let beat = Heartbeat { n: from.seq, position: to, unix_ms: 0 };
-                Message::Beats { unix_ms: 0, beats: vec![(feed, beat)] }
+                Message::Beats { unix_ms: 0, beats: vec![(feed, beat)], hears: Vec::new() }
             }
         },
     )

@@ -3,6 +3,7 @@
 mod closing;
 mod copying;
 mod hostile;
+mod importing;
 mod join;
 mod orders;
 mod region;

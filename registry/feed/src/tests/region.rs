@@ -65,7 +65,7 @@ fn r15_another_region_cannot_vouch_for_a_feed_of_this_one() {
     let before = world.holders["east"].heartbeat(&feed(1));
     let beat = landbridge_model::Heartbeat { n: 1_000, position: at(9), unix_ms: 0 };
 
-    let message = Message::Beats { unix_ms: 0, beats: vec![(feed(1), beat)] };
+    let message = Message::Beats { unix_ms: 0, beats: vec![(feed(1), beat)], hears: Vec::new() };
     world.give("east", Input::Received { stream, message });
 
     assert!(matches!(world.effects.last(), Some(("east", Effect::Refuse { .. }))));
@@ -335,7 +335,7 @@ fn r26_only_an_advance_of_n_verifies_and_ten_silent_ticks_undo_it() {
     let stream = world.connect("echo", "east");
     for _ in 0..10 {
         world.tick(1);
-        let message = Message::Beats { unix_ms: 0, beats: vec![(feed(1), beat)] };
+        let message = Message::Beats { unix_ms: 0, beats: vec![(feed(1), beat)], hears: Vec::new() };
         world.give("east", Input::Received { stream, message });
     }
 
@@ -367,7 +367,10 @@ fn what_is_neither_listed_nor_held_leaves_nothing_behind() {
     world.apply("a", 11, vec![change(listed(11, 0))]);
     world.run();
     let beats = vec![(feed(11), beat), (feed(12), beat)];
-    world.give("east", Input::Received { stream, message: Message::Beats { unix_ms: 0, beats } });
+    world.give(
+        "east",
+        Input::Received { stream, message: Message::Beats { unix_ms: 0, beats, hears: Vec::new() } },
+    );
     assert_eq!((heard(&world, 11), heard(&world, 12)), (true, false));
 
     world.apply("a", 12, vec![Change { key: RecordKey::Directory(feed(11)), record: None }]);

@@ -8,7 +8,7 @@ use super::{
     dictionary::{Reader, Writer, changes_from, changes_of},
     identity::{
         digests_from, digests_of, feed_from, feed_of, heartbeat_from, heartbeat_of, position_from,
-        position_of, view_from, view_of,
+        position_of, region_from, view_from, view_of,
     },
     need, proto, record, within,
 };
@@ -53,12 +53,13 @@ pub(super) fn encode(message: &Message) -> proto::Frame {
             view: Some(view_of(view)),
             position: Some(position_of(*position)),
         }),
-        Message::Beats { unix_ms, beats } => {
+        Message::Beats { unix_ms, beats, hears } => {
             let beats = beats.iter().map(|(feed, heartbeat)| proto::Beat {
                 feed: Some(feed_of(feed)),
                 heartbeat: Some(heartbeat_of(heartbeat)),
             });
-            Arm::Beats(proto::Beats { unix_ms: *unix_ms, beats: beats.collect() })
+            let hears = hears.iter().map(|region| region.as_str().into()).collect();
+            Arm::Beats(proto::Beats { unix_ms: *unix_ms, beats: beats.collect(), hears })
         }
         Message::Verify { feed, view, position, digests, n } => Arm::Verify(proto::Verify {
             feed: Some(feed_of(feed)),
@@ -154,10 +155,12 @@ pub(crate) fn records_from(changes: proto::Changes) -> Result<Vec<(RecordKey, Re
 
 fn beats_from(beats: proto::Beats) -> Result<Message, Malformed> {
     within(beats.beats.len(), BEATS_MAX, "beats")?;
+    within(beats.hears.len(), BEATS_MAX, "hears")?;
+    let hears = beats.hears.iter().map(|region| region_from(region)).collect::<Result<_, _>>()?;
     let unix_ms = beats.unix_ms;
     let beats = beats.beats.iter();
     let beats = beats.map(|beat| Ok((feed_from(beat.feed.as_ref())?, heartbeat_from(beat.heartbeat)?)));
-    Ok(Message::Beats { unix_ms, beats: beats.collect::<Result<_, Malformed>>()? })
+    Ok(Message::Beats { unix_ms, beats: beats.collect::<Result<_, Malformed>>()?, hears })
 }
 
 fn forward_from(forward: proto::BeatForward) -> Result<BeatForward, Malformed> {

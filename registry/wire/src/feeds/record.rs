@@ -20,6 +20,12 @@ use proto::change::{Key, Record as Body};
 /// The longest address of a directory entry, in bytes.
 const ADDRESS_BYTES_MAX: usize = 512;
 
+/// The longest name of a bridge, in bytes.
+const BRIDGE_BYTES_MAX: usize = 128;
+
+/// The most origins that a bridge is said to hear.
+const HEARS_MAX: usize = 1024;
+
 /// The cluster label that goes without saying.
 const PLAIN_CLUSTER: &str = "DEFAULT";
 
@@ -36,6 +42,7 @@ pub(super) fn change_of<'a>(
         RecordKey::Directory(feed) => Key::DirectoryKey(feed_of(feed)),
         RecordKey::Policy(region) => Key::PolicyKey(region.as_str().into()),
         RecordKey::Settling => Key::SettlingKey(proto::Nothing {}),
+        RecordKey::Bridge(id) => Key::BridgeKey(id.as_str().into()),
         RecordKey::Link(region) => Key::LinkKey(region.as_str().into()),
         RecordKey::Port(service) => Key::PortKey(writer.service(service)),
     };
@@ -84,6 +91,9 @@ fn record_of<'a>(writer: &mut Writer<'a>, record: &'a Record) -> Body {
             })
         }
         Record::Settling => Body::Settling(proto::Nothing {}),
+        Record::Bridge(hears) => {
+            Body::Bridge(proto::Bridge { hears: hears.iter().map(|region| region.as_str().into()).collect() })
+        }
         Record::Link(order) => {
             let hold = match order.hold {
                 Hold::Paused => proto::Hold::Paused,
@@ -131,6 +141,7 @@ fn key_from(reader: &Reader, key: Key) -> Result<RecordKey, Malformed> {
         Key::DirectoryKey(feed) => RecordKey::Directory(feed_from(Some(&feed))?),
         Key::PolicyKey(region) => RecordKey::Policy(region_from(&region)?),
         Key::SettlingKey(proto::Nothing {}) => RecordKey::Settling,
+        Key::BridgeKey(id) => RecordKey::Bridge(bridge_from(&id)?),
         Key::LinkKey(region) => RecordKey::Link(region_from(&region)?),
         Key::PortKey(place) => RecordKey::Port(reader.service(place)?),
     })
@@ -172,6 +183,10 @@ fn record_from(reader: &Reader, record: Body) -> Result<Record, Malformed> {
             deny: globs_from(&policy.deny)?,
         })),
         Body::Settling(proto::Nothing {}) => Record::Settling,
+        Body::Bridge(bridge) => {
+            within(bridge.hears.len(), HEARS_MAX, "hears")?;
+            Record::Bridge(bridge.hears.iter().map(|region| region_from(region)).collect::<Result<_, _>>()?)
+        }
         Body::Link(link) => {
             let hold = match link.hold() {
                 proto::Hold::Paused => Hold::Paused,
@@ -197,6 +212,14 @@ fn registration_from(reader: &Reader, registration: &proto::Registration) -> Res
     };
     let stamp = Stamp { clock: registration.clock, member: member_from(registration.member)? };
     Ok(Registration { stamp, take: registration.take, life })
+}
+
+fn bridge_from(id: &str) -> Result<EcoString, Malformed> {
+    if (1..=BRIDGE_BYTES_MAX).contains(&id.len()) && id.chars().all(|c| c.is_ascii_graphic()) {
+        Ok(id.into())
+    } else {
+        Err(Malformed::new("bridge", "it is empty, too long, or holds blanks or control characters"))
+    }
 }
 
 fn address_from(address: &str) -> Result<EcoString, Malformed> {

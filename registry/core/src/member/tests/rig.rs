@@ -429,7 +429,8 @@ impl Rig {
     /// The bridge tells a heartbeat.
     pub fn hear(&mut self, at: usize, feed: &FeedId, n: u64, position: Position) {
         let beat = Heartbeat { n, position, unix_ms: BEGIN_MS };
-        let message = Message::Beats { unix_ms: BEGIN_MS, beats: vec![(feed.clone(), beat)] };
+        let message =
+            Message::Beats { unix_ms: BEGIN_MS, beats: vec![(feed.clone(), beat)], hears: Vec::new() };
         self.give(at, Input::Received { stream: BRIDGE, message });
     }
 
