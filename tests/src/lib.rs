@@ -11,3 +11,4 @@ pub mod sdk;
 pub mod sim;
 pub mod talker;
 pub mod wait;
+pub mod wire;
