@@ -18,6 +18,9 @@ use tokio::{sync::mpsc, time::MissedTickBehavior};
 /// Events that wait for the watcher.
 const EVENTS_MAX: usize = 64;
 
+/// What is later counts as this late, microseconds.
+const LATEST_US: u64 = 600_000_000;
+
 /// The metadata key under which a change says when it was asked for.
 pub const ASKED: &str = "asked-us";
 
@@ -43,7 +46,7 @@ pub struct Seen {
 impl Seen {
     fn new() -> Self {
         Self {
-            took_us: Histogram::new(3).expect("three digits are few enough"),
+            took_us: Histogram::new_with_bounds(1, LATEST_US, 3).expect("good bounds"),
             changes: 0,
             removals: 0,
             longest_gap: Duration::ZERO,
