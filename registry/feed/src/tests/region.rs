@@ -267,16 +267,16 @@ fn with_a_slow_writer() -> (World, [StreamId; 2]) {
 
 #[test]
 fn r21_a_writer_that_is_heard_is_not_given_up_for_a_short_stall() {
-    let (mut world, streams) = with_a_slow_writer();
+    let (mut world, [direct, _]) = with_a_slow_writer();
 
-    // The writer's records hang for a few seconds, its heartbeats do not.
-    streams.iter().for_each(|stream| world.withhold(*stream, "a", is_no_beat));
+    // The writer's records hang for a few seconds, its heartbeats do not; the other follower has them all the while.
+    world.withhold(direct, "a", is_no_beat);
     world.write("a", vec![set(1, session(1, "x"))]);
     for _ in 0..10 {
         world.tick(1);
-        assert_eq!(streams.map(|stream| world.wanted(stream).contains(&feed(1))), [true; 2]);
+        assert!(world.wanted(direct).contains(&feed(1)));
     }
-    streams.iter().for_each(|stream| world.let_go(*stream, "a"));
+    world.let_go(direct, "a");
 
     assert_eq!([world.shown("b").len(), world.shown("c").len()], [1, 1]);
 }
