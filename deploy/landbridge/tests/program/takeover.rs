@@ -15,7 +15,8 @@ struct Place {
 }
 
 fn free_port() -> u16 {
-    TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port()
+    let listener = TcpListener::bind("127.0.0.1:0").expect("a free port");
+    listener.local_addr().expect("bound").port()
 }
 
 impl Place {
@@ -66,8 +67,8 @@ impl Place {
 
 fn start(folder: &Path, role: &str, name: &str, page: &str) -> Running {
     let file = folder.join(format!("{name}.toml"));
-    std::fs::write(&file, page).unwrap();
-    Running::silent(&[role, "-c", file.to_str().unwrap()], &folder.join(format!("{name}.log")))
+    std::fs::write(&file, page).expect("written");
+    Running::silent(&[role, "-c", file.to_str().expect("a plain path")], &folder.join(format!("{name}.log")))
 }
 
 /// Whether the bridge asked there says that it imports, and that somebody is listed to.
