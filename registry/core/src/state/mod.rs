@@ -249,9 +249,10 @@ impl RaftState {
     /// The lowest port that no service has; one that a service has stays its own while the range holds it.
     fn assign_port(&self, service: &ServiceKey, (first, last): (u16, u16)) -> (Reply, Vec<Change>) {
         let key = RecordKey::Port(service.clone());
-        let ports = self.records.iter().rev().map_while(|(key, record)| match (key, record) {
+        // In the order of keys, ports are what stands right before the bridges.
+        let before_bridges = self.records.range(..RecordKey::Bridge(EcoString::new()));
+        let ports = before_bridges.rev().map_while(|(key, record)| match (key, record) {
             (RecordKey::Port(service), Record::Port(port)) => Some((service, *port)),
-            // Ports are the last kind of key.
             _ => None,
         });
         let mut taken = BTreeSet::new();

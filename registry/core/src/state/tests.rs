@@ -261,3 +261,20 @@ fn each_service_gets_a_port_of_its_own_and_keeps_it_while_the_range_holds_it() {
     state.apply(7, &Command::ReleasePort { service: named("a") });
     assert_eq!(state.records().keys().filter(|key| matches!(key, RecordKey::Port(_))).count(), 1);
 }
+
+#[test]
+fn services_get_different_ports_while_a_bridge_is_listed() {
+    let mut state = founded();
+    let hears = Some([Region::parse("west").unwrap()].into());
+    state.apply(2, &Command::SetBridge { id: "b1".into(), hears });
+
+    let range = (5, 9);
+    for (index, name) in (3..).zip(["a", "b", "c"]) {
+        let service = ServiceKey::parse("", "", name).unwrap();
+        assert_eq!(state.apply(index, &Command::AssignPort { service, range }).0, Reply::Done);
+    }
+
+    let port = |record: &Record| if let Record::Port(port) = record { Some(*port) } else { None };
+    let given: Vec<_> = state.records().values().filter_map(port).collect();
+    assert_eq!(given, [5, 6, 7]);
+}
