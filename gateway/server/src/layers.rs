@@ -13,7 +13,7 @@ pub(crate) mod shed;
 
 pub(crate) mod route;
 
-pub(crate) mod crowd;
+pub(crate) mod admission;
 pub(crate) mod limit;
 
 mod deadline;

@@ -17,9 +17,9 @@ mod proxy;
 mod service_port;
 mod worker;
 
+mod admission;
 mod connection;
 mod crossing;
-mod crowd;
 mod head;
 mod seat;
 mod tls;

@@ -14,7 +14,7 @@ use rustc_hash::FxHashMap;
 use tokio::time::Instant;
 
 use crate::{
-    crowd::Gates,
+    admission::Gates,
     limiter::Limiter,
     line::ROOM_BYTES,
     pool::Pool,

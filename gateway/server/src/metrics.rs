@@ -66,11 +66,11 @@ pub(crate) const GIVEN_PORTS: &str = "landbridge_gateway_given_ports_open";
 pub(crate) const GIVEN_PORTS_MISSING: &str = "landbridge_gateway_given_ports_missing";
 
 /// Calls that waited because their service's endpoints were crowded.
-pub(crate) const CROWD_WAITED: &str = "landbridge_gateway_crowd_waited_total";
+pub(crate) const ADMISSION_WAITED: &str = "landbridge_gateway_admission_waited_total";
 /// Calls sent away because their service's endpoints were crowded, by criticality.
-pub(crate) const CROWD_SHED: &str = "landbridge_gateway_crowd_shed_total";
+pub(crate) const ADMISSION_SHED: &str = "landbridge_gateway_admission_shed_total";
 /// Services whose calls at once are limited, each counted once for every core.
-pub(crate) const CROWD_LIMITED: &str = "landbridge_gateway_crowd_limited_services";
+pub(crate) const ADMISSION_LIMITED: &str = "landbridge_gateway_admission_limited_services";
 
 /// Tries that left for another region, by peer and way.
 pub(crate) const CROSSINGS: &str = "landbridge_gateway_crossings_total";
@@ -109,9 +109,9 @@ pub(crate) fn describe() {
     describe_gauge!(TABLE_ENDPOINTS, "Endpoints in the table.");
     describe_gauge!(TABLE_HELD, "Endpoints kept although the registry no longer lists them.");
     describe_counter!(TABLE_CHANGES, "Tables published to the cores.");
-    describe_counter!(CROWD_WAITED, "Calls that waited because endpoints were crowded.");
-    describe_counter!(CROWD_SHED, "Calls sent away because endpoints were crowded.");
-    describe_gauge!(CROWD_LIMITED, "Services whose calls at once are limited, once for every core.");
+    describe_counter!(ADMISSION_WAITED, "Calls that waited because endpoints were crowded.");
+    describe_counter!(ADMISSION_SHED, "Calls sent away because endpoints were crowded.");
+    describe_gauge!(ADMISSION_LIMITED, "Services whose calls at once are limited, once for every core.");
     describe_counter!(CROSSINGS, "Tries that left for another region.");
     describe_counter!(CROSSINGS_DENIED, "Tries kept from leaving by a quota.");
     describe_counter!(CROSSING_BYTES, "Bytes of bodies to and from another region.");

@@ -7,7 +7,7 @@ use tower::{Service, ServiceBuilder, layer::layer_fn, service_fn};
 
 use crate::{
     answer::Outgoing,
-    layers::{Arrived, admit, balance, crowd, forward, limit, observe, retry, route, send, shed},
+    layers::{Arrived, admission, admit, balance, forward, limit, observe, retry, route, send, shed},
     local::Local,
 };
 
@@ -33,7 +33,7 @@ pub(crate) fn stack(
         // After the route, which names the service it counts; before anything costs an endpoint.
         .layer(layer_fn(move |inner| limit::layer(limiting.clone(), inner)))
         // After the limits, so that what they refuse crowds nobody out; outside of retries, whose tries are one call.
-        .layer(layer_fn(move |inner| crowd::layer(crowding.clone(), inner)))
+        .layer(layer_fn(move |inner| admission::layer(crowding.clone(), inner)))
         // Outside of retries: headers and path are rewritten once a call, not once a try.
         .layer(layer_fn(move |inner| forward::layer(forwarding.clone(), inner)))
         // Outside of the choice: each try may go to another endpoint. Holds the deadline over all tries.

@@ -5,7 +5,7 @@
 mod harness;
 
 mod access;
-mod crowd;
+mod admission;
 mod given;
 mod passing;
 mod ports;

@@ -111,7 +111,7 @@ async fn endpoints_that_are_called_three_times_too_often_go_on_answering_in_time
     println!("{good} answers in time of {done} that the endpoint gave");
     // Of what the endpoint did at all, so that a busy machine counts for neither side.
     assert!(good * 10 >= done * 8, "{good} answers in time of {done} that the endpoint gave");
-    assert!(metrics.contains("landbridge_gateway_crowd_shed_total{criticality=\"normal\"}"), "{metrics}");
+    assert!(metrics.contains("landbridge_gateway_admission_shed_total{criticality=\"normal\"}"), "{metrics}");
 }
 
 async fn until_counted(what: &str, holds: impl Fn() -> bool) {

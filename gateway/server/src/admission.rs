@@ -18,7 +18,7 @@ use tokio::time::{Instant, timeout};
 use crate::{
     config::Crowding,
     local::Local,
-    metrics::{CROWD_LIMITED, CROWD_SHED, CROWD_WAITED},
+    metrics::{ADMISSION_LIMITED, ADMISSION_SHED, ADMISSION_WAITED},
 };
 
 /// Gates that are kept; past it those through which nobody is on his way are forgotten.
@@ -226,17 +226,17 @@ impl Gates {
             posts.retain(|_, post| !post.gate.is_idle());
         }
         let limited = posts.values().filter(|post| post.gate.limit().is_some()).count() as f64;
-        metrics::gauge!(CROWD_LIMITED).increment(limited - self.limited.replace(limited));
-        metrics::counter!(CROWD_WAITED).increment(self.waited.take());
+        metrics::gauge!(ADMISSION_LIMITED).increment(limited - self.limited.replace(limited));
+        metrics::counter!(ADMISSION_WAITED).increment(self.waited.take());
         for (criticality, count) in Criticality::ALL.into_iter().zip(self.shed.take()) {
             if count > 0 {
-                metrics::counter!(CROWD_SHED, "criticality" => criticality.as_str()).increment(count);
+                metrics::counter!(ADMISSION_SHED, "criticality" => criticality.as_str()).increment(count);
             }
         }
     }
 
     /// Takes what this core told back, because it ends.
     pub(crate) fn close(&self) {
-        metrics::gauge!(CROWD_LIMITED).decrement(self.limited.take());
+        metrics::gauge!(ADMISSION_LIMITED).decrement(self.limited.take());
     }
 }

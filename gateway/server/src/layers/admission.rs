@@ -15,8 +15,8 @@ use tower::{Service, service_fn};
 
 use super::Called;
 use crate::{
+    admission::{self, Coming, Passed},
     answer::Answer,
-    crowd::{self, Coming, Passed},
     local::Local,
     refusal::Refusal,
 };
@@ -38,7 +38,7 @@ where
             return Way::Open { inner: inner.call(called), passed: None };
         };
         let service = called.view.snapshot.service(called.service).serial();
-        match crowd::come(&local, &rules, service, criticality(&called)) {
+        match admission::come(&local, &rules, service, criticality(&called)) {
             Coming::Goes(passed) => Way::Open { inner: inner.call(called), passed: Some(passed) },
             Coming::Shed => Way::Refused { answer: Some(refused(&called)) },
             Coming::Waits(queued) => Way::Waits {
