@@ -198,8 +198,9 @@ async fn a_head_that_never_completes_is_cut() {
     let mut stream = TcpStream::connect(house.address).await.unwrap();
     stream.write_all(b"GET / HTTP/1.1\r\nHost: web.test\r\n").await.unwrap();
     let drip = async {
+        let mut pace = tokio::time::interval(Duration::from_millis(50));
         while stream.write_all(b"X: y\r\n").await.is_ok() {
-            tokio::time::sleep(Duration::from_millis(50)).await;
+            pace.tick().await;
         }
     };
 
