@@ -50,38 +50,33 @@ fn free_range() -> String {
     format!("{first}-{}", first + 3)
 }
 
-/// Answers every connection with a greeting before it has heard anything.
-async fn greeter() -> SocketAddr {
+/// Serves every connection so; who leaves, leaves.
+async fn serving<Served>(serve: fn(TcpStream) -> Served) -> SocketAddr
+where
+    Served: Future<Output = std::io::Result<()>> + Send + 'static,
+{
     let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
     let address = listener.local_addr().expect("bound");
     tokio::spawn(async move {
-        while let Ok((mut stream, _)) = listener.accept().await {
-            tokio::spawn(async move {
-                stream.write_all(b"greetings").await.expect("a listening caller");
-                // Who leaves, leaves.
-                let _ = stream.read(&mut [0; 16]).await;
-            });
+        while let Ok((stream, _)) = listener.accept().await {
+            tokio::spawn(serve(stream));
         }
     });
     address
 }
 
-/// Answers one request on each connection with a word.
-async fn speaker() -> SocketAddr {
-    let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
-    let address = listener.local_addr().expect("bound");
-    tokio::spawn(async move {
-        while let Ok((mut stream, _)) = listener.accept().await {
-            tokio::spawn(async move {
-                if stream.read(&mut [0; 4_096]).await.is_ok_and(|read| read > 0) {
-                    let said = b"HTTP/1.1 200 OK\r\nconnection: close\r\ncontent-length: 5\r\n\r\nhello";
-                    // Who leaves, leaves.
-                    let _ = stream.write_all(said).await;
-                }
-            });
-        }
-    });
-    address
+/// Speaks before it has heard anything, and stays until the other side leaves.
+async fn greet(mut stream: TcpStream) -> std::io::Result<()> {
+    stream.write_all(b"greetings").await?;
+    stream.read(&mut [0; 16]).await.map(drop)
+}
+
+/// Answers one request with a word.
+async fn answer(mut stream: TcpStream) -> std::io::Result<()> {
+    if stream.read(&mut [0; 4_096]).await? > 0 {
+        stream.write_all(b"HTTP/1.1 200 OK\r\nconnection: close\r\ncontent-length: 5\r\n\r\nhello").await?;
+    }
+    Ok(())
 }
 
 /// Registers an address as a plain client does, to stay without beats.
@@ -117,7 +112,7 @@ async fn a_plain_client_calls_far_services_through_its_own_gateway() {
     let bridges = (east.bridge(&authority, &west), west.bridge(&authority, &east));
     let (gateway, gateway_ends) = gateway(&west, &authority, &west.folder.path().join("keepsake"));
     east.let_leave(&west).await;
-    let (web, db) = (speaker().await, greeter().await);
+    let (web, db) = (serving(answer).await, serving(greet).await);
     register(&east, "web", web).await;
     register(&east, "db", db).await;
 
