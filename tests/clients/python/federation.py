@@ -1,9 +1,13 @@
 """Starts two regions as real processes on loopback: certificates, pages, registries, bridges and one gateway."""
 
+import asyncio
+import http.server
+import os
 import pathlib
 import shutil
 import socket
 import subprocess
+import threading
 import urllib.error
 import urllib.request
 
@@ -33,6 +37,36 @@ def answers(url):
             return answer.status < 300
     except (urllib.error.URLError, ConnectionError, TimeoutError):
         return False
+
+
+def instance():
+    """A program that can be called over HTTP; its port."""
+
+    class Answer(http.server.BaseHTTPRequestHandler):
+        protocol_version = "HTTP/1.1"
+
+        def do_GET(self):
+            self.send_response(200)
+            self.send_header("content-length", "5")
+            self.end_headers()
+            self.wfile.write(b"hello")
+
+        def log_message(self, *_):
+            pass
+
+    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Answer)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+    return server.server_address[1]
+
+
+async def sdk(address, name):
+    """The Python SDK at a registry; it keeps its logs and its cache under that name."""
+    from v2.nacos import ClientConfigBuilder, NacosNamingService
+
+    home = os.environ["HOME"]
+    builder = ClientConfigBuilder().server_address(address).log_level("ERROR")
+    config = builder.log_dir(f"{home}/logs-{name}").cache_dir(f"{home}/cache-{name}").build()
+    return await asyncio.wait_for(NacosNamingService.create_naming_service(config), 20)
 
 
 class Federation:

@@ -1,7 +1,6 @@
 """Two regions, unmodified SDKs: a consumer in west calls what only east runs, through west's own gateway."""
 
 import asyncio
-import http.server
 import os
 import socket
 import socketserver
@@ -9,32 +8,13 @@ import threading
 import urllib.request
 
 from checks import Checks, same, until, until_async
+from federation import REGIONS, Federation, instance, sdk
 
 checks = Checks("through gateway")
 HOME = os.environ["HOME"]
 WEB, STORE = "web-of-east", "store-of-east"
 # How soon a change must have crossed, and its port be given and opened.
 CROSSED = 20.0
-
-
-def web():
-    """A program that speaks HTTP."""
-
-    class Answer(http.server.BaseHTTPRequestHandler):
-        protocol_version = "HTTP/1.1"
-
-        def do_GET(self):
-            self.send_response(200)
-            self.send_header("content-length", "5")
-            self.end_headers()
-            self.wfile.write(b"hello")
-
-        def log_message(self, *_):
-            pass
-
-    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Answer)
-    threading.Thread(target=server.serve_forever, daemon=True).start()
-    return server.server_address[1]
 
 
 def store():
@@ -50,14 +30,6 @@ def store():
     server.daemon_threads = True
     threading.Thread(target=server.serve_forever, daemon=True).start()
     return server.server_address[1]
-
-
-async def sdk(address, name):
-    from v2.nacos import ClientConfigBuilder, NacosNamingService
-
-    builder = ClientConfigBuilder().server_address(address).log_level("ERROR")
-    config = builder.log_dir(f"{HOME}/logs-{name}").cache_dir(f"{HOME}/cache-{name}").build()
-    return await asyncio.wait_for(NacosNamingService.create_naming_service(config), 20)
 
 
 async def chosen(consumer, service, ports):
@@ -94,7 +66,7 @@ async def through(federation):
     from v2.nacos import RegisterInstanceParam
 
     provider, consumer = await sdk(federation.address("east"), "east"), await sdk(federation.address("west"), "west")
-    running = {WEB: web(), STORE: store()}
+    running = {WEB: instance(), STORE: store()}
     given = range(federation.port("west", 40), federation.port("west", 50))
     for service, port in running.items():
         await provider.register_instance(RegisterInstanceParam(service_name=service, ip="127.0.0.1", port=port))
@@ -118,8 +90,6 @@ async def through(federation):
 
 
 async def main():
-    from federation import REGIONS, Federation
-
     federation = Federation(os.environ["LANDBRIDGE"], f"{HOME}/federation", through_gateway=True)
     try:
         with checks.holds("two regions start whose clients go through gateways"):

@@ -1,15 +1,14 @@
 """Two regions, unmodified SDKs: what the Python SDK does in east is seen in west by the Node SDK, by curl and by callers."""
 
 import asyncio
-import http.server
 import json
 import os
 import re
 import subprocess
-import threading
 import urllib.request
 
 from checks import Checks, same, until, until_async
+from federation import REGIONS, Federation, instance, sdk
 
 checks = Checks("two regions")
 HOME = os.environ["HOME"]
@@ -39,24 +38,6 @@ def standing(federation, region, origin):
     return found and int(found.group(1))
 
 
-def instance():
-    """A program that can be called."""
-
-    class Answer(http.server.BaseHTTPRequestHandler):
-        def do_GET(self):
-            self.send_response(200)
-            self.send_header("content-length", "5")
-            self.end_headers()
-            self.wfile.write(b"hello")
-
-        def log_message(self, *_):
-            pass
-
-    server = http.server.ThreadingHTTPServer(("127.0.0.1", 0), Answer)
-    threading.Thread(target=server.serve_forever, daemon=True).start()
-    return server.server_address[1]
-
-
 def call(federation):
     """Whether a call through west's gateway reaches the instance."""
     try:
@@ -65,19 +46,11 @@ def call(federation):
         return False
 
 
-async def sdk(address):
-    from v2.nacos import ClientConfigBuilder, NacosNamingService
-
-    builder = ClientConfigBuilder().server_address(address).log_level("ERROR")
-    config = builder.log_dir(f"{HOME}/logs").cache_dir(f"{HOME}/cache").build()
-    return await asyncio.wait_for(NacosNamingService.create_naming_service(config), 20)
-
-
 async def crossing(federation):
     from v2.nacos import DeregisterInstanceParam, RegisterInstanceParam
 
     port, address = instance(), {"service_name": SERVICE, "ip": "127.0.0.1"}
-    client = await sdk(federation.address("east"))
+    client = await sdk(federation.address("east"), "east")
     west = lambda: listed(federation, "west")
     node = None
     if os.environ.get("NODE_WATCH"):
@@ -136,8 +109,6 @@ async def silence(federation, _client):
 
 
 async def main():
-    from federation import REGIONS, Federation
-
     federation = Federation(os.environ["LANDBRIDGE"], f"{HOME}/federation")
     try:
         with checks.holds("two regions start, and their policies let everything cross"):
