@@ -8,4 +8,5 @@ mod http;
 mod limits;
 mod one;
 mod rights;
+mod selectors;
 mod strangers;

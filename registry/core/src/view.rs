@@ -4,7 +4,11 @@ use std::sync::Arc;
 
 use landbridge_model::{Cluster, Instance, InstanceKey, Metadata, Region, ServiceKey};
 
-use crate::{board::BeatSlot, outcome::Kind};
+use crate::{
+    board::BeatSlot,
+    outcome::Kind,
+    selector::{Labels, SELECTOR, has},
+};
 
 /// The metadata key under which an imported instance names its region.
 pub const ORIGIN: &str = "landbridge.origin";
@@ -64,6 +68,8 @@ pub struct Filter {
     pub clusters: Vec<Cluster>,
     /// Only healthy ones.
     pub healthy_only: bool,
+    /// With these labels, if a healthy one has them.
+    pub labels: Labels,
 }
 
 /// What a client gets.
@@ -88,19 +94,25 @@ impl ServiceView {
             a.key == b.key && a.persistent == b.persistent && a.instance == b.instance
         };
         self.protect_threshold == other.protect_threshold
+            && self.metadata.value(SELECTOR) == other.metadata.value(SELECTOR)
             && self.hosts.len() == other.hosts.len()
             && self.hosts.iter().zip(&other.hosts).all(same)
     }
 
-    /// Selects as Nacos 2.x does (`selectInstancesWithHealthyProtection`): clusters, enabled, health, then the
-    /// threshold, which is reached with `healthy / total <= threshold`.
+    /// Selects as Nacos 2.x does (`selectInstancesWithHealthyProtection`): clusters, enabled, health, labels, then the
+    /// threshold, which is reached with `healthy / total <= threshold`. If nothing healthy has the labels all are taken;
+    /// Nacos takes all only if nothing has them, and so keeps consumers in a zone that is down.
     pub fn select(&self, filter: &Filter) -> Selection<'_> {
         let passes = |host: &&Host| {
             host.instance.enabled
                 && (filter.clusters.is_empty() || filter.clusters.contains(&host.key.cluster))
                 && (host.instance.healthy || !filter.healthy_only)
         };
-        let hosts: Vec<&Host> = self.hosts.iter().filter(passes).collect();
+        let mut hosts: Vec<&Host> = self.hosts.iter().filter(passes).collect();
+        let near = |host: &Host| has(&host.instance.metadata, &filter.labels);
+        if !filter.labels.is_empty() && hosts.iter().any(|host| host.instance.healthy && near(host)) {
+            hosts.retain(|host| near(host));
+        }
         let healthy = hosts.iter().filter(|host| host.instance.healthy).count();
         let protected = !hosts.is_empty() && healthy as f64 / hosts.len() as f64 <= self.protect_threshold;
         Selection { hosts, protected }
@@ -160,7 +172,29 @@ mod tests {
             view(vec![host(1, "a", true, true), host(2, "b", true, true), host(3, "c", true, true)], 0.0);
         let clusters = ["a", "c"].map(|name| Cluster::parse(name).unwrap()).to_vec();
 
-        assert_eq!(ports(&view.select(&Filter { clusters, healthy_only: false })), [1, 3]);
+        assert_eq!(ports(&view.select(&Filter { clusters, ..Filter::default() })), [1, 3]);
+    }
+
+    #[test]
+    fn labels_select_only_while_something_healthy_has_them() {
+        let labelled = |port, zone: &str, healthy| {
+            let metadata = Metadata::new([("zone".into(), zone.into())]).unwrap();
+            let mut host = host(port, "", healthy, true);
+            host.instance = Arc::new(Instance { metadata, ..(*host.instance).clone() });
+            host
+        };
+        let near = |zone: &str| Filter { labels: vec![("zone".into(), zone.into())], ..Filter::default() };
+        let hosts = vec![labelled(1, "a", true), labelled(2, "a", false), labelled(3, "b", true)];
+        let view = view([hosts, vec![labelled(4, "c", false)]].concat(), 0.0);
+
+        assert_eq!(ports(&view.select(&near("a"))), [1, 2], "an unhealthy one is told as such");
+        assert_eq!(ports(&view.select(&near("b"))), [3]);
+        assert_eq!(
+            ports(&view.select(&near("c"))),
+            [1, 2, 3, 4],
+            "a zone that is down is no zone to stay in"
+        );
+        assert_eq!(ports(&view.select(&near("d"))), [1, 2, 3, 4]);
     }
 
     #[test]

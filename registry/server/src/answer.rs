@@ -1,18 +1,20 @@
-//! Views as Nacos answers: encoded when first asked for, once per revision and cluster filter.
+//! Views as Nacos answers: encoded when first asked for, once per revision and wish.
 
 use std::sync::{Arc, OnceLock};
 
 use bytes::{Bytes, BytesMut};
 use landbridge_registry_core::{Filter, ServiceView};
 use landbridge_wire::nacos::{
-    ClusterFilter, EncodedService, Naming, encode_host,
+    EncodedService, Naming, encode_host,
     grpc::{self, Payload, Push},
 };
+
+use crate::labels::Wanted;
 
 /// The request id of every question whether a client lives; any word of the client is answer enough.
 const DETECTION_ID: u64 = 0;
 
-/// One view under one cluster filter, each form encoded when first asked for.
+/// One view as it is wanted, each form encoded when first asked for.
 #[derive(Debug, Default)]
 pub(crate) struct Encodings {
     queried: OnceLock<Payload>,
@@ -25,15 +27,15 @@ pub(crate) type Encoded = Arc<Encodings>;
 
 impl Encodings {
     /// The answer to a gRPC query.
-    pub(crate) fn queried(&self, view: &ServiceView, clusters: &ClusterFilter) -> Payload {
-        let encode = || grpc::answer::queried(&encode(view, Naming::Bare, clusters, false), view.last_ref_ms);
+    pub(crate) fn queried(&self, view: &ServiceView, wanted: &Wanted) -> Payload {
+        let encode = || grpc::answer::queried(&encode(view, Naming::Bare, wanted, false), view.last_ref_ms);
         self.queried.get_or_init(encode).clone()
     }
 
     /// A push, framed for gRPC; `push` is its request id for every subscriber.
-    pub(crate) fn push(&self, view: &ServiceView, clusters: &ClusterFilter, push: u64) -> Bytes {
+    pub(crate) fn push(&self, view: &ServiceView, wanted: &Wanted, push: u64) -> Bytes {
         let frame = || {
-            let service = encode(view, Naming::Bare, clusters, false);
+            let service = encode(view, Naming::Bare, wanted, false);
             let [head, shared] = Push::new(&service, view.last_ref_ms).framed(push);
             let mut frame = BytesMut::with_capacity(head.len() + shared.len());
             frame.extend_from_slice(&head);
@@ -44,26 +46,27 @@ impl Encodings {
     }
 
     /// The list as HTTP v1 and UDP show it.
-    pub(crate) fn grouped(&self, view: &ServiceView, clusters: &ClusterFilter) -> Bytes {
-        let encode = || encode(view, Naming::Grouped, clusters, false);
+    pub(crate) fn grouped(&self, view: &ServiceView, wanted: &Wanted) -> Bytes {
+        let encode = || encode(view, Naming::Grouped, wanted, false);
         self.grouped.get_or_init(encode).answer(view.last_ref_ms)
     }
 }
 
-/// Encodes what a client with this filter gets.
+/// Encodes what a client gets that wants this.
 pub(crate) fn encode(
     view: &ServiceView,
     naming: Naming,
-    clusters: &ClusterFilter,
+    wanted: &Wanted,
     healthy_only: bool,
 ) -> EncodedService {
-    let (hosts, protected) = hosts(view, clusters, healthy_only);
-    EncodedService::new(naming, &view.service, clusters, &hosts, protected)
+    let (hosts, protected) = hosts(view, wanted, healthy_only);
+    EncodedService::new(naming, &view.service, &wanted.clusters, &hosts, protected)
 }
 
-/// The hosts that a client with this filter gets, each encoded.
-pub(crate) fn hosts(view: &ServiceView, clusters: &ClusterFilter, healthy_only: bool) -> (Vec<Bytes>, bool) {
-    let filter = Filter { clusters: clusters.clusters().to_vec(), healthy_only };
+/// The hosts that a client gets that wants this, each encoded.
+pub(crate) fn hosts(view: &ServiceView, wanted: &Wanted, healthy_only: bool) -> (Vec<Bytes>, bool) {
+    let clusters = wanted.clusters.clusters().to_vec();
+    let filter = Filter { clusters, healthy_only, labels: wanted.labels.clone() };
     let selection = view.select(&filter);
     let one = |host: &&landbridge_registry_core::Host| {
         if selection.protected && !host.instance.healthy {

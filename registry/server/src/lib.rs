@@ -16,6 +16,7 @@ mod desk;
 mod driver;
 mod events;
 mod fuzzy;
+mod labels;
 mod orders;
 mod probes;
 mod region;

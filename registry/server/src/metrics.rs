@@ -18,6 +18,8 @@ pub const CONNECTIONS: &str = "landbridge_registry_connections";
 pub const CONNECTIONS_CLOSED: &str = "landbridge_registry_connections_closed_total";
 /// Standing gRPC subscriptions.
 pub const SUBSCRIPTIONS: &str = "landbridge_registry_subscriptions";
+/// Services with a label selector.
+pub const SELECTORS: &str = "landbridge_registry_selectors";
 /// Standing fuzzy watches.
 pub const FUZZY_WATCHES: &str = "landbridge_registry_fuzzy_watches";
 /// gRPC requests, by type and outcome.
@@ -137,6 +139,11 @@ pub(crate) fn shown(origin: &landbridge_model::Region, census: Census) {
 /// How many SDK connections are open.
 pub(crate) fn connections(open: usize) {
     gauge!(CONNECTIONS).set(open as f64);
+}
+
+/// So many services choose by labels what a consumer is shown.
+pub(crate) fn selecting(services: usize) {
+    gauge!(SELECTORS).set(services as f64);
 }
 
 /// An SDK connection is gone.

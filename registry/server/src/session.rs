@@ -16,13 +16,13 @@ use std::{
     },
 };
 
-use landbridge_model::{InstanceKey, ServiceKey};
+use landbridge_model::{Address, InstanceKey, ServiceKey};
 use landbridge_runtime::clock::Clock;
 use papaya::HashMap;
 use parking_lot::Mutex;
 use tokio_util::sync::CancellationToken;
 
-use crate::egress::outbox::Outbox;
+use crate::{egress::outbox::Outbox, labels};
 
 /// A connection that was silent for so long is asked whether it lives (Nacos 2.5 `ConnectionManager`).
 pub(crate) const SILENCE_ASK_MS: u64 = 20_000;
@@ -118,6 +118,19 @@ impl Session {
     /// What the connection published and did not take back, to be shown; the core's claims are what counts.
     pub(crate) fn published(&self) -> BTreeMap<ServiceKey, Vec<InstanceKey>> {
         self.published.lock().clone()
+    }
+
+    /// Does something for each of the first instances that the connection published.
+    pub(crate) fn each_published(&self, max: usize, mut deed: impl FnMut(&ServiceKey, &InstanceKey)) {
+        let published = self.published.lock();
+        let all = published.iter().flat_map(|(service, keys)| keys.iter().map(move |key| (service, key)));
+        all.take(max).for_each(|(service, key)| deed(service, key));
+    }
+
+    /// The addresses of the client: the one it names, then the one it has.
+    pub(crate) fn addresses(&self) -> Vec<Address> {
+        let claimed = self.introduction().map(|said| said.client_ip.as_str()).unwrap_or_default();
+        labels::addresses(claimed, Some(self.remote.ip()))
     }
 
     /// The connection published this for a service, or with nothing took it back.

@@ -13,18 +13,23 @@ use std::{
 
 use arc_swap::ArcSwap;
 use bytes::Bytes;
-use landbridge_model::{Group, Metadata, Namespace, Region, ServiceKey, ServiceName};
-use landbridge_registry_core::ServiceView;
+use landbridge_model::{Address, Group, Metadata, Namespace, Region, ServiceKey, ServiceName};
+use landbridge_registry_core::{Labels, Selector, ServiceView};
 use landbridge_runtime::clock::Clock;
 use landbridge_wire::nacos::{ClusterFilter, WatchPattern, grpc::Payload};
 use papaya::HashMap;
 use parking_lot::{Mutex, RwLock};
 use rustc_hash::FxHashMap;
 
-use crate::{answer::Encoded, egress::udp::UdpSubscribers, session::Session};
+use crate::{
+    answer::Encoded,
+    egress::udp::UdpSubscribers,
+    labels::{Consumer, ConsumerLabels, Wanted},
+    session::Session,
+};
 
-/// The most encodings under cluster filters that one view keeps; further filters are encoded each time.
-const FILTERS_MAX: usize = 16;
+/// The most encodings for wishes that one view keeps; further ones are encoded each time.
+const WISHES_MAX: usize = 16;
 
 /// What is shown of one origin.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -43,37 +48,39 @@ pub(crate) struct Face {
     /// Names this face in pushes and their acks.
     push: u64,
     plain: Encoded,
-    filtered: Mutex<Vec<(ClusterFilter, Encoded)>>,
+    filtered: Mutex<Vec<(Wanted, Encoded)>>,
+    selector: Selector,
 }
 
 impl Face {
     fn new(view: ServiceView, push: u64) -> Self {
         let counts = count(&view);
-        Self { view, counts, push, plain: Encoded::default(), filtered: Mutex::default() }
+        let selector = Selector::of(&view.metadata);
+        Self { view, counts, push, plain: Encoded::default(), filtered: Mutex::default(), selector }
     }
 
     /// The answer to a gRPC query.
-    pub(crate) fn queried(&self, clusters: &ClusterFilter) -> Payload {
-        self.encoded(clusters).queried(&self.view, clusters)
+    pub(crate) fn queried(&self, wanted: &Wanted) -> Payload {
+        self.encoded(wanted).queried(&self.view, wanted)
     }
 
     /// The list as HTTP v1 and UDP show it.
-    pub(crate) fn grouped(&self, clusters: &ClusterFilter) -> Bytes {
-        self.encoded(clusters).grouped(&self.view, clusters)
+    pub(crate) fn grouped(&self, wanted: &Wanted) -> Bytes {
+        self.encoded(wanted).grouped(&self.view, wanted)
     }
 
-    /// The encodings under a cluster filter.
-    fn encoded(&self, clusters: &ClusterFilter) -> Encoded {
-        if clusters.as_str().is_empty() {
+    /// The encodings of what is wanted.
+    fn encoded(&self, wanted: &Wanted) -> Encoded {
+        if wanted.is_everything() {
             return Arc::clone(&self.plain);
         }
         let mut filtered = self.filtered.lock();
-        if let Some((_, known)) = filtered.iter().find(|(filter, _)| filter == clusters) {
+        if let Some((_, known)) = filtered.iter().find(|(wish, _)| wish == wanted) {
             return Arc::clone(known);
         }
         let encoded = Encoded::default();
-        if filtered.len() < FILTERS_MAX {
-            filtered.push((clusters.clone(), Arc::clone(&encoded)));
+        if filtered.len() < WISHES_MAX {
+            filtered.push((wanted.clone(), Arc::clone(&encoded)));
         }
         encoded
     }
@@ -95,6 +102,9 @@ fn count(view: &ServiceView) -> Vec<(Option<Region>, usize)> {
 pub(crate) struct Pane {
     number: u64,
     face: ArcSwap<Face>,
+    /// Taken by whoever replaces the face, so that `lastRefTime` rises.
+    turn: Mutex<()>,
+    labels: Arc<ConsumerLabels>,
     sessions: Mutex<FxHashMap<u64, Arc<Session>>>,
     pub(crate) udp: UdpSubscribers,
     /// Whether the service stands in the pusher's line.
@@ -114,10 +124,25 @@ impl Pane {
         self.face.load_full()
     }
 
-    /// The push id and frame for a subscriber with this cluster filter.
-    pub(crate) fn push(&self, clusters: &ClusterFilter) -> (u64, Bytes) {
+    /// The push id and frame for a subscriber, and the labels by which its instances were chosen.
+    pub(crate) fn push(&self, clusters: &ClusterFilter, session: &Session) -> (u64, Bytes, Labels) {
         let face = self.face.load();
-        (face.push, face.encoded(clusters).push(&face.view, clusters, face.push))
+        let wanted = self.wanted(&face, clusters, Consumer::Connected(session));
+        (face.push, face.encoded(&wanted).push(&face.view, &wanted, face.push), wanted.labels)
+    }
+
+    /// What a consumer is shown of a face of this pane.
+    pub(crate) fn wanted(&self, face: &Face, clusters: &ClusterFilter, consumer: Consumer<'_>) -> Wanted {
+        self.labels.wanted(&face.selector, face.view.service.namespace(), clusters, consumer)
+    }
+
+    /// Shows a view from here on, under a `lastRefTime` above the one before.
+    fn show(&self, mut view: ServiceView, push: u64) -> Arc<Face> {
+        let _turn = self.turn.lock();
+        let before = self.face.load_full();
+        view.last_ref_ms = view.last_ref_ms.max(before.view.last_ref_ms + 1);
+        self.face.store(Arc::new(Face::new(view, push)));
+        before
     }
 
     /// Whether anybody is to be told.
@@ -168,6 +193,7 @@ pub(crate) struct Window {
     next_push: AtomicU64,
     /// Services that came or went since the start.
     changes: AtomicU64,
+    labels: Arc<ConsumerLabels>,
     clock: Clock,
 }
 
@@ -181,6 +207,7 @@ impl Window {
             next_pane: AtomicU64::new(1),
             next_push: AtomicU64::new(1),
             changes: AtomicU64::new(0),
+            labels: Arc::default(),
             clock,
         }
     }
@@ -218,24 +245,45 @@ impl Window {
         if !exists && known.is_none() {
             return None;
         }
-        let mut view = view.unwrap_or_else(|| self.blank(service));
-        let pane = match known {
+        let view = view.unwrap_or_else(|| self.blank(service));
+        let (pane, before) = match known {
             Some(pane) => {
-                let shown = pane.face.load().view.last_ref_ms;
-                view.last_ref_ms = view.last_ref_ms.max(shown + 1);
-                pane.face.store(Arc::new(Face::new(view, self.next_push())));
-                pane
+                let before = pane.show(view, self.next_push());
+                (pane, Some(before))
             }
             None => {
                 let _frame = self.frame.lock();
-                self.insert(service, view)
+                (self.insert(service, view), None)
             }
         };
+        self.labels.changed(before.as_ref().map(|face| &face.view), &pane.face().view, |note| {
+            self.panes.pin().values().for_each(|pane| note(&pane.face.load().view));
+        });
         self.list(service, exists);
         if !exists {
             self.drop_if_idle(service);
         }
         Some(pane)
+    }
+
+    /// What a consumer is shown of a face.
+    pub(crate) fn wanted(&self, face: &Face, clusters: &ClusterFilter, consumer: Consumer<'_>) -> Wanted {
+        self.labels.wanted(&face.selector, face.view.service.namespace(), clusters, consumer)
+    }
+
+    /// A connection registered or removed instances, and may have other labels: where it is shown others for that, it is
+    /// told, under a later `lastRefTime` (Go and Python drop what has the same).
+    pub(crate) fn relabel(&self, session: &Session) {
+        if !self.labels.are_needed() {
+            return;
+        }
+        for (pane, clusters, told) in session.outbox().told() {
+            let face = pane.face();
+            if pane.wanted(&face, &clusters, Consumer::Connected(session)).labels != told {
+                pane.show(face.view.clone(), self.next_push());
+                session.outbox().touched(pane.number);
+            }
+        }
     }
 
     /// Subscribes a session; the first push is due at once. False if the session has too many subscriptions.
@@ -278,11 +326,12 @@ impl Window {
         address: SocketAddr,
         agent: &str,
         clusters: &ClusterFilter,
+        consumer: &[Address],
         now_ms: u64,
     ) {
         let _frame = self.frame.lock();
         let pane = self.find(service).unwrap_or_else(|| self.insert(service, self.blank(service)));
-        pane.udp.asked(address, agent, clusters, now_ms);
+        pane.udp.asked(address, agent, clusters, consumer, now_ms);
     }
 
     /// Who is told of changes of a service.
@@ -356,6 +405,8 @@ impl Window {
         let pane = Arc::new(Pane {
             number: self.next_pane.fetch_add(1, Ordering::Relaxed),
             face: ArcSwap::from_pointee(Face::new(view, self.next_push())),
+            turn: Mutex::new(()),
+            labels: Arc::clone(&self.labels),
             sessions: Mutex::default(),
             udp: UdpSubscribers::default(),
             waits: AtomicBool::new(false),

@@ -16,11 +16,12 @@ use std::{
 
 use bytes::Bytes;
 use http_body::{Body, Frame};
+use landbridge_registry_core::Labels;
 use landbridge_wire::nacos::ClusterFilter;
 use parking_lot::Mutex;
 use rustc_hash::FxHashMap;
 
-use crate::window::Pane;
+use crate::{session::Session, window::Pane};
 
 /// After so long without an ack a push is said again (Nacos 2.5 `PushConfig`: timeout 5 s).
 pub(crate) const PUSH_TIMEOUT_MS: u64 = 5_000;
@@ -42,6 +43,8 @@ enum State {
 struct Subscription {
     pane: Arc<Pane>,
     clusters: ClusterFilter,
+    /// The labels by which the instances were chosen that the client was told last.
+    told: Labels,
     state: State,
 }
 
@@ -63,12 +66,12 @@ impl Outbox {
     /// Begins a subscription, or changes its cluster filter, and makes a push due; false if there are too many.
     pub(crate) fn subscribe(&self, pane: &Arc<Pane>, clusters: &ClusterFilter) -> bool {
         let mut inner = self.0.lock();
-        let known = inner.subscriptions.get(&pane.number()).map(|held| held.state);
+        let known = inner.subscriptions.get(&pane.number()).map(|held| (held.state, held.told.clone()));
         if inner.closed || (known.is_none() && inner.subscriptions.len() >= SUBSCRIPTIONS_MAX) {
             return false;
         }
-        let state = known.unwrap_or(State::Idle);
-        let subscription = Subscription { pane: Arc::clone(pane), clusters: clusters.clone(), state };
+        let (state, told) = known.unwrap_or((State::Idle, Labels::new()));
+        let subscription = Subscription { pane: Arc::clone(pane), clusters: clusters.clone(), told, state };
         inner.subscriptions.insert(pane.number(), subscription);
         inner.touch(pane.number());
         true
@@ -128,6 +131,13 @@ impl Outbox {
     pub(crate) fn subscribed(&self) -> Vec<(Arc<Pane>, ClusterFilter)> {
         let inner = self.0.lock();
         inner.subscriptions.values().map(|held| (Arc::clone(&held.pane), held.clusters.clone())).collect()
+    }
+
+    /// What the client subscribes to, each with its cluster filter and the labels of what it was told last.
+    pub(crate) fn told(&self) -> Vec<(Arc<Pane>, ClusterFilter, Labels)> {
+        let inner = self.0.lock();
+        let of = |held: &Subscription| (Arc::clone(&held.pane), held.clusters.clone(), held.told.clone());
+        inner.subscriptions.values().map(of).collect()
     }
 
     /// The cluster filter under which the client subscribes to a service.
@@ -190,7 +200,7 @@ impl Inner {
     }
 
     /// The next thing to say.
-    fn next(&mut self, now_ms: u64) -> Option<Bytes> {
+    fn next(&mut self, session: &Session) -> Option<Bytes> {
         if let Some(frame) = self.control.pop_front() {
             return Some(frame);
         }
@@ -198,8 +208,9 @@ impl Inner {
             if let Some(held) = self.subscriptions.get_mut(&number)
                 && held.state == State::Due
             {
-                let (push, frame) = held.pane.push(&held.clusters);
-                held.state = State::InFlight { push, since_ms: now_ms, again: false };
+                let (push, frame, told) = held.pane.push(&held.clusters, session);
+                held.told = told;
+                held.state = State::InFlight { push, since_ms: session.now_ms(), again: false };
                 return Some(frame);
             }
         }
@@ -209,12 +220,12 @@ impl Inner {
 
 /// The response body of a client's stream: pre-framed gRPC messages taken from the outbox when the client reads.
 pub(crate) struct PushBody {
-    session: Arc<crate::session::Session>,
+    session: Arc<Session>,
 }
 
 impl PushBody {
     /// The body of a session's stream.
-    pub(crate) fn new(session: Arc<crate::session::Session>) -> Self {
+    pub(crate) fn new(session: Arc<Session>) -> Self {
         Self { session }
     }
 }
@@ -227,9 +238,8 @@ impl Body for PushBody {
         self: Pin<&mut Self>,
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, Self::Error>>> {
-        let now_ms = self.session.now_ms();
         let mut inner = self.session.outbox().0.lock();
-        if let Some(frame) = inner.next(now_ms) {
+        if let Some(frame) = inner.next(&self.session) {
             return Poll::Ready(Some(Ok(Frame::data(frame))));
         }
         if inner.closed {

@@ -7,14 +7,17 @@ use std::{
 };
 
 use ecow::EcoString;
+use landbridge_model::Address;
 use landbridge_runtime::clock::Clock;
 use landbridge_wire::nacos::{ClusterFilter, Naming, http::udp};
 use parking_lot::Mutex;
 use tokio::net::UdpSocket;
 
 use crate::{
-    answer, metrics,
-    window::{Pane, Window},
+    answer,
+    labels::{Consumer, Wanted},
+    metrics,
+    window::{Face, Pane, Window},
 };
 
 /// A subscriber that did not ask again for so long is forgotten (Nacos: client expiry 3 min).
@@ -35,6 +38,8 @@ struct Subscriber {
     /// As the client names itself, cut.
     agent: EcoString,
     clusters: ClusterFilter,
+    /// Where it says it is, and where it is, for its labels.
+    addresses: Vec<Address>,
     asked_ms: u64,
     waits_for: Option<Awaited>,
 }
@@ -58,6 +63,7 @@ impl UdpSubscribers {
         address: SocketAddr,
         agent: &str,
         clusters: &ClusterFilter,
+        addresses: &[Address],
         now_ms: u64,
     ) -> bool {
         let mut all = self.0.lock();
@@ -69,7 +75,8 @@ impl UdpSubscribers {
             return false;
         }
         let agent = agent.chars().take(AGENT_CHARS_MAX).collect();
-        let subscriber = Subscriber { agent, clusters: clusters.clone(), asked_ms: now_ms, waits_for: None };
+        let (clusters, addresses) = (clusters.clone(), addresses.to_vec());
+        let subscriber = Subscriber { agent, clusters, addresses, asked_ms: now_ms, waits_for: None };
         all.insert(address, subscriber);
         true
     }
@@ -85,6 +92,14 @@ impl UdpSubscribers {
         self.0.lock().is_empty()
     }
 
+    /// What a subscriber is shown, none if it is gone.
+    fn wanted(&self, pane: &Pane, face: &Face, address: SocketAddr) -> Option<Wanted> {
+        let known =
+            self.0.lock().get(&address).map(|known| (known.clusters.clone(), known.addresses.clone()));
+        let (clusters, addresses) = known?;
+        Some(pane.wanted(face, &clusters, Consumer::At(&addresses)))
+    }
+
     fn acked(&self, from: SocketAddr, reference: u64) {
         if let Some(known) = self.0.lock().get_mut(&from)
             && known.waits_for.is_some_and(|awaited| awaited.reference == reference)
@@ -94,7 +109,7 @@ impl UdpSubscribers {
     }
 
     /// Forgets who no longer asks; says who did not ack and gets a second datagram.
-    fn sweep(&self, now_ms: u64) -> Vec<(SocketAddr, ClusterFilter)> {
+    fn sweep(&self, now_ms: u64) -> Vec<SocketAddr> {
         let mut all = self.0.lock();
         all.retain(|_, known| now_ms.saturating_sub(known.asked_ms) < FORGET_MS);
         let mut late = Vec::new();
@@ -105,7 +120,7 @@ impl UdpSubscribers {
             }
             known.waits_for = None;
             if !awaited.again {
-                late.push((*address, known.clusters.clone()));
+                late.push(*address);
             }
         }
         late
@@ -127,16 +142,14 @@ impl UdpPush {
 
     /// Sends the newest state to the service's subscribers; says to how many.
     pub(crate) fn push(&self, pane: &Pane) -> usize {
-        let subscribers: Vec<_> = {
-            let all = pane.udp.0.lock();
-            all.iter().map(|(address, known)| (*address, known.clusters.clone())).collect()
-        };
-        subscribers.iter().filter(|(address, clusters)| self.send(pane, *address, clusters, false)).count()
+        let subscribers: Vec<SocketAddr> = pane.udp.0.lock().keys().copied().collect();
+        subscribers.iter().filter(|address| self.send(pane, **address, false)).count()
     }
 
-    fn send(&self, pane: &Pane, address: SocketAddr, clusters: &ClusterFilter, again: bool) -> bool {
+    fn send(&self, pane: &Pane, address: SocketAddr, again: bool) -> bool {
         let face = pane.face();
-        let service = answer::encode(&face.view, Naming::Grouped, clusters, false);
+        let Some(wanted) = pane.udp.wanted(pane, &face, address) else { return false };
+        let service = answer::encode(&face.view, Naming::Grouped, &wanted, false);
         let reference = self.next_reference.fetch_add(1, Ordering::Relaxed);
         let Some(packet) = udp::packet(&service, face.view.last_ref_ms, reference) else { return false };
         if self.socket.try_send_to(&packet, address).is_err() {
@@ -167,8 +180,8 @@ impl UdpPush {
     pub(crate) fn sweep(&self, window: &Window) {
         let now_ms = self.clock.now();
         window.each_udp(|pane| {
-            for (address, clusters) in pane.udp.sweep(now_ms) {
-                self.send(pane, address, &clusters, true);
+            for address in pane.udp.sweep(now_ms) {
+                self.send(pane, address, true);
             }
         });
     }

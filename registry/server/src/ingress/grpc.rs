@@ -31,6 +31,7 @@ use crate::{
     auth::{Principal, owner},
     fuzzy::Full,
     ingress::status,
+    labels::Consumer,
     member::Shared,
     metrics,
     orders::{Answered, Failed},
@@ -171,14 +172,14 @@ impl Unary {
                 let published = Published::One(key, Arc::new(instance));
                 let order = |ticket| Input::Publish { ticket, connection, service, published };
                 self.written(Kind::Instance, order).await?;
-                self.session.publishes(shown, keys);
+                self.published(shown, keys);
                 Ok(say::registered())
             }
             Publish::Deregister => {
                 let shown = service.clone();
                 let order = |ticket| Input::Withdraw { ticket, connection, service };
                 self.written(Kind::Instance, order).await?;
-                self.session.publishes(shown, Vec::new());
+                self.published(shown, Vec::new());
                 Ok(say::deregistered())
             }
         }
@@ -201,7 +202,7 @@ impl Unary {
         let published = Published::Batch(set.collect());
         let order = |ticket| Input::Publish { ticket, connection, service, published };
         self.written(Kind::BatchInstance, order).await?;
-        self.session.publishes(shown, keys);
+        self.published(shown, keys);
         Ok(say::batch_registered())
     }
 
@@ -226,6 +227,12 @@ impl Unary {
             }
         };
         self.written(kind, |ticket| Input::Submit { ticket, command }).await.map(|()| done)
+    }
+
+    /// Notes what the connection published, and tells it what that changes for itself.
+    fn published(&self, service: ServiceKey, keys: Vec<InstanceKey>) {
+        self.session.publishes(service, keys);
+        self.shared.window.relabel(&self.session);
     }
 
     /// Refuses metadata beyond the member's own limit.
@@ -275,11 +282,12 @@ impl Unary {
     fn query(&self, query: &ServiceQuery) -> Reply {
         self.ready()?;
         let face = self.shared.window.face(&query.service);
+        let wanted = self.shared.window.wanted(&face, &query.clusters, Consumer::Connected(&self.session));
         if query.healthy_only {
-            let encoded = answer::encode(&face.view, Naming::Bare, &query.clusters, true);
+            let encoded = answer::encode(&face.view, Naming::Bare, &wanted, true);
             return Ok(say::queried(&encoded, face.view.last_ref_ms));
         }
-        Ok(face.queried(&query.clusters))
+        Ok(face.queried(&wanted))
     }
 
     /// What a watch matches is told on the stream; a service is there as long as lists name it.
@@ -321,7 +329,8 @@ impl Unary {
             window.unsubscribe(service, &self.session);
         }
         let face = window.face(service);
-        let encoded = answer::encode(&face.view, Naming::Bare, clusters, false);
+        let wanted = window.wanted(&face, clusters, Consumer::Connected(&self.session));
+        let encoded = answer::encode(&face.view, Naming::Bare, &wanted, false);
         Ok(say::subscribed(&encoded, face.view.last_ref_ms))
     }
 }

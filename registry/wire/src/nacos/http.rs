@@ -6,4 +6,4 @@ mod request;
 pub mod udp;
 
 pub use parameters::{PARAMETERS_MAX, Parameters};
-pub use request::{Beat, Credentials, HealthEdit, InstanceEdit, ListQuery, Named, UdpListener};
+pub use request::{Beat, Credentials, HealthEdit, InstanceEdit, ListQuery, Named};

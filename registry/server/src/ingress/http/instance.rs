@@ -22,7 +22,13 @@ use super::{
     routes::{InstanceCall, Shape},
     shown,
 };
-use crate::{answer as views, auth::owner, ingress::status::Refused, orders::Answered};
+use crate::{
+    answer as views,
+    auth::owner,
+    ingress::status::Refused,
+    labels::{self, Consumer},
+    orders::Answered,
+};
 
 /// The most instances that one call may give new metadata.
 const METADATA_BATCH_MAX: usize = 1_000;
@@ -214,24 +220,29 @@ fn look(ask: &Ask, call: InstanceCall) -> Answer {
 }
 
 fn list(ask: &Ask) -> Answer {
-    let ListQuery { query, udp } = ask.asked.list().map_err(|refusal| Refused::unread(&refusal))?;
+    let ListQuery { query, claimed_ip, udp_port } =
+        ask.asked.list().map_err(|refusal| Refused::unread(&refusal))?;
     ask.ready()?;
     let agent = ask.headers.get(header::USER_AGENT).and_then(|agent| agent.to_str().ok()).unwrap_or_default();
-    if let (Some(listener), Some(mut address), true) = (udp, ask.caller, udp::understands(agent)) {
+    let consumer = labels::addresses(&claimed_ip, ask.caller.map(|caller| caller.ip()));
+    if let (Some(port), Some(mut address), true) = (udp_port, ask.caller, udp::understands(agent)) {
         // Never to an address that the caller only claims: that would let anyone aim pushes at anyone.
-        address.set_port(listener.port);
-        ask.shared.window.listen(&query.service, address, agent, &query.clusters, ask.shared.clock.now());
+        address.set_port(port);
+        let now_ms = ask.shared.clock.now();
+        ask.shared.window.listen(&query.service, address, agent, &query.clusters, &consumer, now_ms);
     }
     let face = ask.shared.window.face(&query.service);
+    let wanted = ask.shared.window.wanted(&face, &query.clusters, Consumer::At(&consumer));
     if query.healthy_only {
-        let encoded = views::encode(&face.view, Naming::Grouped, &query.clusters, true);
+        let encoded = views::encode(&face.view, Naming::Grouped, &wanted, true);
         return Ok(Said::Encoded(encoded.answer(face.view.last_ref_ms)));
     }
-    Ok(Said::Encoded(face.grouped(&query.clusters)))
+    Ok(Said::Encoded(face.grouped(&wanted)))
 }
 
 fn hosts(ask: &Ask, call: InstanceCall) -> Answer {
-    let ListQuery { query, udp: _ } = ask.asked.list().map_err(|refusal| Refused::unread(&refusal))?;
+    let ListQuery { query, claimed_ip, udp_port: _ } =
+        ask.asked.list().map_err(|refusal| Refused::unread(&refusal))?;
     let face = ask.face(&query.service)?;
     if call == InstanceCall::HostPage {
         let page = ask.page(100)?;
@@ -240,7 +251,9 @@ fn hosts(ask: &Ask, call: InstanceCall) -> Answer {
         let rows = wanted.map(|host| shown::host(&query.service, host)).collect();
         return Ok(Said::page(page, rows));
     }
-    let (hosts, _) = views::hosts(&face.view, &query.clusters, query.healthy_only);
+    let consumer = labels::addresses(&claimed_ip, ask.caller.map(|caller| caller.ip()));
+    let wanted = ask.shared.window.wanted(&face, &query.clusters, Consumer::At(&consumer));
+    let (hosts, _) = views::hosts(&face.view, &wanted, query.healthy_only);
     Ok(Said::Encoded(json_list(&hosts).into()))
 }
 

@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, sync::Arc};
 use axum::http::StatusCode;
 use ecow::EcoString;
 use landbridge_model::{Cluster, Definition, Metadata, Namespace, ServiceKey, ServiceName};
-use landbridge_registry_core::{Command, Input, ServiceView};
+use landbridge_registry_core::{Command, Input, Selector, ServiceView};
 use landbridge_wire::nacos::{
     ClusterFilter, codes,
     http::answer::{self, Version},
@@ -73,6 +73,7 @@ fn definition(ask: &Ask, before: &Metadata) -> Result<(ServiceKey, Definition), 
         .filter(|(key, _)| key.starts_with(shown::CLUSTER) || (said.is_none() && key == shown::SELECTOR));
     pairs.extend(kept.cloned());
     if let Some(Some(expression)) = said {
+        Selector::parse(&expression).map_err(|why| Refused::conflict(codes::RESULT_SELECTOR, why))?;
         pairs.insert(shown::SELECTOR.into(), expression);
     }
     given.metadata = Metadata::new(pairs)

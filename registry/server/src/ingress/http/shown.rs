@@ -1,12 +1,11 @@
 //! Instances and services as JSON values, for the answers of people and dashboards.
 
 use landbridge_model::{Metadata, ServiceKey};
+/// Shown as `selector` and not as metadata.
+pub(super) use landbridge_registry_core::SELECTOR;
 use landbridge_registry_core::{Host, ServiceView};
 use landbridge_wire::nacos::encode_host;
 use serde_json::{Map, Value, json};
-
-/// Service metadata under this key is the label selector of a service, shown as `selector` and not as metadata.
-pub(super) const SELECTOR: &str = "landbridge.selector";
 
 pub(super) use crate::probes::CLUSTER;
 

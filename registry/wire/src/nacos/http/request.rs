@@ -62,17 +62,11 @@ pub struct Beat {
 pub struct ListQuery {
     /// The question.
     pub query: ServiceQuery,
-    /// Where the client listens, if it does.
-    pub udp: Option<UdpListener>,
-}
-
-/// Where a client says it listens for pushes.
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct UdpListener {
-    /// What it says its address is; a push to an address that is not the caller's own would be an attack.
+    /// What the client says its address is, empty if it does not; a push to an address that is not the caller's own
+    /// would be an attack.
     pub claimed_ip: EcoString,
-    /// The port.
-    pub port: u16,
+    /// The port at which the client listens for pushes, if it does.
+    pub udp_port: Option<u16>,
 }
 
 /// A name and a password, sent to log in or (by Node) along with every call.
@@ -163,9 +157,9 @@ impl Parameters {
         let clusters = ClusterFilter::parse(self.value(&["clusters", "clusterName"]).unwrap_or(""))?;
         let healthy_only = self.flag(&["healthyOnly"], false)?;
         let query = ServiceQuery { service: self.service()?, clusters, healthy_only };
-        let port = self.number::<u16>("udpPort")?.filter(|port| *port > 0);
+        let udp_port = self.number::<u16>("udpPort")?.filter(|port| *port > 0);
         let claimed_ip = self.value(&["clientIP", "clientIp"]).unwrap_or("").into();
-        Ok(ListQuery { query, udp: port.map(|port| UdpListener { claimed_ip, port }) })
+        Ok(ListQuery { query, claimed_ip, udp_port })
     }
 
     /// A page of service names.
@@ -359,8 +353,8 @@ mod tests {
 
         let listening = listening.expect("a list");
         assert_eq!(listening.query.clusters.as_str(), "a,b");
-        assert_eq!(listening.udp, Some(UdpListener { claimed_ip: "10.0.0.9".into(), port: 55 }));
-        assert_eq!((silent.udp, silent.query.clusters), (None, ClusterFilter::default()));
+        assert_eq!((listening.claimed_ip.as_str(), listening.udp_port), ("10.0.0.9", Some(55)));
+        assert_eq!((silent.udp_port, silent.query.clusters), (None, ClusterFilter::default()));
     }
 
     #[test]
