@@ -15,6 +15,8 @@ use tokio::sync::watch;
 pub(crate) struct House {
     /// Where calls come in.
     pub(crate) address: SocketAddr,
+    /// Where other gateways call, if they may.
+    pub(crate) relay: Option<SocketAddr>,
     /// Where operators ask.
     pub(crate) admin: SocketAddr,
     /// Publishes tables as a registry's follower does.
@@ -36,8 +38,8 @@ impl House {
         let surroundings = Surroundings { tables: news, shutdown: shutdown.clone(), metrics };
         let gateway =
             Gateway::start(config, surroundings).await.map_err(|wrong| anyhow!(wrong.join("\n")))?;
-        let (address, admin) = (gateway.addresses()[0], gateway.admin());
-        Ok(Self { address, admin, tables, shutdown, _gateway: gateway })
+        let (address, relay, admin) = (gateway.addresses()[0], gateway.relay(), gateway.admin());
+        Ok(Self { address, relay, admin, tables, shutdown, _gateway: gateway })
     }
 }
 

@@ -29,6 +29,8 @@ mod floods;
 
 mod tables;
 
+mod limits;
+
 use std::{
     panic::{self, AssertUnwindSafe},
     process::ExitCode,
@@ -49,6 +51,7 @@ const TESTS: &[Test] = &[
     ("streams_reset_once_the_endpoint_has_them_end_their_connection", floods::patient_reset),
     ("a_head_that_never_ends_ends_its_connection", floods::continuation_flood),
     ("a_head_of_empty_frames_ends_its_connection", floods::empty_continuation_flood),
+    ("two_gateways_let_pass_what_one_limit_allows_however_calls_are_spread", limits::shared),
     ("no_call_notices_that_the_table_changes", tables::changing),
     ("no_idempotent_call_fails_and_none_leaves_the_region_whatever_breaks", faults::whatever_breaks),
     ("no_idempotent_call_fails_and_none_leaves_the_region_whatever_hangs", faults::whatever_hangs),

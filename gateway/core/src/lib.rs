@@ -16,6 +16,8 @@ pub mod admission;
 pub mod budget;
 pub mod hedge;
 pub mod protect;
+pub mod rate;
+pub mod sharing;
 
 pub mod route;
 pub mod snapshot;
@@ -30,7 +32,9 @@ pub use pick::{
     Choice, Compared, Decision, Explanation, PickRules, Weighed, explain, overtake, pick, spread,
 };
 pub use protect::{Guard, GuardRules};
+pub use rate::{Bucket, Rate};
 pub use route::{Asked, HostMatch, Matched, Policy, Route, RouteTable};
 pub use service::{Endpoint, EndpointSpec, Name, Service};
+pub use sharing::{Demands, Sharing, Word};
 pub use snapshot::{Book, Snapshot};
 pub use speech::{Protocol, Speech};

@@ -33,6 +33,7 @@ use tokio::{
 use crate::{
     config::Config,
     gateway::Order,
+    limiter::Shares,
     view::{Shared, View},
 };
 
@@ -42,6 +43,7 @@ pub(crate) struct Office {
     pub(crate) shared: Arc<Shared>,
     pub(crate) orders: mpsc::Sender<Order>,
     pub(crate) token: Option<String>,
+    pub(crate) shares: Shares,
     /// The config it was started with, which knows its files.
     pub(crate) running: Arc<Config>,
 }
@@ -59,6 +61,7 @@ pub(crate) async fn serve(
         .route("/landbridge/v1/services", get(services))
         .route("/landbridge/v1/endpoints", get(endpoints))
         .route("/landbridge/v1/explain", get(explained))
+        .route("/landbridge/v1/limits", get(limits))
         .route("/landbridge/v1/table/release", post(release))
         .route("/landbridge/v1/reload", post(reload))
         .route("/landbridge/v1/evacuations", get(evacuate::list).post(evacuate::begin))
@@ -240,6 +243,12 @@ async fn explained(State(office): State<Office>, Query(asking): Query<Asking>) -
         "endpoints": service.endpoints().iter().map(|one| endpoint_json(&view, now, one)).collect::<Vec<_>>(),
     }))
     .into_response()
+}
+
+/// This gateway's parts of the limits that it shares.
+async fn limits(State(office): State<Office>) -> Json<Value> {
+    let parts = office.shares.load();
+    Json(json!({ "gateways": parts.gateways, "unasked": parts.rest, "parts": parts.of_texts() }))
 }
 
 /// Reads the config again, as SIGHUP does, and tells what came of it.

@@ -27,7 +27,8 @@ pub use crate::access::Destination;
 
 pub use cidr::Cidr;
 pub use page::{
-    Admin, Connections, EndpointTls, LimitBy, ListenerTls, Presence, Registry, Tracing, Upstream,
+    Admin, Connections, EndpointTls, LimitBy, LimitSharing, ListenerTls, Presence, Registry, Tracing,
+    Upstream,
 };
 pub(crate) use read::any_name;
 
@@ -177,8 +178,8 @@ pub struct Settings {
     pub crowding: Option<Crowding>,
     /// Keys one limit keeps apart.
     pub limiter_keys_max: usize,
-    /// Caller regions kept apart.
-    pub caller_regions_max: usize,
+    /// How limits are shared with the other gateways of the region.
+    pub sharing: LimitSharing,
     /// Who may say for whom a call is.
     pub trusted: Vec<Cidr>,
     /// Rates.

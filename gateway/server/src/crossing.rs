@@ -4,7 +4,6 @@
 
 use std::{
     collections::BTreeMap,
-    num::NonZero,
     sync::{
         Arc,
         atomic::{AtomicU64, Ordering::Relaxed},
@@ -12,12 +11,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use governor::{
-    Quota, RateLimiter,
-    clock::{Clock as _, MonotonicClock},
-    middleware::NoOpMiddleware,
-    state::{InMemoryState, NotKeyed},
-};
+use landbridge_gateway_core::{Bucket, Rate};
 use landbridge_model::Region;
 use metrics::Counter;
 
@@ -26,8 +20,6 @@ use crate::{
     metrics::{CROSSING_BYTES, CROSSINGS, CROSSINGS_DENIED},
 };
 
-type Bucket = RateLimiter<NotKeyed, InMemoryState, MonotonicClock, NoOpMiddleware<Instant>>;
-
 const NANOS_PER_SECOND: u64 = 1_000_000_000;
 
 /// All regions that are configured as peers.
@@ -35,7 +27,8 @@ pub(crate) type Crossings = BTreeMap<Region, Arc<Crossing>>;
 
 /// The way to one other region.
 pub(crate) struct Crossing {
-    calls: Option<Bucket>,
+    begun: Instant,
+    calls: Option<(Rate, Bucket)>,
     bytes: Option<Debt>,
     passed: Counter,
     denied: Counter,
@@ -85,13 +78,12 @@ pub(crate) fn crossings(peers: &[PeerRegion]) -> Arc<Crossings> {
 
 impl Crossing {
     fn new(peer: &PeerRegion) -> Self {
-        let quota = |rate: u32| Quota::per_second(NonZero::new(rate).unwrap_or(NonZero::<u32>::MIN));
+        let rate = |calls: u32| Rate { per_second: f64::from(calls), burst: f64::from(calls) };
         let name = peer.region.to_string();
         let way = if peer.relayed { "relay" } else { "direct" };
         Self {
-            calls: peer
-                .requests_per_second
-                .map(|rate| RateLimiter::direct_with_clock(quota(rate), MonotonicClock)),
+            begun: Instant::now(),
+            calls: peer.requests_per_second.map(|calls| (rate(calls), Bucket::default())),
             bytes: peer.bytes_per_second.map(|per_second| Debt {
                 per_second: per_second.max(1),
                 begun: Instant::now(),
@@ -105,8 +97,9 @@ impl Crossing {
 
     /// Lets one more try leave, or tells how long to wait.
     pub(crate) fn leave(&self) -> Result<(), Duration> {
-        let calls = self.calls.as_ref().map_or(Ok(()), Bucket::check);
-        let late = calls.map_err(|until| until.wait_time_from(MonotonicClock.now())).err();
+        let now_ns = || u64::try_from(self.begun.elapsed().as_nanos()).unwrap_or(u64::MAX);
+        let calls = self.calls.as_ref().map_or(Ok(()), |(rate, bucket)| bucket.take(now_ns(), *rate));
+        let late = calls.map_err(Duration::from_nanos).err();
         match late.max(self.bytes.as_ref().and_then(Debt::wait)) {
             Some(wait) => {
                 self.denied.increment(1);

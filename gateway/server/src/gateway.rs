@@ -16,6 +16,7 @@ use crate::{
     admin::{self, Office},
     config::{Config, Live},
     metrics,
+    neighbours::{Neighbours, WORDS_MAX},
     ports::Ports,
     presence::{self, Given},
     prober, tls,
@@ -84,12 +85,14 @@ impl Gateway {
         writer.follow(table.clone(), Moment(clock.now()));
         let access = AccessLog::start(&config.access_log).map_err(|why| vec![why])?;
         let (connections, threads) = (config.connections, config.threads);
-        let mut ports = Ports::new(config.threads, relay, shutdown.child_token());
+        let mut ports = Ports::new(config.threads, relay.clone(), shutdown.child_token());
         let mut given = Given::new(&config);
         given.take(&table);
         let change = ports.prepare(&config, given.ports())?;
         writer.route(change.tables());
-        let shared = Shared::new(writer.view(), clock, connections, threads, &config.name, access.clone());
+        let (words, told) = mpsc::channel(WORDS_MAX);
+        let (name, log) = (&config.name, access.clone());
+        let shared = Shared::new(writer.view(), clock, connections, threads, name, log, words);
         #[cfg(feature = "otel")]
         let shared = traced(shared, &config, &shutdown);
         let shared = Arc::new(shared);
@@ -109,6 +112,11 @@ impl Gateway {
         given.opened(&change);
         ports.commit(change);
         let addresses = ports.addresses();
+        let (first, shares) = (addresses.lock().first().copied(), writer.shares().clone());
+        if let Some(company) = Neighbours::new(&config, first.as_ref(), shares.clone(), shared.clone(), relay)
+        {
+            shutdown.spawn(company.talk(tables.clone(), told, shutdown.clone()));
+        }
         let relay = ports.relay();
         let registered = presence::keep(&config, &addresses.lock(), relay, &shutdown);
         registered.map_err(|why| vec![format!("presence.token_file: {why}")])?;
@@ -124,7 +132,7 @@ impl Gateway {
         shutdown.spawn(desk.write(news));
         shutdown.spawn(prober::run(shared.clone(), shutdown.clone()));
         let token = running.admin.token.clone();
-        let office = Office { shared, orders: orders.clone(), token, running };
+        let office = Office { shared, orders: orders.clone(), token, shares, running };
         shutdown.spawn(admin::serve(office, admin_port, health, page, shutdown.clone()));
         Ok(Self { addresses, relay, admin, orders, shutdown, drain_ms, access })
     }

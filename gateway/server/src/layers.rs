@@ -36,6 +36,7 @@ use std::{
     time::Duration,
 };
 
+use ecow::EcoString;
 use http::{HeaderValue, Request, header, request::Parts};
 use hyper::body::Incoming;
 use landbridge_gateway_core::Policy;
@@ -60,6 +61,8 @@ pub(crate) struct Peer {
     pub(crate) listener: usize,
     /// The region whose gateway passes calls on by it.
     pub(crate) relayed_from: Option<Region>,
+    /// Who it is by the certificate it showed.
+    pub(crate) caller: Option<EcoString>,
     pub(crate) seat: Rc<Seat>,
 }
 

@@ -36,6 +36,7 @@ mod dial;
 mod form;
 mod limiter;
 mod line;
+mod neighbours;
 mod payload;
 mod pool;
 mod refusal;

@@ -72,6 +72,13 @@ pub(crate) const ADMISSION_SHED: &str = "landbridge_gateway_admission_shed_total
 /// Services whose calls at once are limited, each counted once for every core.
 pub(crate) const ADMISSION_LIMITED: &str = "landbridge_gateway_admission_limited_services";
 
+/// Other gateways of the region with which limits are shared, by whether they took note lately.
+pub(crate) const NEIGHBOURS: &str = "landbridge_gateway_neighbours";
+/// Rounds told to one of them, by outcome.
+pub(crate) const LIMIT_EXCHANGES: &str = "landbridge_gateway_limit_exchanges_total";
+/// Keys of limits that were told in the last round.
+pub(crate) const LIMIT_KEYS: &str = "landbridge_gateway_limit_keys_told";
+
 /// Tries that left for another region, by peer and way.
 pub(crate) const CROSSINGS: &str = "landbridge_gateway_crossings_total";
 /// Tries that were kept from leaving by a quota, by peer.
@@ -112,6 +119,9 @@ pub(crate) fn describe() {
     describe_counter!(ADMISSION_WAITED, "Calls that waited because endpoints were crowded.");
     describe_counter!(ADMISSION_SHED, "Calls sent away because endpoints were crowded.");
     describe_gauge!(ADMISSION_LIMITED, "Services whose calls at once are limited, once for every core.");
+    describe_gauge!(NEIGHBOURS, "Other gateways of the region with which limits are shared.");
+    describe_counter!(LIMIT_EXCHANGES, "Rounds told to another gateway of the region.");
+    describe_gauge!(LIMIT_KEYS, "Keys of limits told in the last round.");
     describe_counter!(CROSSINGS, "Tries that left for another region.");
     describe_counter!(CROSSINGS_DENIED, "Tries kept from leaving by a quota.");
     describe_counter!(CROSSING_BYTES, "Bytes of bodies to and from another region.");

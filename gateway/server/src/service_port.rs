@@ -18,7 +18,8 @@ use crate::{
     answer::Held,
     config::ServicePort,
     dial,
-    layers::{TRIES_MAX, Tried},
+    layers::{TRIES_MAX, Tried, limit::ANONYMOUS},
+    limiter::Who,
     local::Local,
     proxy,
     refusal::Refusal,
@@ -137,10 +138,10 @@ fn admit(local: &Local, carriage: &Carriage) -> Result<(Rc<Seen>, u32), Refusal>
     let position = view.snapshot.position(&carriage.target).ok_or(Refusal::NoSuchService)?;
     if !view.rules.is_empty() {
         let mut limiter = local.limiter.borrow_mut();
-        let home = &view.snapshot.home.region;
-        let region = limiter.number_of(&local.shared, home, view.settings.caller_regions_max);
+        let who = Who { region: view.snapshot.home.region.clone(), caller: ANONYMOUS.into() };
         let service = view.snapshot.service(position);
-        limiter.check(&view.rules, region, service).map_err(Refusal::Limited)?;
+        let now = Instant::now().into_std();
+        limiter.check(&view.rules, &who, service, now).map_err(Refusal::Limited)?;
     }
     Ok((view, position))
 }

@@ -6,6 +6,7 @@ use rustls::{
     ClientConfig, RootCertStore, ServerConfig,
     crypto::ring,
     pki_types::{CertificateDer, PrivateKeyDer, pem::PemObject},
+    server::{WebPkiClientVerifier, danger::ClientCertVerifier},
 };
 use tokio_rustls::TlsAcceptor;
 
@@ -44,20 +45,33 @@ pub(crate) fn acceptor(files: &ListenerTls) -> Result<TlsAcceptor, String> {
     let mut config = ServerConfig::builder_with_provider(Arc::new(ring::default_provider()))
         .with_safe_default_protocol_versions()
         .map_err(|why| why.to_string())?
-        .with_no_client_auth()
+        .with_client_cert_verifier(callers(files.callers.as_deref())?)
         .with_single_cert(chain, key)
         .map_err(|why| wrong(&files.certificate, why))?;
     config.alpn_protocols = vec![H2.to_vec(), HTTP1.to_vec()];
     Ok(TlsAcceptor::from(Arc::new(config)))
 }
 
+/// Who may say by certificate who it is; nobody has to.
+fn callers(authority: Option<&Path>) -> Result<Arc<dyn ClientCertVerifier>, String> {
+    let Some(file) = authority else { return Ok(WebPkiClientVerifier::no_client_auth()) };
+    let roots = Arc::new(authorities(file)?);
+    let verifier = WebPkiClientVerifier::builder_with_provider(roots, Arc::new(ring::default_provider()));
+    verifier.allow_unauthenticated().build().map_err(|why| wrong(file, why))
+}
+
+fn authorities(file: &Path) -> Result<RootCertStore, String> {
+    let mut roots = RootCertStore::empty();
+    for certificate in certificates(file)? {
+        roots.add(certificate).map_err(|why| wrong(file, why))?;
+    }
+    Ok(roots)
+}
+
 /// Reads whom endpoints must be, or says which file is wrong and how.
 pub(crate) fn trust(files: Option<&EndpointTls>) -> Result<Option<Arc<Trust>>, String> {
     let Some(files) = files else { return Ok(None) };
-    let mut roots = RootCertStore::empty();
-    for certificate in certificates(&files.authority)? {
-        roots.add(certificate).map_err(|why| wrong(&files.authority, why))?;
-    }
+    let roots = authorities(&files.authority)?;
     let builder = ClientConfig::builder_with_provider(Arc::new(ring::default_provider()))
         .with_safe_default_protocol_versions()
         .map_err(|why| why.to_string())?

@@ -2,7 +2,6 @@
 
 use std::{
     cell::Cell,
-    collections::BTreeMap,
     ops::Deref,
     sync::{
         Arc,
@@ -14,9 +13,8 @@ use arc_swap::ArcSwap;
 use ecow::EcoString;
 use http::HeaderValue;
 use landbridge_gateway_core::Snapshot;
-use landbridge_model::Region;
 use landbridge_runtime::{clock::Clock, tls::Identity};
-use parking_lot::Mutex;
+use tokio::sync::mpsc;
 
 use crate::{
     access::AccessLog,
@@ -24,6 +22,7 @@ use crate::{
     crossing::Crossings,
     limiter::Rule,
     metrics::{CONNECTIONS, IN_FLIGHT, TUNNELS_OPEN},
+    neighbours::Told,
     tls::Trust,
 };
 
@@ -64,6 +63,8 @@ pub(crate) struct Shared {
     /// Where spans of calls go, if anywhere.
     #[cfg(feature = "otel")]
     pub(crate) tracer: Option<crate::access::spans::Tracer>,
+    /// Where words of neighbours are heard.
+    pub(crate) words: mpsc::Sender<Told>,
     /// Its own name, to know itself in `via`.
     pub(crate) name: EcoString,
     /// What it adds to `via`.
@@ -74,11 +75,7 @@ pub(crate) struct Shared {
     pub(crate) connections_open: Sum,
     /// Tunnels, likewise.
     pub(crate) tunnels_open: Sum,
-    regions: Mutex<BTreeMap<EcoString, u32>>,
 }
-
-/// The number of all caller regions past the bound.
-const OTHER_REGIONS: u32 = u32::MAX;
 
 impl Shared {
     pub(crate) fn new(
@@ -88,6 +85,7 @@ impl Shared {
         threads: usize,
         name: &str,
         access: AccessLog,
+        words: mpsc::Sender<Told>,
     ) -> Self {
         let via = format!("1.1 {name}");
         Self {
@@ -96,6 +94,7 @@ impl Shared {
             connections,
             threads,
             access,
+            words,
             #[cfg(feature = "otel")]
             tracer: None,
             name: name.into(),
@@ -103,7 +102,6 @@ impl Shared {
             in_flight: Sum::default(),
             connections_open: Sum::default(),
             tunnels_open: Sum::default(),
-            regions: Mutex::default(),
         }
     }
 
@@ -111,20 +109,6 @@ impl Shared {
     #[cfg(feature = "otel")]
     pub(crate) fn traced_by(self, tracer: crate::access::spans::Tracer) -> Self {
         Self { tracer: Some(tracer), ..self }
-    }
-
-    /// A small number for a caller's region; past `regions_max` they all have the same.
-    pub(crate) fn number_of(&self, region: &Region, regions_max: usize) -> u32 {
-        let mut regions = self.regions.lock();
-        if let Some(number) = regions.get(region.as_str()) {
-            return *number;
-        }
-        if regions.len() >= regions_max {
-            return OTHER_REGIONS;
-        }
-        let number = regions.len() as u32;
-        regions.insert(region.as_str().into(), number);
-        number
     }
 
     /// Tells the recorder what is open.

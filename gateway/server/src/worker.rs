@@ -12,8 +12,9 @@ use std::{
 };
 
 use arc_swap::ArcSwap;
+use ecow::EcoString;
 use http::HeaderValue;
-use landbridge_runtime::tls::Identity;
+use landbridge_runtime::tls::{Identity, named_in};
 use tokio::{
     net::TcpStream,
     runtime::{Builder, LocalOptions},
@@ -28,6 +29,7 @@ use crate::{
     connection::converse,
     layers::Peer,
     local::{Local, TICK_MS},
+    neighbours,
     ports::{Door, Purpose, Terms},
     proxy, relay,
     seat::{Order, Overrun, Seat},
@@ -217,13 +219,17 @@ async fn receive(
     let wait = Duration::from_millis(local.shared.connections.header_timeout_ms);
     // Boxed: a connection in clear text has no room for what only TLS needs.
     match Box::pin(timeout(wait, acceptor.accept(stream))).await {
-        Ok(Ok(stream)) => Box::pin(converse(local, stream, peer, stack)).await,
+        Ok(Ok(stream)) => {
+            let shown = stream.get_ref().1.peer_certificates().and_then(<[_]>::first);
+            let caller = shown.and_then(named_in).map(EcoString::from);
+            Box::pin(converse(local, stream, Peer { caller, ..peer }, stack)).await;
+        }
         Ok(Err(error)) => tracing::debug!(event = "handshake_failed", %error),
         Err(_) => tracing::debug!(event = "handshake_late"),
     }
 }
 
-/// Serves the calls that a gateway of another region passes on.
+/// Serves the calls that a gateway of another region passes on, or hears the words of a neighbour.
 async fn receive_relay(
     local: Rc<Local>,
     listener: usize,
@@ -235,6 +241,10 @@ async fn receive_relay(
     let peer = peer_of(&local, listener, caller, "https", seat);
     let wait = Duration::from_millis(local.shared.connections.header_timeout_ms);
     match timeout(wait, relay::accept(&identity, stream)).await {
+        Ok(Ok((stream, region))) if region == local.view().snapshot.home.region => {
+            let answering = neighbours::answering(&local);
+            converse(local, stream, peer, answering).await;
+        }
         Ok(Ok((stream, region))) => {
             let stack = stack(&local);
             converse(local, stream, Peer { trusted: true, relayed_from: Some(region), ..peer }, stack).await;
@@ -253,6 +263,7 @@ fn peer_of(local: &Local, listener: usize, address: IpAddr, scheme: &'static str
         scheme: HeaderValue::from_static(scheme),
         listener,
         relayed_from: None,
+        caller: None,
         seat,
     }
 }

@@ -17,7 +17,7 @@ use landbridge_runtime::tls::Identity;
 use crate::{
     config::{Config, Live},
     crossing::{self, Crossings},
-    limiter::Rule,
+    limiter::{Rule, Shares},
     metrics::{EVACUATIONS, TABLE_CHANGES, TABLE_ENDPOINTS, TABLE_HELD, TABLE_SERVICES},
     relay::Roads,
     tls::Trust,
@@ -30,6 +30,7 @@ pub(crate) struct Writer {
     guard: Guard,
     live: Live,
     rules: Arc<[Arc<Rule>]>,
+    shares: Shares,
     trust: Option<Arc<Trust>>,
     relay: Option<Identity>,
     roads: Roads,
@@ -48,8 +49,9 @@ const RETIRED_MAX: usize = 64;
 /// Drills that may run at once.
 pub(crate) const EVACUATIONS_MAX: usize = 16;
 
-fn rules_of(live: &Live) -> Arc<[Arc<Rule>]> {
-    live.settings.limits.iter().map(|limit| Rule::new(limit, live.settings.limiter_keys_max)).collect()
+fn rules_of(live: &Live, shares: &Shares) -> Arc<[Arc<Rule>]> {
+    let keys_max = live.settings.limiter_keys_max;
+    live.settings.limits.iter().map(|limit| Rule::new(limit, keys_max, shares)).collect()
 }
 
 impl Writer {
@@ -66,11 +68,13 @@ impl Writer {
             book.put(name.clone(), specs.clone(), &live.settings.pick.health, now);
         }
         book.set_orders(live.orders.clone());
-        let rules = rules_of(&live);
+        let shares = Shares::default();
+        let rules = rules_of(&live, &shares);
         Self {
             book,
             guard: Guard::default(),
             rules,
+            shares,
             trust,
             relay,
             roads: Roads::new(&live.peers),
@@ -81,6 +85,11 @@ impl Writer {
             drills_begun: 0,
             retired: Vec::new(),
         }
+    }
+
+    /// Where its parts of the limits are taken from.
+    pub(crate) fn shares(&self) -> &Shares {
+        &self.shares
     }
 
     /// Takes the routes of all ports.
@@ -220,7 +229,7 @@ impl Writer {
         };
         let (before, after) = (&old.settings.limits, &live.settings.limits);
         if before.len() != after.len() || !before.iter().zip(after).all(same_limits) {
-            self.rules = rules_of(&live);
+            self.rules = rules_of(&live, &self.shares);
         }
         for (name, _) in
             old.statics.iter().filter(|(name, _)| !live.statics.iter().any(|(new, _)| new == name))

@@ -21,7 +21,7 @@ use serde::Deserialize;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio_rustls::{TlsAcceptor, TlsConnector, client, server};
 
-pub use self::name::{PeerName, PeerRole};
+pub use self::name::{PeerName, PeerRole, named_in};
 use crate::shutdown::Shutdown;
 
 /// How often the files are looked at; SIGHUP looks at once.

@@ -40,6 +40,7 @@ pub(super) struct Page {
     pub(super) ladder: Ladder,
     pub(super) protection: Protection,
     pub(super) admission: Admission,
+    pub(super) limit_sharing: LimitSharing,
     #[serde(default)]
     pub(super) limits: Vec<Limit>,
     pub(super) answers: Answers,
@@ -166,6 +167,8 @@ pub struct ListenerTls {
     pub certificate: PathBuf,
     /// Its private key.
     pub key: PathBuf,
+    /// The authorities whose certificates say who a caller is, PEM; a caller without one is served all the same.
+    pub callers: Option<PathBuf>,
 }
 
 #[derive(Clone, Debug, Deserialize)]
@@ -356,8 +359,19 @@ pub(super) struct Admission {
     pub(super) queue_max: u32,
     pub(super) queue_ms: u64,
     pub(super) limiter_keys_max: usize,
-    pub(super) caller_regions_max: usize,
     pub(super) trusted_cidrs: Vec<String>,
+}
+
+/// How the gateways of a region share limits.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct LimitSharing {
+    /// Between two rounds in which they tell each other what is asked of them, at least 50.
+    pub every_ms: u64,
+    /// While one is silent the parts stay for so long, at least three rounds.
+    pub kept_ms: u64,
+    /// Keys told in a round, at most 1,000: those that are asked most of their limit.
+    pub keys_max: usize,
 }
 
 /// What calls a limit counts together.
@@ -370,6 +384,35 @@ pub enum LimitBy {
     Service,
     /// Calls from one region to one service.
     CallerRegionAndService,
+    /// Calls of one caller.
+    Caller,
+    /// Calls of one caller to one service.
+    CallerAndService,
+}
+
+impl LimitBy {
+    /// As it is written in a page.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::CallerRegion => "caller_region",
+            Self::Service => "service",
+            Self::CallerRegionAndService => "caller_region_and_service",
+            Self::Caller => "caller",
+            Self::CallerAndService => "caller_and_service",
+        }
+    }
+
+    pub(crate) fn looks_at_region(self) -> bool {
+        matches!(self, Self::CallerRegion | Self::CallerRegionAndService)
+    }
+
+    pub(crate) fn looks_at_caller(self) -> bool {
+        matches!(self, Self::Caller | Self::CallerAndService)
+    }
+
+    pub(crate) fn looks_at_service(self) -> bool {
+        matches!(self, Self::Service | Self::CallerRegionAndService | Self::CallerAndService)
+    }
 }
 
 #[derive(Clone, Debug, Deserialize)]

@@ -302,6 +302,10 @@ fn settings(wrong: &mut Mistakes, page: &page::Page) -> Option<Settings> {
     wrong.require((0.0..=1.0).contains(&page.access_log.share), "access_log.share: from 0 to 1");
     wrong.require(page.admission.queue_ms > 0, "admission.queue_ms: at least 1");
     wrong.require(page.access_log.queue_max > 0, "access_log.queue_max: at least 1");
+    let sharing = &page.limit_sharing;
+    wrong.require(sharing.every_ms >= 50, "limit_sharing.every_ms: at least 50");
+    wrong.require(sharing.kept_ms / 3 >= sharing.every_ms, "limit_sharing.kept_ms: at least three rounds");
+    wrong.require((1..=1_000).contains(&sharing.keys_max), "limit_sharing.keys_max: from 1 to 1000");
     wrong.require(page.timeouts.overall_ms > 0 && page.timeouts.try_ms > 0, "timeouts: at least 1 ms each");
     wrong
         .require((0.0..=1.0).contains(&page.ladder.region_share_min), "ladder.region_share_min: from 0 to 1");
@@ -343,7 +347,7 @@ fn settings(wrong: &mut Mistakes, page: &page::Page) -> Option<Settings> {
             .adaptive
             .then_some(Crowding { queue_max: page.admission.queue_max, queue_ms: page.admission.queue_ms }),
         limiter_keys_max: page.admission.limiter_keys_max,
-        caller_regions_max: page.admission.caller_regions_max,
+        sharing: page.limit_sharing,
         trusted,
         limits,
         access_share: page.access_log.share,

@@ -11,7 +11,7 @@ use http::{
 use http_body::Body as _;
 use tower::{Service, service_fn};
 
-use super::{Called, Passage, Peer, deadline, route::host};
+use super::{Called, Passage, Peer, deadline, limit::CALLER, route::host};
 use crate::{answer::Answer, local::Local, refusal::Refusal, relay, upgrade};
 
 const FORWARDED_FOR: HeaderName = HeaderName::from_static("x-forwarded-for");
@@ -134,6 +134,18 @@ pub(super) fn strip_hop_by_hop(headers: &mut HeaderMap) {
 
 /// Says for whom the call is.
 fn tell_caller(headers: &mut HeaderMap, peer: &Peer) {
+    tell_address(headers, peer);
+    if let Some(caller) = &peer.caller {
+        // A name that cannot stand in a header is told to nobody, and then nobody else's is.
+        match HeaderValue::from_str(caller) {
+            Ok(caller) => drop(headers.insert(CALLER, caller)),
+            Err(_) => drop(headers.remove(CALLER)),
+        }
+    }
+}
+
+/// Says from where the call is, and takes away what a stranger says of that.
+fn tell_address(headers: &mut HeaderMap, peer: &Peer) {
     if peer.trusted {
         let before = headers.get(FORWARDED_FOR).and_then(|list| list.to_str().ok());
         let list = before.map(|before| format!("{before}, {}", peer.address));
@@ -267,6 +279,7 @@ mod tests {
             scheme: HeaderValue::from_static("http"),
             listener: 0,
             relayed_from: None,
+            caller: None,
             seat: Rc::new(crate::seat::Seat::new(0, 0)),
         }
     }

@@ -1,4 +1,4 @@
-//! Holds calls to the configured rates, by the caller's region and the service.
+//! Holds calls to the configured rates, by the caller, its region and the service.
 
 use std::{convert::Infallible, rc::Rc};
 
@@ -6,10 +6,13 @@ use landbridge_model::Region;
 use tower::{Service, service_fn};
 
 use super::{Called, Passage};
-use crate::{answer::Answer, local::Local, refusal::Refusal};
+use crate::{answer::Answer, limiter::Who, local::Local, refusal::Refusal};
 
 /// The header by which a trusted caller says which region a call is from.
 pub(crate) const CALLER_REGION: &str = "x-landbridge-caller-region";
+
+/// The header by which a trusted caller says who a call is from, and the gateway says who showed a certificate.
+pub(crate) const CALLER: &str = "x-landbridge-caller";
 
 /// The layer.
 pub(crate) fn layer<S>(
@@ -28,20 +31,34 @@ where
     })
 }
 
+/// The longest name of a caller, in bytes; with a longer one it is anonymous.
+const CALLER_BYTES_MAX: usize = 128;
+
+/// What a caller is called that does not say who it is.
+pub(crate) const ANONYMOUS: &str = "anonymous";
+
+/// A header's value, if its sender may say for whom a call is.
+fn claimed<'a>(called: &'a Called, name: &str) -> Option<&'a str> {
+    if called.peer.trusted { called.head.headers.get(name)?.to_str().ok() } else { None }
+}
+
+/// Who calls: by its certificate, or as somebody says who is trusted.
+fn who(called: &Called) -> Who {
+    let fits = |name: &&str| (1..=CALLER_BYTES_MAX).contains(&name.len());
+    let told = || claimed(called, CALLER).filter(fits).unwrap_or(ANONYMOUS).into();
+    let region = claimed(called, CALLER_REGION).and_then(|text| Region::parse(text).ok());
+    Who {
+        region: region.unwrap_or_else(|| called.view.snapshot.home.region.clone()),
+        caller: called.peer.caller.clone().unwrap_or_else(told),
+    }
+}
+
 fn check(local: &Local, called: &Called) -> Result<(), Refusal> {
     let view = &called.view;
     if view.rules.is_empty() {
         return Ok(());
     }
-    let claimed = || called.head.headers.get(CALLER_REGION)?.to_str().ok();
-    let claimed = if called.peer.trusted { claimed() } else { None };
-    let mut limiter = local.limiter.borrow_mut();
-    let region = match claimed.and_then(|text| Region::parse(text).ok()) {
-        Some(region) => limiter.number_of(&local.shared, &region, view.settings.caller_regions_max),
-        None => {
-            limiter.number_of(&local.shared, &view.snapshot.home.region, view.settings.caller_regions_max)
-        }
-    };
     let service = view.snapshot.service(called.service);
-    limiter.check(&view.rules, region, service).map_err(Refusal::Limited)
+    let mut limiter = local.limiter.borrow_mut();
+    limiter.check(&view.rules, &who(called), service, called.begun.into_std()).map_err(Refusal::Limited)
 }

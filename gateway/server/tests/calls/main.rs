@@ -6,6 +6,7 @@ mod harness;
 
 mod access;
 mod admission;
+mod callers;
 mod given;
 mod passing;
 mod ports;

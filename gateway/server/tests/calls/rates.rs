@@ -37,6 +37,26 @@ async fn a_trusted_caller_says_whose_rate_a_call_counts_for() {
 }
 
 #[tokio::test]
+async fn a_trusted_caller_says_who_calls_and_a_stranger_is_anonymous() {
+    let limit = "[[limits]]\nby = \"caller_and_service\"\nrequests_per_second = 1\nburst = 2\n";
+    let trusted = format!("{limit}[admission]\ntrusted_cidrs = [\"127.0.0.0/8\"]\n");
+    let endpoint = Endpoint::named("a").await;
+    for (page, expected) in
+        [(trusted.as_str(), [200, 200, 429, 200, 200, 429]), (limit, [200, 200, 429, 429, 429, 429])]
+    {
+        let house = House::before(&[&endpoint], page).await;
+        let mut passed = Vec::new();
+
+        for caller in ["shop", "shop", "shop", "till", "till", "till"] {
+            let request = house.request("GET", "/").header("x-landbridge-caller", caller);
+            passed.push(house.send(request.body(full("")).unwrap()).await.status().as_u16());
+        }
+
+        assert_eq!(passed, expected);
+    }
+}
+
+#[tokio::test]
 async fn a_full_gateway_refuses_at_once() {
     let silent = Endpoint::silent().await;
     let house = House::before(&[&silent], "[admission]\nin_flight_max = 2\n").await;

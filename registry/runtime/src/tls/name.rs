@@ -90,6 +90,21 @@ impl PeerName {
     }
 }
 
+/// The name of a certificate that need not be one of ours: its first URI, or else its first DNS name.
+pub fn named_in(certificate: &CertificateDer<'_>) -> Option<String> {
+    let (_, parsed) = X509Certificate::from_der(certificate).ok()?;
+    let names = &parsed.subject_alternative_name().ok()??.value.general_names;
+    let uri = names.iter().find_map(|name| match name {
+        GeneralName::URI(uri) => Some(*uri),
+        _ => None,
+    });
+    let dns = names.iter().find_map(|name| match name {
+        GeneralName::DNSName(name) => Some(*name),
+        _ => None,
+    });
+    uri.or(dns).map(str::to_owned)
+}
+
 impl FromStr for PeerName {
     type Err = String;
 
