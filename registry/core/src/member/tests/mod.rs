@@ -5,4 +5,5 @@ mod clients;
 mod leaving;
 mod region;
 mod rig;
+mod short_lives;
 mod views;
