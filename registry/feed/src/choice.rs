@@ -159,6 +159,9 @@ impl Choice {
             chosen.progress = tick;
             chosen.answers = true;
         }
+        if let Some(failed) = self.failed.get_mut(&(feed.clone(), stream)) {
+            failed.answered = true;
+        }
     }
 
     /// Whether every process of the feed's region that is connected and may have it was asked for it lately, and none said
@@ -272,11 +275,13 @@ impl Choice {
     }
 
     /// Who is asked and asks back counts as one that failed, for as long as one that stalled: two that prefer each other would
-    /// otherwise part and meet again for ever.
+    /// otherwise part and meet again for ever. Once: several that all lack a feed would otherwise ask each other in turns as
+    /// fast as messages travel.
     fn break_rings(&mut self, tick: u64, asks: Asks<'_>) {
         for (feed, chosen) in &mut self.chosen {
-            if asks(chosen.stream, feed) {
-                self.failed.insert((feed.clone(), chosen.stream), Failed { tick, though_heard: false });
+            let ring = (feed.clone(), chosen.stream);
+            if asks(chosen.stream, feed) && !self.failed.contains_key(&ring) {
+                self.failed.insert(ring, Failed { tick, though_heard: false, answered: chosen.answers });
                 chosen.stalled = true;
             }
         }
