@@ -1,4 +1,4 @@
-//! Operators' orders about a link, as whole members, bridges and gateways obey them.
+//! Operators' orders about a link and policies about imports, as whole members, bridges and gateways obey them.
 
 use http::Method;
 use landbridge_client::{Admin, AdminError, Follower};
@@ -47,6 +47,12 @@ impl Federation {
     async fn order(&self, order: &str, confirm: &str) -> Result<Value, AdminError> {
         let page = json!({ "order": order, "confirm": confirm });
         self.west.admin().write(Method::PUT, "/landbridge/v1/links/east", &page).await
+    }
+
+    /// Says what of east shows in west, or only asks what that would change.
+    async fn import(&self, page: &Value, dry_run: bool) -> Value {
+        let path = format!("/landbridge/v1/policies/import/east?dry_run={dry_run}");
+        self.west.admin().write(Method::PUT, &path, page).await.expect("taken")
     }
 
     async fn resume(&self) {
@@ -154,5 +160,37 @@ async fn a_paused_link_has_no_stream_on_either_side_and_keeps_what_it_had() {
 
     federation.resume().await;
     federation.until_west_sees(6).await;
+    federation.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_an_import_policy_denies_is_foreseen_and_then_hidden_from_gateways_and_kept() {
+    let federation = Federation::new().await;
+    let denied = json!({ "allow": ["*/*/*"], "deny": ["public/*/orders"] });
+    let member = federation.west.admin();
+    until_async("west's member shows them too", PATIENCE, async || {
+        let foreseen = federation.import(&denied, true).await;
+        (foreseen["rows"][0]["before"] == 5).then_some(())
+    })
+    .await;
+    assert_eq!(of_east(&federation.follower.table()).len(), 5, "a dry run changed something");
+
+    let decided = federation.import(&denied, false).await;
+    assert!(decided["seq"].is_u64(), "{decided}");
+    federation.until_west_sees(0).await;
+    let stand: Value = member.read("/landbridge/v1/policies/import").await.expect("told");
+    assert_eq!(stand["east"]["deny"], denied["deny"]);
+    let held: Value = member.read("/landbridge/v1/links/east/held").await.expect("told");
+    assert!(held["records"].as_u64().is_some_and(|records| records >= 5), "{held}");
+
+    let said: Value = member
+        .write(Method::DELETE, "/landbridge/v1/policies/import/east", &json!({}))
+        .await
+        .expect("taken back");
+    assert!(said["seq"].is_u64());
+    federation.until_west_sees(5).await;
+    let audit: Value = member.read("/landbridge/v1/audit").await.expect("told");
+    let verbs: Vec<_> = audit.as_array().expect("a list").iter().map(|row| row["verb"].clone()).collect();
+    assert_eq!(verbs, ["policy import", "policy import-all"]);
     federation.stop().await;
 }

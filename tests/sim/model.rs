@@ -59,7 +59,7 @@ impl World {
 /// What a holder shows of an origin.
 pub fn shown(holder: &Holder, origin: usize) -> Seen {
     let region = names::region(origin);
-    let services: Vec<_> = holder.services(&region).cloned().collect();
+    let services: Vec<_> = holder.services(&region).collect();
     let all = services.into_iter().flat_map(|service| {
         let shown = holder.shown(&region, &service);
         shown.into_iter().map(move |shown| ((service.clone(), shown.key), names::value_of(&shown.instance)))

@@ -148,7 +148,7 @@ pub fn passes(key: &RecordKey, mask: u32) -> bool {
 pub fn projected(records: &Records, mask: u32, near: &Region) -> Records {
     let is_meant = |key: &RecordKey| match key {
         RecordKey::Policy(peer) => peer == near,
-        RecordKey::Link(_) | RecordKey::Bridge(_) => false,
+        RecordKey::Link(_) | RecordKey::Import(_) | RecordKey::Bridge(_) => false,
         _ => true,
     };
     let seen = records.iter().filter(|(key, _)| passes(key, mask) && is_meant(key));

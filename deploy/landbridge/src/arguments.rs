@@ -1,5 +1,6 @@
 //! The command line as people write it.
 
+mod policy;
 mod raft;
 
 use std::net::SocketAddr;
@@ -8,6 +9,7 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use crate::demo::layout::REGIONS_MAX;
+pub(crate) use policy::{ImportWish, PolicyVerb};
 pub(crate) use raft::{RaftVerb, RestoreWish};
 
 /// Variables that mean something to the command line, not to the configuration.
@@ -314,7 +316,7 @@ pub(crate) enum AdminVerb {
     /// Take an instance away
     Deregister(InstanceName),
 
-    /// Say what is exported to which region
+    /// Say what is exported to which region, and what of each shows here
     #[command(subcommand)]
     Policy(PolicyVerb),
 
@@ -383,33 +385,6 @@ pub(crate) struct InstanceName {
     /// Metadata; may be given several times. The key `zone` names the zone.
     #[arg(short, long = "metadata", value_name = "KEY=VALUE")]
     pub(crate) metadata: Vec<String>,
-}
-
-/// What is done with export policies.
-#[derive(Clone, Debug, Subcommand)]
-pub(crate) enum PolicyVerb {
-    /// List export policies: what each region may see of this one
-    List,
-
-    /// Let a region see services of this one; nothing is exported without
-    Export {
-        /// The region that may see them.
-        peer: String,
-
-        /// Services it may see, as namespace/group/service with `*`; may be given several times.
-        #[arg(long, required = true, value_name = "GLOB")]
-        allow: Vec<String>,
-
-        /// Services it may not see all the same.
-        #[arg(long, value_name = "GLOB")]
-        deny: Vec<String>,
-    },
-
-    /// Take an export policy back: the region sees nothing any more
-    Remove {
-        /// The region.
-        peer: String,
-    },
 }
 
 /// What is done about the link to a region. Orders stand in Raft: every member, bridge and gateway of the region obeys them

@@ -59,7 +59,7 @@ impl Join {
 
     /// All that is known of a region may show something else.
     pub fn touch_region(&mut self, holder: &Holder, region: &Region) {
-        self.touched.extend(holder.services(region).cloned());
+        self.touched.extend(holder.services(region));
         if let Some(remembered) = self.remembered.get(region) {
             self.touched.extend(remembered.services.keys().cloned());
         }

@@ -186,6 +186,13 @@ pub enum Input {
         /// What to propose.
         command: Command,
     },
+    /// What a policy would change if it were submitted; answered with [`Outcome::Foreseen`].
+    Foresee {
+        /// Whom to answer.
+        ticket: Ticket,
+        /// What would be proposed; refused unless it sets a policy.
+        command: Command,
+    },
     /// An operator releases all held removals.
     Release,
     /// Leave in order: [`Effect::Departed`] follows.

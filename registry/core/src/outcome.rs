@@ -27,6 +27,35 @@ pub enum Outcome {
     Unknown,
     /// Per forwarded beat whether this member renewed it.
     Verdicts(Vec<bool>),
+    /// What a policy would change.
+    Foreseen(Foreseen),
+}
+
+/// The most services that a [`Foreseen`] names.
+pub const FORESEEN_NAMED_MAX: usize = 1_000;
+
+/// What a policy would change, service by service.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Foreseen {
+    /// How many services show before.
+    pub before: usize,
+    /// How many services would show.
+    pub after: usize,
+    /// The services that would look different, in key order, at most [`FORESEEN_NAMED_MAX`].
+    pub rows: Vec<ForeseenRow>,
+    /// How many more there are.
+    pub unnamed: usize,
+}
+
+/// One service that would look different.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ForeseenRow {
+    /// Which, by its name where it shows.
+    pub service: ServiceKey,
+    /// Its instances before; none if it does not show.
+    pub before: Option<usize>,
+    /// Its instances after, likewise. The same number before and after: their weights change.
+    pub after: Option<usize>,
 }
 
 /// What the instances of a service are.

@@ -16,9 +16,6 @@ pub const ORIGIN: &str = "landbridge.origin";
 /// The metadata key by which an answered address says that a gateway stands there for a service of other regions.
 pub const VIA: &str = "landbridge.via";
 
-/// The service that gateways register themselves as, in the default namespace and group.
-pub const GATEWAYS: &str = "landbridge-gateway";
-
 /// One service as this member shows it at one moment.
 #[derive(Clone, Debug, PartialEq)]
 pub struct ServiceView {

@@ -257,6 +257,7 @@ fn instance_of(record: &Record) -> Option<&Arc<Instance>> {
         | Record::Definition(_)
         | Record::Overlay(_)
         | Record::Link(_)
+        | Record::Import(_)
         | Record::Port(_)
         | Record::Bridge(_) => None,
     }

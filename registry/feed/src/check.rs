@@ -28,6 +28,7 @@ pub(crate) fn entry(feed: &FeedId, key: &RecordKey, record: Option<&Record>) -> 
             | RecordKey::Persistent(..)
             | RecordKey::Overlay(..)
             | RecordKey::Link(_)
+            | RecordKey::Import(_)
             | RecordKey::Port(_)
             | RecordKey::Bridge(_),
             FeedId::Raft(_),
@@ -40,6 +41,7 @@ pub(crate) fn entry(feed: &FeedId, key: &RecordKey, record: Option<&Record>) -> 
             | RecordKey::Persistent(..)
             | RecordKey::Overlay(..)
             | RecordKey::Link(_)
+            | RecordKey::Import(_)
             | RecordKey::Port(_)
             | RecordKey::Bridge(_),
             FeedId::Member { .. },

@@ -4,8 +4,8 @@
 //! and every variable part is preceded by its length.
 
 use landbridge_model::{
-    DirectoryEntry, ExportPolicy, FeedId, Instance, InstanceKey, Life, Metadata, Overlay, Record, RecordKey,
-    Registration, ServiceKey,
+    DirectoryEntry, ExportPolicy, FeedId, ImportPolicy, Instance, InstanceKey, KeyGlob, Life, Metadata,
+    Overlay, Record, RecordKey, Registration, ServiceKey, Showing,
 };
 use xxhash_rust::xxh3::Xxh3;
 
@@ -58,6 +58,7 @@ impl Hash {
             RecordKey::Link(region) => self.tag(7).text(region.as_str()),
             RecordKey::Port(service) => self.tag(8).service(service),
             RecordKey::Bridge(id) => self.tag(9).text(id),
+            RecordKey::Import(region) => self.tag(10).text(region.as_str()),
         };
     }
 
@@ -74,6 +75,7 @@ impl Hash {
             Record::Overlay(overlay) => self.tag(6).overlay(overlay),
             Record::Link(order) => self.tag(7).text(order.hold.name()).number(order.since_ms),
             Record::Port(port) => self.tag(8).number(u64::from(*port)),
+            Record::Import(policy) => self.tag(10).import(policy),
             Record::Bridge(hears) => {
                 let start = self.tag(9).number(hears.len() as u64);
                 hears.iter().fold(start, |hash, region| hash.text(region.as_str()))
@@ -153,14 +155,26 @@ impl Hash {
     }
 
     fn policy(&mut self, policy: &ExportPolicy) -> &mut Self {
-        self.number(policy.since.era.0).number(policy.since.seq);
-        for globs in [&policy.allow, &policy.deny] {
-            self.number(globs.len() as u64);
-            for glob in globs {
-                self.text(&glob.to_string());
-            }
+        self.number(policy.since.era.0).number(policy.since.seq).globs(&policy.allow).globs(&policy.deny)
+    }
+
+    fn globs(&mut self, globs: &[KeyGlob]) -> &mut Self {
+        let start = self.number(globs.len() as u64);
+        globs.iter().fold(start, |hash, glob| hash.text(&glob.to_string()))
+    }
+
+    fn import(&mut self, policy: &ImportPolicy) -> &mut Self {
+        self.globs(&policy.allow).globs(&policy.deny).number(policy.namespaces.len() as u64);
+        for (from, to) in &policy.namespaces {
+            self.text(from.as_str()).text(to.as_str());
         }
-        self
+        self.number(policy.groups.len() as u64);
+        for (from, to) in &policy.groups {
+            self.text(from.as_str()).text(to.as_str());
+        }
+        let max_stale_ms = policy.max_stale_ms.unwrap_or(u64::MAX);
+        let visibility = policy.visibility.map_or("", Showing::name);
+        self.weight(policy.weight_scale).number(max_stale_ms).text(visibility)
     }
 
     fn overlay(&mut self, overlay: &Overlay) -> &mut Self {

@@ -2,10 +2,15 @@
 //!
 //! Invariant: a feed that is not listed is closed; nothing else says so, so no absence can hide a close.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
 
 use ecow::EcoString;
-use landbridge_model::{DirectoryEntry, FeedId, LinkOrder, Mutant, Record, RecordKey, Region, planted};
+use landbridge_model::{
+    DirectoryEntry, FeedId, ImportPolicy, LinkOrder, Mutant, Record, RecordKey, Region, planted,
+};
 
 use crate::copy::Copy;
 
@@ -15,6 +20,7 @@ pub(crate) struct Directory {
     entries: BTreeMap<FeedId, DirectoryEntry>,
     settling: bool,
     links: BTreeMap<Region, LinkOrder>,
+    imports: BTreeMap<Region, Arc<ImportPolicy>>,
     bridges: BTreeMap<EcoString, BTreeSet<Region>>,
 }
 
@@ -36,6 +42,11 @@ impl Directory {
         &self.links
     }
 
+    /// What of other regions shows here; of those that are not named everything does.
+    pub fn imports(&self) -> &BTreeMap<Region, Arc<ImportPolicy>> {
+        &self.imports
+    }
+
     /// The region's bridges that live, each with the origins it hears.
     pub fn bridges(&self) -> &BTreeMap<EcoString, BTreeSet<Region>> {
         &self.bridges
@@ -53,6 +64,12 @@ impl Directory {
             }
             (RecordKey::Link(region), Some(Record::Link(order))) => {
                 self.links.insert(region.clone(), *order);
+            }
+            (RecordKey::Import(region), Some(Record::Import(policy))) => {
+                self.imports.insert(region.clone(), Arc::clone(policy));
+            }
+            (RecordKey::Import(region), _) => {
+                self.imports.remove(region);
             }
             (RecordKey::Bridge(id), Some(Record::Bridge(hears))) => {
                 self.bridges.insert(id.clone(), hears.clone());

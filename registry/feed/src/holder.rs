@@ -9,7 +9,7 @@ use std::{
 };
 
 use landbridge_model::{
-    Change, FeedId, Heartbeat, Moment, Mutant, Position, Record, RecordKey, Region, View, planted,
+    Change, FeedId, Heartbeat, Moment, Mutant, Position, Record, RecordKey, Region, ServiceKey, View, planted,
 };
 
 use crate::{
@@ -113,6 +113,7 @@ impl Holder {
         let (_, before) = mem::replace(&mut self.wall, (unix_ms, self.now));
         let ticks = if planted(Mutant::PausesCount) { self.now.since(before) / 1000 } else { 1 };
         self.holdings.tick(ticks);
+        self.holdings.expire(self.now);
         if let Some(own) = self.holdings.own().cloned()
             && let Some(copy) = self.holdings.copies().get(&own)
         {
@@ -376,7 +377,7 @@ impl Holder {
                 }
             }
         }
-        let news = mem::take(&mut self.holdings.news);
+        let mut news = mem::take(&mut self.holdings.news);
         for region in &news.arrived {
             self.holdings.beats.watch(self.now, region);
         }
@@ -386,12 +387,19 @@ impl Holder {
         self.alert(&news.moved);
         self.produce();
         effects.extend(self.refused.drain(..).map(|(stream, why)| Effect::Refuse { stream, why }));
-        effects.extend(news.directories.into_iter().map(|region| Effect::DirectoryChanged { region }));
-        effects.extend(news.doubted.into_iter().map(|feed| Effect::Doubted { feed }));
-        effects.extend(news.dropped.into_iter().map(|feed| Effect::Dropped { feed }));
-        let standings = news.standings.into_iter();
+        effects.extend(
+            mem::take(&mut news.directories).into_iter().map(|region| Effect::DirectoryChanged { region }),
+        );
+        effects.extend(mem::take(&mut news.doubted).into_iter().map(|feed| Effect::Doubted { feed }));
+        effects.extend(mem::take(&mut news.dropped).into_iter().map(|feed| Effect::Dropped { feed }));
+        let standings = mem::take(&mut news.standings).into_iter();
         effects.extend(standings.map(|(region, standing)| Effect::StandingChanged { region, standing }));
-        effects.extend(news.touched.into_iter().map(|(region, service)| Effect::Touched { region, service }));
+        let touched = news.touched.iter().flat_map(|(region, service)| {
+            let names = self.holdings.local_names(&news, region, service);
+            names.into_iter().map(|name| (region.clone(), name))
+        });
+        let touched: BTreeSet<(Region, ServiceKey)> = touched.collect();
+        effects.extend(touched.into_iter().map(|(region, service)| Effect::Touched { region, service }));
         effects.extend(self.said.drain(..).map(|(stream, message)| Effect::Send { stream, message }));
     }
 

@@ -11,7 +11,8 @@ use std::{
 
 use ecow::EcoString;
 use landbridge_model::{
-    Change, FeedId, Hold, LinkOrder, Mutant, Position, Record, RecordKey, Region, ServiceKey, View, planted,
+    Change, FeedId, Hold, ImportPolicy, LinkOrder, Moment, Mutant, Position, Record, RecordKey, Region,
+    ServiceKey, View, planted,
 };
 
 use crate::{
@@ -37,6 +38,8 @@ pub(crate) struct Holdings {
     /// The own feed of before, kept until the next one shows the same records: a writer always shows its own.
     left: Option<FeedId>,
     greatest_clock: u64,
+    /// Origins that have been silent for longer than their import policy lets them show.
+    expired: BTreeSet<Region>,
     pub beats: Beats,
     pub news: News,
 }
@@ -52,7 +55,10 @@ pub(crate) struct Origin {
 #[derive(Debug, Default)]
 pub(crate) struct News {
     pub moved: BTreeSet<FeedId>,
+    /// Services by the names that their origins give them.
     pub touched: BTreeSet<(Region, ServiceKey)>,
+    /// Import policies that held before this step, and no longer do.
+    pub replaced: Vec<(Region, Option<Arc<ImportPolicy>>)>,
     pub directories: BTreeSet<Region>,
     /// Regions that are held from this step on.
     pub arrived: BTreeSet<Region>,
@@ -72,6 +78,7 @@ impl Holdings {
             own: None,
             left: None,
             greatest_clock: 0,
+            expired: BTreeSet::new(),
             beats,
             news: News::default(),
         }
@@ -110,6 +117,28 @@ impl Holdings {
     pub fn order(&self, region: &Region) -> Option<LinkOrder> {
         let near = self.origins.get(&self.near).filter(|_| *region != self.near)?;
         near.directory.links().get(region).copied()
+    }
+
+    /// What the operators of the own region let show of another one; none: everything.
+    pub fn import(&self, region: &Region) -> Option<&Arc<ImportPolicy>> {
+        let near = self.origins.get(&self.near).filter(|_| *region != self.near)?;
+        near.directory.imports().get(region)
+    }
+
+    /// Whether an origin has been silent for longer than its import policy lets it show.
+    pub fn is_expired(&self, region: &Region) -> bool {
+        self.expired.contains(region)
+    }
+
+    /// Under which names a service of an origin shows, or showed before this step.
+    pub fn local_names(&self, news: &News, region: &Region, service: &ServiceKey) -> Vec<ServiceKey> {
+        let under = |policy: Option<&Arc<ImportPolicy>>| match policy {
+            Some(policy) => policy.local(service),
+            None => Some(service.clone()),
+        };
+        let replaced = news.replaced.iter().filter(|(of, _)| of == region);
+        let before = replaced.filter_map(|(_, policy)| under(policy.as_ref()));
+        before.chain(under(self.import(region))).collect()
     }
 
     /// Which bridge of the own region is to import an origin; none if none is listed.
@@ -240,6 +269,31 @@ impl Holdings {
         self.news.standings = self.beats.reckon(&self.limits);
     }
 
+    /// Looks which origins have been silent for too long to show.
+    pub fn expire(&mut self, now: Moment) {
+        let Some(near) = self.origins.get(&self.near) else { return };
+        let is_over = |region: &Region, policy: &ImportPolicy| {
+            let standing = self.beats.standing(region);
+            let since =
+                standing.filter(|(standing, _)| *standing == Standing::Frozen).map(|(_, since)| since);
+            since.zip(policy.max_stale_ms).is_some_and(|(since, max_ms)| now.since(since) > max_ms)
+        };
+        let imports = near.directory.imports().iter();
+        let over =
+            imports.filter(|(region, policy)| is_over(region, policy)).map(|(region, _)| region.clone());
+        let expired: BTreeSet<Region> = over.collect();
+        let before = std::mem::replace(&mut self.expired, expired);
+        let turned: Vec<Region> = self.expired.symmetric_difference(&before).cloned().collect();
+        for region in &turned {
+            self.touch_region(region);
+        }
+    }
+
+    fn touch_region(&mut self, region: &Region) {
+        let services = self.origins.get(region).into_iter().flat_map(|origin| origin.catalog.services());
+        self.news.touched.extend(services.map(|service| (region.clone(), service.clone())));
+    }
+
     /// Everything a feed shows may look different, because its writer fell silent or came back.
     pub fn touch_feed(&mut self, feed: &FeedId) {
         let (Some(copy), Some(origin)) = (self.copies.get(feed), self.origins.get(feed.region())) else {
@@ -298,6 +352,16 @@ impl Holdings {
             }
             RecordKey::Port(service) => {
                 self.news.touched.insert((region.clone(), service.clone()));
+            }
+            RecordKey::Import(of) => {
+                origin.directory.take(key, new);
+                self.news.directories.insert(region.clone());
+                if *region == self.near {
+                    let policy =
+                        if let Some(Record::Import(policy)) = old { Some(policy.clone()) } else { None };
+                    self.news.replaced.push((of.clone(), policy));
+                    self.touch_region(of);
+                }
             }
             RecordKey::Settling
             | RecordKey::Directory(_)

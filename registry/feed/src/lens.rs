@@ -86,9 +86,11 @@ impl Lens {
             Self::Filtered { peer, policy, .. } => match key {
                 RecordKey::Settling | RecordKey::Directory(_) => true,
                 RecordKey::Policy(region) => region == peer,
-                // What a region orders about others, where its own gateways listen and which bridges hear whom is its own
+                // What a region orders about others, what it shows of them, where its own gateways listen and which bridges hear whom is its own
                 // business.
-                RecordKey::Link(_) | RecordKey::Port(_) | RecordKey::Bridge(_) => false,
+                RecordKey::Link(_) | RecordKey::Import(_) | RecordKey::Port(_) | RecordKey::Bridge(_) => {
+                    false
+                }
                 RecordKey::Instance(service, _)
                 | RecordKey::Definition(service)
                 | RecordKey::Persistent(service, _)
@@ -100,7 +102,7 @@ impl Lens {
     }
 }
 
-fn policy_toward<'a>(peer: &Region, raft: &'a Copy) -> Option<&'a Arc<ExportPolicy>> {
+pub(crate) fn policy_toward<'a>(peer: &Region, raft: &'a Copy) -> Option<&'a Arc<ExportPolicy>> {
     match raft.record(&RecordKey::Policy(peer.clone())) {
         Some(Record::Policy(policy)) => Some(policy),
         _ => None,
@@ -125,6 +127,7 @@ fn blanked(record: &Record) -> Record {
         | Record::Persistent(_)
         | Record::Overlay(_)
         | Record::Link(_)
+        | Record::Import(_)
         | Record::Port(_)
         | Record::Bridge(_) => record.clone(),
     }

@@ -7,14 +7,15 @@ use std::{
 
 use ecow::EcoString;
 use landbridge_model::{
-    Definition, DirectoryEntry, FeedId, Heartbeat, InstanceKey, LinkOrder, Record, RecordKey, Region,
-    Registration, ServiceKey,
+    Definition, DirectoryEntry, ExportPolicy, FeedId, Heartbeat, ImportPolicy, Instance, InstanceKey,
+    LinkOrder, Record, RecordKey, Region, Registration, ServiceKey,
 };
 
 use crate::{
     copy::Copy,
     holder::Holder,
     input::{RegionStatus, Shown, StreamId},
+    lens,
     settings::Settings,
 };
 
@@ -32,16 +33,72 @@ impl Holder {
         self.holdings.copies().keys().filter(|feed| feed.is_raft()).map(FeedId::region)
     }
 
-    /// The services of an origin that are defined or show an instance.
-    pub fn services(&self, region: &Region) -> impl Iterator<Item = &ServiceKey> {
-        self.holdings.origin(region).into_iter().flat_map(|origin| origin.catalog.services())
+    /// The services of an origin that are defined or show an instance, by the names that they have here. A name comes twice
+    /// where the import policy gives it to two of them.
+    pub fn services(&self, region: &Region) -> impl Iterator<Item = ServiceKey> {
+        self.services_under(region, self.import(region).map(|policy| &**policy))
     }
 
-    /// What an origin shows for a service: winners under their overlays, persistent ones included, tombstones not.
+    /// What an origin shows for a service of this name here, as the import policy has it: winners under their overlays,
+    /// persistent ones included, tombstones not.
     pub fn shown(&self, region: &Region, service: &ServiceKey) -> Vec<Shown> {
+        if self.holdings.is_expired(region) {
+            return Vec::new();
+        }
+        self.shown_under(region, service, self.import(region).map(|policy| &**policy))
+    }
+
+    /// Like [`Holder::services`], as another import policy would have it.
+    pub fn services_under(
+        &self,
+        region: &Region,
+        policy: Option<&ImportPolicy>,
+    ) -> impl Iterator<Item = ServiceKey> {
+        let services = self.holdings.origin(region).into_iter().flat_map(|origin| origin.catalog.services());
+        services.filter_map(move |service| match policy {
+            Some(policy) => policy.local(service),
+            None => Some(service.clone()),
+        })
+    }
+
+    /// Like [`Holder::shown`], as another import policy would have it; silence is left out of account.
+    pub fn shown_under(
+        &self,
+        region: &Region,
+        service: &ServiceKey,
+        policy: Option<&ImportPolicy>,
+    ) -> Vec<Shown> {
         let raft = FeedId::Raft(region.clone());
-        let origin = self.holdings.origin(region);
-        origin.map_or_else(Vec::new, |origin| origin.catalog.shown(&raft, service, self.holdings.sight()))
+        let Some(origin) = self.holdings.origin(region) else { return Vec::new() };
+        let of = |service: &ServiceKey| origin.catalog.shown(&raft, service, self.holdings.sight());
+        let Some(policy) = policy else { return of(service) };
+        let mut all: Vec<Shown> = policy.origins(service).iter().flat_map(of).collect();
+        // Two services that have become one may both have an instance at one place: the first one's shows.
+        all.sort_by(|a, b| a.key.cmp(&b.key));
+        all.dedup_by(|later, first| later.key == first.key);
+        for shown in &mut all {
+            let weight = policy.weight(shown.instance.weight);
+            if weight != shown.instance.weight {
+                shown.instance = Arc::new(Instance { weight, ..(*shown.instance).clone() });
+            }
+        }
+        all
+    }
+
+    /// What the operators of the own region let show of another one, as far as it is known here; none: everything.
+    pub fn import(&self, region: &Region) -> Option<&Arc<ImportPolicy>> {
+        self.holdings.import(region)
+    }
+
+    /// What the own region lets out to another one; none: nothing.
+    pub fn export(&self, peer: &Region) -> Option<&Arc<ExportPolicy>> {
+        let raft = self.holdings.copies().get(&FeedId::Raft(self.settings.region.clone()))?;
+        lens::policy_toward(peer, raft)
+    }
+
+    /// Whether an origin has been silent for longer than its import policy lets it show.
+    pub fn expired(&self, region: &Region) -> bool {
+        self.holdings.is_expired(region)
     }
 
     /// What an origin defines for a service.

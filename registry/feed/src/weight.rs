@@ -1,6 +1,6 @@
 //! What a message weighs in memory and on the wire, near enough for credit and for the bounds of rings.
 
-use landbridge_model::{Change, InstanceKey, Life, Metadata, Record, RecordKey, ServiceKey};
+use landbridge_model::{Change, InstanceKey, KeyGlob, Life, Metadata, Record, RecordKey, ServiceKey};
 
 use crate::message::{BUCKETS, BucketContent, Message};
 
@@ -50,6 +50,7 @@ fn of_key(key: &RecordKey) -> usize {
         | RecordKey::Directory(_)
         | RecordKey::Policy(_)
         | RecordKey::Link(_)
+        | RecordKey::Import(_)
         | RecordKey::Bridge(_) => 64,
         RecordKey::Definition(service) | RecordKey::Port(service) => of_service(service),
         RecordKey::Instance(service, instance)
@@ -70,14 +71,22 @@ fn of_record(record: &Record) -> usize {
         Record::Link(_) => 16,
         Record::Bridge(hears) => 16 + 16 * hears.len(),
         Record::Directory(entry) => 32 + entry.address.len(),
-        Record::Policy(policy) => {
-            let globs = policy.allow.iter().chain(&policy.deny);
-            32 + globs.map(|glob| glob.to_string().len() + 8).sum::<usize>()
+        Record::Policy(policy) => 32 + of_globs(&policy.allow) + of_globs(&policy.deny),
+        Record::Import(policy) => {
+            let namespaces =
+                policy.namespaces.iter().map(|(from, to)| from.as_str().len() + to.as_str().len());
+            let groups = policy.groups.iter().map(|(from, to)| from.as_str().len() + to.as_str().len());
+            let renames = namespaces.chain(groups).map(|text| text + 8).sum::<usize>();
+            32 + of_globs(&policy.allow) + of_globs(&policy.deny) + renames
         }
         Record::Definition(definition) => 16 + of_metadata(&definition.metadata),
         Record::Persistent(instance) => 16 + of_metadata(&instance.metadata),
         Record::Overlay(overlay) => 16 + overlay.metadata.as_ref().map_or(0, of_metadata),
     }
+}
+
+fn of_globs(globs: &[KeyGlob]) -> usize {
+    globs.iter().map(|glob| glob.to_string().len() + 8).sum()
 }
 
 fn of_service(service: &ServiceKey) -> usize {

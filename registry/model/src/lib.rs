@@ -3,6 +3,7 @@
 //! Invariant: nothing here does I/O, looks at a clock or knows a byte layout; a value that exists is valid.
 
 pub mod feed;
+pub mod import;
 pub mod instance;
 pub mod link;
 pub mod mutant;
@@ -12,6 +13,7 @@ pub mod policy;
 pub mod record;
 
 pub use feed::{Era, FeedId, Heartbeat, Position, Stamp, View};
+pub use import::{GATEWAYS, ImportPolicy, Showing};
 pub use instance::{Address, Instance, InstanceKey, Metadata, OWNER};
 pub use link::{Hold, LinkOrder};
 pub use mutant::{Mutant, planted};

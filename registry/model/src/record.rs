@@ -6,6 +6,7 @@ use ecow::EcoString;
 
 use crate::{
     feed::{FeedId, Stamp},
+    import::ImportPolicy,
     instance::{Instance, InstanceKey, Metadata, OWNER},
     link::LinkOrder,
     name::ServiceKey,
@@ -32,6 +33,8 @@ pub enum RecordKey {
     Overlay(ServiceKey, InstanceKey),
     /// An operator's order about another region.
     Link(Region),
+    /// What of another region shows here.
+    Import(Region),
     /// The port under which the region's gateways carry connections to a service.
     Port(ServiceKey),
     /// A bridge of the region, by its own name, that holds a stream with the region's leader.
@@ -47,7 +50,12 @@ impl RecordKey {
             | Self::Persistent(service, _)
             | Self::Overlay(service, _)
             | Self::Port(service) => Some(service),
-            Self::Settling | Self::Directory(_) | Self::Policy(_) | Self::Link(_) | Self::Bridge(_) => None,
+            Self::Settling
+            | Self::Directory(_)
+            | Self::Policy(_)
+            | Self::Link(_)
+            | Self::Import(_)
+            | Self::Bridge(_) => None,
         }
     }
 }
@@ -71,6 +79,8 @@ pub enum Record {
     Overlay(Arc<Overlay>),
     /// Of [`RecordKey::Link`].
     Link(LinkOrder),
+    /// Of [`RecordKey::Import`].
+    Import(Arc<ImportPolicy>),
     /// Of [`RecordKey::Port`].
     Port(u16),
     /// Of [`RecordKey::Bridge`]: the origins of which it hears a bridge itself.
@@ -90,6 +100,7 @@ impl Record {
                 | (RecordKey::Persistent(..), Self::Persistent(_))
                 | (RecordKey::Overlay(..), Self::Overlay(_))
                 | (RecordKey::Link(_), Self::Link(_))
+                | (RecordKey::Import(_), Self::Import(_))
                 | (RecordKey::Port(_), Self::Port(_))
                 | (RecordKey::Bridge(_), Self::Bridge(_))
         )
@@ -106,6 +117,7 @@ impl Record {
             | Self::Persistent(_)
             | Self::Overlay(_)
             | Self::Link(_)
+            | Self::Import(_)
             | Self::Port(_)
             | Self::Bridge(_) => None,
         }

@@ -52,6 +52,10 @@ pub const BEATS_FORWARDED: &str = "landbridge_registry_beats_forwarded_total";
 pub const ORIGIN_AGE_SECONDS: &str = "landbridge_registry_origin_age_seconds";
 /// 0 live, 1 suspect, 2 frozen, by origin.
 pub const ORIGIN_STANDING: &str = "landbridge_registry_origin_standing";
+/// 1 while nothing of an origin shows because it has been silent for longer than its import policy lets it.
+pub const ORIGIN_EXPIRED: &str = "landbridge_registry_origin_expired";
+/// 1 while an import policy stands for an origin.
+pub const ORIGIN_POLICY: &str = "landbridge_registry_origin_policy";
 /// Records held of an origin, all its copies together.
 pub const ORIGIN_RECORDS: &str = "landbridge_registry_origin_records";
 /// Seqs the copies of an origin lack against its newest heartbeats.

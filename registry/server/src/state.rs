@@ -1,13 +1,16 @@
 //! What other tasks may know of the core without asking it: its phase, its origins and the size of things.
 
-use std::sync::{
-    Arc,
-    atomic::{AtomicBool, AtomicU8, Ordering},
+use std::{
+    collections::BTreeSet,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, AtomicU8, Ordering},
+    },
 };
 
 use arc_swap::ArcSwap;
 use landbridge_feed::{RegionStatus, Standing};
-use landbridge_model::{ExportPolicy, FeedId, LinkOrder, MemberId, Record, RecordKey, Region};
+use landbridge_model::{ExportPolicy, FeedId, ImportPolicy, LinkOrder, MemberId, Record, RecordKey, Region};
 use landbridge_registry_core::{Member, Phase};
 use landbridge_runtime::pages::Health;
 use metrics::gauge;
@@ -32,6 +35,9 @@ pub(crate) struct Sight {
     pub(crate) origins: Vec<RegionStatus>,
     pub(crate) feeds: Vec<OpenFeed>,
     pub(crate) policies: Vec<(Region, Arc<ExportPolicy>)>,
+    pub(crate) imports: Vec<(Region, Arc<ImportPolicy>)>,
+    /// Regions of which nothing shows because they have been silent for too long.
+    pub(crate) expired: BTreeSet<Region>,
     pub(crate) links: Vec<(Region, LinkOrder)>,
 }
 
@@ -111,18 +117,26 @@ impl State {
             gauge!(names::RAFT_APPLIED).set(raft.position().seq as f64);
         }
         let policies = raft.map(policies).unwrap_or_default();
+        let imports = raft.map(imports).unwrap_or_default();
         let links = raft.map(links).unwrap_or_default();
+        let regions = origins.iter().map(|origin| &origin.region);
+        let expired = regions.filter(|region| holder.expired(region)).cloned().collect::<BTreeSet<_>>();
         for origin in &origins {
             let region = origin.region.to_string();
             gauge!(names::ORIGIN_AGE_SECONDS, "origin" => region.clone()).set(origin.age_ms as f64 / 1000.0);
             gauge!(names::ORIGIN_STANDING, "origin" => region.clone()).set(standing(origin.standing));
+            let is = |holds: bool| f64::from(u8::from(holds));
+            let policy = holder.import(&origin.region).is_some();
+            gauge!(names::ORIGIN_EXPIRED, "origin" => region.clone())
+                .set(is(expired.contains(&origin.region)));
+            gauge!(names::ORIGIN_POLICY, "origin" => region.clone()).set(is(policy));
             gauge!(names::ORIGIN_LAG_SEQS, "origin" => region.clone()).set(origin.lag_seqs as f64);
             gauge!(names::ORIGIN_RECORDS, "origin" => region.clone()).set(origin.records as f64);
             if let Some(lag_ms) = origin.lag_ms {
                 gauge!(names::ORIGIN_LAG_SECONDS, "origin" => region).set(lag_ms as f64 / 1000.0);
             }
         }
-        self.sight.store(Arc::new(Sight { origins, feeds, policies, links }));
+        self.sight.store(Arc::new(Sight { origins, feeds, policies, imports, expired, links }));
     }
 }
 
@@ -130,6 +144,15 @@ impl State {
 fn policies(raft: &landbridge_feed::Copy) -> Vec<(Region, Arc<ExportPolicy>)> {
     let held = raft.records().filter_map(|(key, record)| match (key, record) {
         (RecordKey::Policy(peer), Record::Policy(policy)) => Some((peer.clone(), policy.clone())),
+        _ => None,
+    });
+    held.collect()
+}
+
+/// The import policies that it holds.
+fn imports(raft: &landbridge_feed::Copy) -> Vec<(Region, Arc<ImportPolicy>)> {
+    let held = raft.records().filter_map(|(key, record)| match (key, record) {
+        (RecordKey::Import(region), Record::Import(policy)) => Some((region.clone(), policy.clone())),
         _ => None,
     });
     held.collect()

@@ -114,6 +114,9 @@ pub(crate) fn encode(command: &Command) -> Bytes {
         Command::SetPolicy { peer, policy } => {
             set(RecordKey::Policy(peer.clone()), policy.clone().map(Record::Policy))
         }
+        Command::SetImport { region, policy } => {
+            set(RecordKey::Import(region.clone()), policy.clone().map(Record::Import))
+        }
         Command::SetBridge { id, hears } => {
             set(RecordKey::Bridge(id.clone()), hears.clone().map(Record::Bridge))
         }
@@ -198,6 +201,10 @@ fn setting(changes: Vec<Change>) -> io::Result<Command> {
         (RecordKey::Policy(peer), Some(Record::Policy(policy))) => {
             Command::SetPolicy { peer, policy: Some(policy) }
         }
+        (RecordKey::Import(region), None) => Command::SetImport { region, policy: None },
+        (RecordKey::Import(region), Some(Record::Import(policy))) => {
+            Command::SetImport { region, policy: Some(policy) }
+        }
         (RecordKey::Bridge(id), None) => Command::SetBridge { id, hears: None },
         (RecordKey::Bridge(id), Some(Record::Bridge(hears))) => Command::SetBridge { id, hears: Some(hears) },
         (RecordKey::Link(region), None) => Command::SetLink { region, order: None },
@@ -226,8 +233,8 @@ mod tests {
     use std::collections::BTreeMap;
 
     use landbridge_model::{
-        Address, Cluster, Definition, ExportPolicy, FeedId, Hold, Instance, InstanceKey, LinkOrder, Metadata,
-        Overlay, Region, ServiceKey, policy::KeyGlob,
+        Address, Cluster, Definition, ExportPolicy, FeedId, Hold, ImportPolicy, Instance, InstanceKey,
+        LinkOrder, Metadata, Namespace, Overlay, Region, ServiceKey, Showing, policy::KeyGlob,
     };
 
     use super::*;
@@ -249,6 +256,15 @@ mod tests {
             allow: vec![KeyGlob::parse("a/b/*").unwrap()],
             deny: Vec::new(),
         };
+        let import = ImportPolicy {
+            allow: vec![KeyGlob::parse("*/*/*").unwrap()],
+            deny: vec![KeyGlob::parse("a/b/*").unwrap()],
+            namespaces: [(service.namespace().clone(), Namespace::parse("west").unwrap())].into(),
+            groups: BTreeMap::new(),
+            weight_scale: 0.5,
+            max_stale_ms: Some(600_000),
+            visibility: Some(Showing::Merge),
+        };
         let overlay = Overlay { weight: Some(0.5), enabled: Some(false), metadata: None };
         let commands = [
             Command::Found { era: Era(1_700_000_000_000) },
@@ -262,6 +278,8 @@ mod tests {
                 order: Some(LinkOrder { hold: Hold::Frozen, since_ms: 1_700_000_000_000 }),
             },
             Command::SetLink { region: region.clone(), order: None },
+            Command::SetImport { region: region.clone(), policy: Some(Arc::new(import)) },
+            Command::SetImport { region: region.clone(), policy: None },
             Command::SetBridge { id: "b1".into(), hears: Some([region].into()) },
             Command::SetBridge { id: "b1".into(), hears: None },
             Command::Define {

@@ -5,9 +5,9 @@ use std::sync::Arc;
 use ecow::EcoString;
 use landbridge_feed::{BUCKETS, BucketContent, Digests, Message};
 use landbridge_model::{
-    Address, Change, Cluster, Definition, DirectoryEntry, Era, ExportPolicy, FeedId, Heartbeat, Hold,
-    Instance, InstanceKey, KeyGlob, Life, LinkOrder, MemberId, Metadata, Overlay, Position, Record,
-    RecordKey, Region, Registration, ServiceKey, Stamp, View,
+    Address, Change, Cluster, Definition, DirectoryEntry, Era, ExportPolicy, FeedId, Group, Heartbeat, Hold,
+    ImportPolicy, Instance, InstanceKey, KeyGlob, Life, LinkOrder, MemberId, Metadata, Namespace, Overlay,
+    Position, Record, RecordKey, Region, Registration, ServiceKey, Showing, Stamp, View,
 };
 use proptest::{collection::vec, option, prelude::*};
 
@@ -86,6 +86,20 @@ fn policy() -> impl Strategy<Value = ExportPolicy> {
     })
 }
 
+fn import() -> impl Strategy<Value = ImportPolicy> {
+    let showing = option::of((0..Showing::ALL.len()).prop_map(|at| Showing::ALL[at]));
+    let renames = || vec(("[a-z]{1,3}", "[a-z]{1,3}"), 0..3);
+    (policy(), renames(), renames(), 0.0..=100.0f64, option::of(any::<u64>()), showing).prop_map(
+        |(ExportPolicy { allow, deny, .. }, namespaces, groups, weight_scale, max_stale_ms, visibility)| {
+            let namespace = |name: &str| Namespace::parse(name).expect("a valid name");
+            let group = |name: &str| Group::parse(name).expect("a valid name");
+            let namespaces = namespaces.iter().map(|(from, to)| (namespace(from), namespace(to))).collect();
+            let groups = groups.iter().map(|(from, to)| (group(from), group(to))).collect();
+            ImportPolicy { allow, deny, namespaces, groups, weight_scale, max_stale_ms, visibility }
+        },
+    )
+}
+
 pub(crate) fn entry() -> impl Strategy<Value = (RecordKey, Record)> {
     let overlay = (option::of(0.0..=10_000.0f64), option::of(any::<bool>()), option::of(metadata()))
         .prop_map(|(weight, enabled, metadata)| Overlay { weight, enabled, metadata });
@@ -110,6 +124,7 @@ pub(crate) fn entry() -> impl Strategy<Value = (RecordKey, Record)> {
             .prop_map(|(s, d)| (RecordKey::Definition(s), Record::Definition(Arc::new(d)))),
         1 => (feed(), directory).prop_map(|(f, d)| (RecordKey::Directory(f), Record::Directory(d))),
         1 => (region(), policy()).prop_map(|(r, p)| (RecordKey::Policy(r), Record::Policy(Arc::new(p)))),
+        1 => (region(), import()).prop_map(|(r, p)| (RecordKey::Import(r), Record::Import(Arc::new(p)))),
         1 => Just((RecordKey::Settling, Record::Settling)),
         1 => ("[a-z0-9]{1,4}", vec(region(), 0..3))
             .prop_map(|(id, hears)| (RecordKey::Bridge(id.into()), Record::Bridge(hears.into_iter().collect()))),

@@ -134,6 +134,7 @@ fn key_row(feed: String, differs: Differs, key: &RecordKey) -> KeyRow {
         RecordKey::Policy(peer) => format!("policy {peer}"),
         RecordKey::Bridge(id) => format!("bridge {id}"),
         RecordKey::Link(region) => format!("link {region}"),
+        RecordKey::Import(region) => format!("import {region}"),
         RecordKey::Settling => "settling".to_owned(),
         RecordKey::Port(_) => "service port".to_owned(),
     };

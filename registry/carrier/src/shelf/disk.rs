@@ -359,6 +359,7 @@ impl Names {
             | RecordKey::Directory(_)
             | RecordKey::Policy(_)
             | RecordKey::Link(_)
+            | RecordKey::Import(_)
             | RecordKey::Bridge(_) => key,
         }
     }

@@ -118,6 +118,7 @@ impl Member {
             }
             Command::SetPolicy { .. }
             | Command::SetLink { .. }
+            | Command::SetImport { .. }
             | Command::Define { .. }
             | Command::Undefine { .. }
             | Command::DeletePersistent { .. }

@@ -7,14 +7,14 @@ use std::{
     sync::{Arc, LazyLock},
 };
 
-use landbridge_model::{Instance, InstanceKey, Metadata, Record, RecordKey, ServiceKey};
+use landbridge_model::{GATEWAYS, Instance, InstanceKey, Metadata, Record, RecordKey, ServiceKey};
 
 use super::Member;
 use crate::{
     input::{Effect, Leading},
     settings::Visibility,
     state::Command,
-    view::{GATEWAYS, Host, VIA},
+    view::{Host, VIA},
 };
 
 /// Ports that are asked for in one tick; further services wait for the next.

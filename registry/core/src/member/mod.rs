@@ -11,6 +11,7 @@ mod beats;
 mod clients;
 mod doors;
 mod drain;
+mod foresee;
 mod region;
 mod shows;
 mod ticks;
@@ -198,6 +199,7 @@ impl Member {
                 answer(ticket, Ok(Outcome::Verdicts(verdicts)), effects);
             }
             Input::BeatsAnswered { verdicts } => self.beats_answered(now, verdicts, effects),
+            Input::Foresee { ticket, command } => answer(ticket, self.foresee(&command), effects),
             Input::Submit { ticket, command } => self.submit(ticket, command, effects),
             Input::Release => {
                 let slots = self.hold.release();

@@ -57,7 +57,7 @@ impl Member {
         let before = self.standings.insert(region.clone(), standing);
         let frozen = |standing| standing == Some(Standing::Frozen);
         if frozen(before) != frozen(Some(standing)) {
-            let services: Vec<_> = self.holder.services(region).cloned().collect();
+            let services: Vec<_> = self.holder.services(region).collect();
             for service in services {
                 self.touch(&service, effects);
             }

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use landbridge_feed::{Shown, Standing};
-use landbridge_model::{Instance, Metadata, Moment, Namespace, Region, ServiceKey};
+use landbridge_model::{Instance, Metadata, Moment, Namespace, Region, ServiceKey, Showing};
 
 use super::Member;
 use crate::{
@@ -86,12 +86,8 @@ impl Member {
     fn facts(&self, service: &ServiceKey, shown: &[Shown]) -> Facts {
         let persistent = shown.iter().filter(|shown| shown.persistent).count();
         let healthy = |shown: &&Shown| shown.instance.healthy && shown.instance.enabled;
-        let remote = match self.settings.visibility {
-            Visibility::Hidden => 0,
-            Visibility::Failover | Visibility::Merge | Visibility::Gateway { .. } => {
-                self.others().map(|region| self.holder.shown(region, service).len()).sum()
-            }
-        };
+        let visible = self.others().filter(|region| self.visibility(region) != Visibility::Hidden);
+        let remote = visible.map(|region| self.holder.shown(region, service).len()).sum();
         Facts {
             ephemeral: shown.len() - persistent,
             persistent,
@@ -110,8 +106,7 @@ impl Member {
 
     /// Questions are answered from here on: what other regions show counts.
     pub(super) fn open_to_others(&mut self, effects: &mut Vec<Effect>) {
-        let services: Vec<_> =
-            self.others().flat_map(|region| self.holder.services(region)).cloned().collect();
+        let services: Vec<_> = self.others().flat_map(|region| self.holder.services(region)).collect();
         for service in services {
             self.touch(&service, effects);
         }
@@ -136,14 +131,16 @@ impl Member {
 
     /// Adds what other regions show, where that is wanted and its key is free; tells how many were not free.
     fn remote(&self, service: &ServiceKey, hosts: &mut Vec<Host>) -> usize {
-        if !self.services.remote_shown(service, self.settings.visibility) {
-            return 0;
-        }
-        if let Visibility::Gateway { .. } = self.settings.visibility {
-            return self.gateways(service, hosts);
-        }
-        let mut shadowed = 0;
+        let (mut shadowed, mut by_gateway) = (0, false);
         for region in self.others() {
+            let visibility = self.visibility(region);
+            if !self.services.remote_shown(service, visibility) {
+                continue;
+            }
+            if let Visibility::Gateway { .. } = visibility {
+                by_gateway = true;
+                continue;
+            }
             let stale = self.standings.get(region) == Some(&Standing::Frozen);
             for Shown { key, instance, persistent, unverified, .. } in self.holder.shown(region, service) {
                 let at = match hosts.binary_search_by(|host| host.key.cmp(&key)) {
@@ -157,7 +154,20 @@ impl Member {
                 hosts.insert(at, Host { key, instance, persistent, origin, unverified, stale, slot: None });
             }
         }
+        if by_gateway {
+            shadowed += self.gateways(service, hosts);
+        }
         shadowed
+    }
+
+    /// How a region shows to plain clients: as its import policy says, else as this member is set to.
+    fn visibility(&self, region: &Region) -> Visibility {
+        match self.holder.import(region).and_then(|policy| policy.visibility) {
+            None => self.settings.visibility,
+            Some(Showing::Failover) => Visibility::Failover,
+            Some(Showing::Merge) => Visibility::Merge,
+            Some(Showing::Hidden) => Visibility::Hidden,
+        }
     }
 }
 

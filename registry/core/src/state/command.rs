@@ -7,8 +7,8 @@ use std::{
 
 use ecow::EcoString;
 use landbridge_model::{
-    Definition, Era, ExportPolicy, FeedId, Instance, InstanceKey, LinkOrder, MemberId, Overlay, Region,
-    ServiceKey,
+    Definition, Era, ExportPolicy, FeedId, ImportPolicy, Instance, InstanceKey, LinkOrder, MemberId, Overlay,
+    Region, ServiceKey,
 };
 
 /// One decision. It holds all it needs: applying it looks at nothing but the state.
@@ -53,6 +53,13 @@ pub enum Command {
         region: Region,
         /// How.
         order: Option<LinkOrder>,
+    },
+    /// Sets, or with none takes back, what of another region shows here.
+    SetImport {
+        /// Which region.
+        region: Region,
+        /// What, and how.
+        policy: Option<Arc<ImportPolicy>>,
     },
     /// Lists a bridge of the region with the origins it hears, or strikes it off.
     SetBridge {

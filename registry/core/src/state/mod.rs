@@ -131,6 +131,10 @@ impl RaftState {
             Command::SetLink { region, order: Some(order) } => {
                 self.put_changed(RecordKey::Link(region.clone()), Record::Link(*order))
             }
+            Command::SetImport { region, policy: Some(policy) } => {
+                self.put_changed(RecordKey::Import(region.clone()), Record::Import(policy.clone()))
+            }
+            Command::SetImport { region, policy: None } => self.take(RecordKey::Import(region.clone())),
             Command::SetBridge { id, hears: Some(hears) } => {
                 self.put_changed(RecordKey::Bridge(id.clone()), Record::Bridge(hears.clone()))
             }

@@ -103,7 +103,7 @@ fn a_defined_service_exists_without_instances() {
     let key = RecordKey::Definition(service("orders"));
 
     world.apply("a", 11, vec![change((key.clone(), Record::Definition(Arc::new(definition))))]);
-    assert_eq!(world.holders["a"].services(&near()).collect::<Vec<_>>(), [&service("orders")]);
+    assert_eq!(world.holders["a"].services(&near()).collect::<Vec<_>>(), [service("orders")]);
     assert_eq!(world.holders["a"].definition(&near(), &service("orders")).unwrap().protect_threshold, 0.5);
     world.apply("a", 12, vec![Change { key, record: None }]);
 

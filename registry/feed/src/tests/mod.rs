@@ -4,6 +4,7 @@ mod closing;
 mod copying;
 mod hostile;
 mod importing;
+mod imports;
 mod join;
 mod orders;
 mod region;

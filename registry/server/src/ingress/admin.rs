@@ -3,6 +3,7 @@
 mod backup;
 mod company;
 mod links;
+mod policies;
 mod raft;
 
 use std::{net::IpAddr, sync::Arc, time::Duration};
@@ -10,7 +11,7 @@ use std::{net::IpAddr, sync::Arc, time::Duration};
 use axum::{
     Json, Router,
     body::Body,
-    extract::{Path, Query, State},
+    extract::{Query, State},
     http::{HeaderMap, StatusCode, header},
     middleware::{self, Next},
     response::{IntoResponse, Response},
@@ -18,11 +19,10 @@ use axum::{
 };
 use bytes::Bytes;
 use landbridge_feed::{RegionStatus, Standing};
-use landbridge_model::{ExportPolicy, KeyGlob, Position, Region, ServiceKey};
+use landbridge_model::{Position, Region, ServiceKey};
 use landbridge_registry_core::{Command, Host, Input};
 use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
-use tracing::info;
 
 use crate::{
     auth::bootstrap::same,
@@ -43,8 +43,16 @@ pub(crate) fn routes(shared: Arc<Shared>) -> Router {
         .route("/landbridge/v1/services", get(services))
         .route("/landbridge/v1/instances", get(instances))
         .route("/landbridge/v1/events", get(events))
-        .route("/landbridge/v1/policies/export", get(policies))
-        .route("/landbridge/v1/policies/export/{peer}", put(put_policy).delete(delete_policy))
+        .route("/landbridge/v1/policies/export", get(policies::exports))
+        .route(
+            "/landbridge/v1/policies/export/{peer}",
+            put(policies::put_export).delete(policies::delete_export),
+        )
+        .route("/landbridge/v1/policies/import", get(policies::imports))
+        .route(
+            "/landbridge/v1/policies/import/{region}",
+            put(policies::put_import).delete(policies::delete_import),
+        )
         .route("/landbridge/v1/links", get(links::list))
         .route("/landbridge/v1/links/{region}", put(links::put).delete(links::delete))
         .route("/landbridge/v1/links/{region}/held", get(links::held))
@@ -116,6 +124,8 @@ struct Origin {
     region: String,
     own: bool,
     standing: &'static str,
+    /// Nothing of it shows: it has been silent for longer than its import policy lets it.
+    expired: bool,
     age_ms: u64,
     era: u64,
     raft_seq: u64,
@@ -125,7 +135,7 @@ struct Origin {
     lag_ms: Option<u64>,
 }
 
-fn origin(status: &RegionStatus, own: &Region) -> Origin {
+fn origin(status: &RegionStatus, own: &Region, expired: bool) -> Origin {
     let RegionStatus { region, standing, age_ms, raft, feeds, records, lag_seqs, lag_ms } = status;
     let Position { era, seq } = *raft;
     let standing = match standing {
@@ -137,6 +147,7 @@ fn origin(status: &RegionStatus, own: &Region) -> Origin {
         region: region.to_string(),
         own: region == own,
         standing,
+        expired,
         age_ms: *age_ms,
         era: era.0,
         raft_seq: seq,
@@ -148,7 +159,9 @@ fn origin(status: &RegionStatus, own: &Region) -> Origin {
 }
 
 async fn regions(State(shared): State<Arc<Shared>>) -> Json<Vec<Origin>> {
-    Json(shared.state.sight().origins.iter().map(|status| origin(status, &shared.region)).collect())
+    let sight = shared.state.sight();
+    let row = |status: &RegionStatus| origin(status, &shared.region, sight.expired.contains(&status.region));
+    Json(sight.origins.iter().map(row).collect())
 }
 
 /// The SDK connections, and what each says of itself.
@@ -258,99 +271,28 @@ fn json_lines(
     })
 }
 
-/// An export policy as operators write it.
-#[derive(Deserialize, Serialize)]
-#[serde(deny_unknown_fields)]
-struct PolicyPage {
-    allow: Vec<String>,
-    #[serde(default)]
-    deny: Vec<String>,
-}
-
-async fn policies(State(shared): State<Arc<Shared>>) -> Json<Value> {
-    let sight = shared.state.sight();
-    let rows = sight.policies.iter().map(|(peer, policy)| {
-        let page = PolicyPage {
-            allow: policy.allow.iter().map(ToString::to_string).collect(),
-            deny: policy.deny.iter().map(ToString::to_string).collect(),
-        };
-        (peer.to_string(), json!(page))
-    });
-    Json(Value::Object(rows.collect()))
-}
-
-async fn put_policy(
-    State(shared): State<Arc<Shared>>,
-    Path(peer): Path<String>,
-    Json(page): Json<PolicyPage>,
-) -> Response {
-    match parse_policy(&peer, &page) {
-        Ok((peer, policy)) => {
-            info!(event = "policy_set", peer = %peer, allow = ?page.allow, deny = ?page.deny);
-            submit(&shared, Command::SetPolicy { peer, policy: Some(Arc::new(policy)) }).await
-        }
-        Err(wrong) => refuse(StatusCode::BAD_REQUEST, wrong.join("; ")),
-    }
-}
-
-async fn delete_policy(State(shared): State<Arc<Shared>>, Path(peer): Path<String>) -> Response {
-    match Region::parse(&peer) {
-        Ok(peer) => {
-            info!(event = "policy_taken_back", peer = %peer);
-            submit(&shared, Command::SetPolicy { peer, policy: None }).await
-        }
-        Err(invalid) => refuse(StatusCode::BAD_REQUEST, invalid.to_string()),
-    }
-}
-
-/// Reads a policy, or tells everything that is wrong with it.
-fn parse_policy(peer: &str, page: &PolicyPage) -> Result<(Region, ExportPolicy), Vec<String>> {
-    let mut wrong = Vec::new();
-    let mut globs = |list: &[String]| -> Vec<KeyGlob> {
-        let parsed = list.iter().map(|text| KeyGlob::parse(text).map_err(|invalid| invalid.to_string()));
-        let (good, bad): (Vec<_>, Vec<_>) = parsed.partition(Result::is_ok);
-        wrong.extend(bad.into_iter().filter_map(Result::err));
-        good.into_iter().filter_map(Result::ok).collect()
-    };
-    let policy = ExportPolicy { since: Position::NONE, allow: globs(&page.allow), deny: globs(&page.deny) };
-    if policy.allow.len() + policy.deny.len() > landbridge_model::policy::GLOBS_MAX {
-        wrong.push(format!("a policy has at most {} globs", landbridge_model::policy::GLOBS_MAX));
-    }
-    match Region::parse(peer) {
-        Ok(peer) if wrong.is_empty() => Ok((peer, policy)),
-        Ok(_) => Err(wrong),
-        Err(invalid) => {
-            wrong.push(invalid.to_string());
-            Err(wrong)
-        }
-    }
-}
-
 async fn submit(shared: &Shared, command: Command) -> Response {
     match shared.orders.ask(|ticket| Input::Submit { ticket, command }).await {
         Ok(Answered::Raft(position, _)) => {
             Json(json!({ "era": position.era.0, "seq": position.seq })).into_response()
         }
         Ok(Answered::Core(_)) => Json(json!({})).into_response(),
-        Err(Failed::Refused(refusal)) => refuse(StatusCode::BAD_REQUEST, refusal.to_string()),
-        Err(Failed::Overloaded) => refuse(StatusCode::SERVICE_UNAVAILABLE, "too many writes wait: try again"),
-        Err(Failed::Undecided(why)) => refuse(StatusCode::SERVICE_UNAVAILABLE, why),
-        Err(Failed::Stopping) => refuse(StatusCode::SERVICE_UNAVAILABLE, "this member is ending"),
+        Err(why) => failed(why),
+    }
+}
+
+fn failed(why: Failed) -> Response {
+    match why {
+        Failed::Refused(refusal) => refuse(StatusCode::BAD_REQUEST, refusal.to_string()),
+        Failed::Overloaded => refuse(StatusCode::SERVICE_UNAVAILABLE, "too many writes wait: try again"),
+        Failed::Undecided(why) => refuse(StatusCode::SERVICE_UNAVAILABLE, why),
+        Failed::Stopping => refuse(StatusCode::SERVICE_UNAVAILABLE, "this member is ending"),
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn every_mistake_of_a_policy_is_told_at_once() {
-        let page = PolicyPage { allow: vec!["public/*".into(), "a b/c/d".into()], deny: vec!["x".into()] };
-
-        let wrong = parse_policy("Not A Region", &page).expect_err("nothing of it is right");
-
-        assert_eq!(wrong.len(), 4, "{wrong:?}");
-    }
 
     #[test]
     fn a_token_must_be_the_same_to_the_last_byte() {

@@ -1,5 +1,7 @@
 //! One key and its record as protobuf.
 
+mod import;
+
 use std::sync::Arc;
 
 use ecow::EcoString;
@@ -44,6 +46,7 @@ pub(super) fn change_of<'a>(
         RecordKey::Settling => Key::SettlingKey(proto::Nothing {}),
         RecordKey::Bridge(id) => Key::BridgeKey(id.as_str().into()),
         RecordKey::Link(region) => Key::LinkKey(region.as_str().into()),
+        RecordKey::Import(region) => Key::ImportKey(region.as_str().into()),
         RecordKey::Port(service) => Key::PortKey(writer.service(service)),
     };
     proto::Change { key: Some(key), record: record.map(|record| record_of(writer, record)) }
@@ -102,6 +105,7 @@ fn record_of<'a>(writer: &mut Writer<'a>, record: &'a Record) -> Body {
             };
             Body::Link(proto::Link { hold: hold.into(), since_ms: order.since_ms })
         }
+        Record::Import(policy) => Body::Import(import::import_of(policy)),
         Record::Port(port) => Body::Port((*port).into()),
     }
 }
@@ -143,6 +147,7 @@ fn key_from(reader: &Reader, key: Key) -> Result<RecordKey, Malformed> {
         Key::SettlingKey(proto::Nothing {}) => RecordKey::Settling,
         Key::BridgeKey(id) => RecordKey::Bridge(bridge_from(&id)?),
         Key::LinkKey(region) => RecordKey::Link(region_from(&region)?),
+        Key::ImportKey(region) => RecordKey::Import(region_from(&region)?),
         Key::PortKey(place) => RecordKey::Port(reader.service(place)?),
     })
 }
@@ -196,6 +201,7 @@ fn record_from(reader: &Reader, record: Body) -> Result<Record, Malformed> {
             };
             Record::Link(LinkOrder { hold, since_ms: link.since_ms })
         }
+        Body::Import(policy) => Record::Import(Arc::new(import::import_from(&policy)?)),
         Body::Port(port) => {
             let port = u16::try_from(port).ok().filter(|port| *port > 0);
             Record::Port(port.ok_or_else(|| Malformed::new("port", "it is not from 1 to 65535"))?)

@@ -3,6 +3,7 @@
 mod beats;
 mod clients;
 mod leaving;
+mod policies;
 mod region;
 mod rig;
 mod short_lives;

@@ -396,7 +396,11 @@ impl Rig {
 
     /// Registers a persistent instance through a member.
     pub fn ask_to_persist(&mut self, at: usize, port: u16) {
-        let command = Command::PutPersistent { service: service(), key: key(port), instance: plain() };
+        self.submit(at, Command::PutPersistent { service: service(), key: key(port), instance: plain() });
+    }
+
+    /// An operator or a client wants a Raft command.
+    pub fn submit(&mut self, at: usize, command: Command) {
         self.give(at, Input::Submit { ticket: Ticket(0), command });
     }
 

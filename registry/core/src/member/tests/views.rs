@@ -251,7 +251,7 @@ fn with_gateway(members: usize) -> Rig {
     let mut rig = Rig::with(members, as_seen(BY_GATEWAY));
     rig.ticks(15);
     rig.connect(0, 9);
-    let gateways = ServiceKey::parse("", "", crate::GATEWAYS).unwrap();
+    let gateways = ServiceKey::parse("", "", landbridge_model::GATEWAYS).unwrap();
     let (connection, published) = (crate::ConnectionId(9), crate::Published::One(key(8_000), plain()));
     rig.ask(0, |ticket| Input::Publish { ticket, connection, service: gateways, published }).unwrap();
     rig

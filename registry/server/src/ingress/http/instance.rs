@@ -167,9 +167,8 @@ async fn beaten(ask: &Ask, beat: Beat) -> Result<Beaten, Refused> {
         Answered::Core(Outcome::Renewed { interval_ms }) => {
             Ok(Beaten::Known(Lease { interval_ms: interval_ms.into(), ..Lease::PLAIN }))
         }
-        Answered::Core(Outcome::Written(_) | Outcome::Verdicts(_)) | Answered::Raft(..) => {
-            Ok(Beaten::Known(Lease::PLAIN))
-        }
+        Answered::Core(Outcome::Written(_) | Outcome::Verdicts(_) | Outcome::Foreseen(_))
+        | Answered::Raft(..) => Ok(Beaten::Known(Lease::PLAIN)),
     }
 }
 
