@@ -7,7 +7,7 @@ use std::{
 
 use landbridge_bridge::Config as Bridge;
 use landbridge_gateway::Config as Gateway;
-use landbridge_registry::Config as Registry;
+use landbridge_registry::{Config as Registry, ListedIn};
 use landbridge_runtime::config::Layers;
 
 fn configs() -> PathBuf {
@@ -96,4 +96,34 @@ fn a_page_with_an_unknown_key_is_refused() {
     fs::write(&page, good.replace("by_path", "by_road")).expect("written");
 
     assert!(mistakes(&page).iter().any(|mistake| mistake.contains("by_road")), "{:?}", mistakes(&page));
+}
+
+/// The Kubernetes page and flags as a pod's container is given them, for the member of this number.
+fn pod(member: u16) -> (String, Vec<String>) {
+    let file = configs().with_file_name("deploy/kubernetes/registry.yaml");
+    let text = fs::read_to_string(file).expect("a readable manifest");
+    let inside = text.lines().skip_while(|line| line.trim() != "registry.toml: |").skip(1);
+    let page = inside.take_while(|line| line.is_empty() || line.starts_with("    "));
+    let page = page.map(|line| format!("{}\n", line.trim_start())).collect();
+    let sets = text.lines().filter_map(|line| line.trim().strip_prefix("- --set="));
+    let fill = |set: &str| set.replace("$(MEMBER)", &member.to_string()).replace("$(POD_IP)", "10.1.2.3");
+    (page, sets.map(fill).collect())
+}
+
+#[test]
+fn a_pod_is_told_its_number_its_address_and_by_which_name_the_others_are_found() {
+    let secret = tempfile::NamedTempFile::new().expect("a file");
+    fs::write(secret.path(), "sixteen letters at least").expect("written");
+    let (page, mut sets) = pod(2);
+    sets.push(format!("admin.token_file={}", secret.path().display()));
+    let written = tempfile::NamedTempFile::new().expect("a file");
+    fs::write(written.path(), page).expect("written");
+
+    let layers = Layers { defaults: "", file: Some(written.path()), environment: &[], sets: &sets };
+    let read = Registry::read(&layers).expect("the manifest's page is right");
+
+    assert_eq!(read.member.0, 2);
+    assert_eq!(read.company.numbers.len(), 3, "three found the region");
+    assert_eq!(read.company.places[&read.member].feeds(), "10.1.2.3:9849");
+    assert!(matches!(read.company.listed_in, ListedIn::Name(name) if name.host == "landbridge-registry"));
 }

@@ -1,9 +1,9 @@
 //! A member's settings: the page as written, and the settings that can no longer be wrong.
 
 mod auth;
+mod cluster;
 
 use std::{
-    collections::BTreeMap,
     net::{IpAddr, SocketAddr},
     path::{Path, PathBuf},
 };
@@ -14,8 +14,11 @@ use landbridge_runtime::{config::Layers, http::HttpLimits, log::LogConfig, tls::
 use landbridge_store::Timing;
 use serde::Deserialize;
 
-pub use self::auth::AuthConfig;
-use crate::peers::{FEEDS_ABOVE, Place, RAFT_BELOW, parse};
+pub use self::{
+    auth::AuthConfig,
+    cluster::{CompanyConfig, ListedIn},
+};
+use crate::peers::{FEEDS_ABOVE, RAFT_BELOW};
 
 /// The defaults, with the reason beside each.
 pub const DEFAULTS: &str = include_str!("../../../configs/registry.toml");
@@ -38,7 +41,7 @@ struct Page {
     tls: Option<TlsFiles>,
     admin: AdminPage,
     auth: auth::AuthPage,
-    cluster: ClusterPage,
+    cluster: cluster::ClusterPage,
     raft: RaftPage,
     naming: NamingPage,
     probes: Probes,
@@ -54,14 +57,6 @@ struct ListenPage {
     grpc_port: Option<u16>,
     feeds_port: Option<u16>,
     raft_port: Option<u16>,
-}
-
-#[derive(Clone, Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-struct ClusterPage {
-    members: String,
-    members_file: PathBuf,
-    drain_ms: u64,
 }
 
 #[derive(Clone, Copy, Debug, Deserialize)]
@@ -163,10 +158,8 @@ pub struct Config {
     pub feeds: SocketAddr,
     /// Where other members call, opened only in a region of several.
     pub raft: SocketAddr,
-    /// The region's members with this one; empty for a member alone.
-    pub members: BTreeMap<MemberId, Place>,
-    /// Where the list of members is read again, if it stands in a file.
-    pub members_file: Option<PathBuf>,
+    /// The region's members.
+    pub company: CompanyConfig,
     /// How long a member that leaves waits for its clients to move, in seconds.
     pub drain_ticks: u32,
     /// The paces of the Raft group.
@@ -197,10 +190,10 @@ impl Config {
         let visibility = note(visibility(&page.naming), "naming", &mut wrong);
         let admin_token = note(token(&page.admin.token_file), "admin.token_file", &mut wrong);
         let auth = note(page.auth.read(), "auth", &mut wrong);
-        let members = page.members().unwrap_or_else(|mistakes| {
-            wrong.extend(mistakes);
-            BTreeMap::new()
-        });
+        let ports = [page.listen.http_port, page.listen.raft(), page.listen.feeds()];
+        let (member, has_tls) = (MemberId(page.member), page.tls.is_some());
+        let company = page.cluster.read(&cluster::Around { member, has_tls, ip, ports });
+        let company = company.map_err(|mistakes| wrong.extend(mistakes)).ok();
         wrong.extend(page.log.check().err().map(|error| format!("log.level: {error}")));
         wrong.extend(page.mistakes());
         if let (Some(ip), Some(None)) = (ip, &admin_token)
@@ -210,23 +203,21 @@ impl Config {
                 "listen.host = \"{ip}\" can be reached from other machines, so admin.token_file must name a file with a secret"
             ));
         }
-        let (Some(region), Some(ip), Some(visibility), Some(admin_token), Some(auth), true) =
-            (region, ip, visibility, admin_token, auth, wrong.is_empty())
+        let (Some(region), Some(ip), Some(visibility), Some(admin_token), Some(auth), Some(company), true) =
+            (region, ip, visibility, admin_token, auth, company, wrong.is_empty())
         else {
             return Err(wrong);
         };
-        let port = |given: Option<u16>, offset: u16| given.unwrap_or_else(|| page.listen.beside(offset));
         Ok(Self {
             region,
             deployment: page.deployment,
             member: MemberId(page.member),
             data_dir: page.data_dir,
             http: SocketAddr::new(ip, page.listen.http_port),
-            grpc: SocketAddr::new(ip, port(page.listen.grpc_port, GRPC_OFFSET)),
-            feeds: SocketAddr::new(ip, port(page.listen.feeds_port, FEEDS_ABOVE)),
+            grpc: SocketAddr::new(ip, page.listen.grpc()),
+            feeds: SocketAddr::new(ip, page.listen.feeds()),
             raft: SocketAddr::new(ip, page.listen.raft()),
-            members,
-            members_file: page.cluster.file().map(Path::to_owned),
+            company,
             drain_ticks: ticks(page.cluster.drain_ms),
             timing: page.raft.timing(),
             tls: page.tls,
@@ -253,15 +244,17 @@ impl ListenPage {
         if self.http_port == 0 { 0 } else { self.http_port.saturating_add(offset) }
     }
 
+    fn grpc(&self) -> u16 {
+        self.grpc_port.unwrap_or_else(|| self.beside(GRPC_OFFSET))
+    }
+
+    fn feeds(&self) -> u16 {
+        self.feeds_port.unwrap_or_else(|| self.beside(FEEDS_ABOVE))
+    }
+
     /// The Raft port: as given, or below the HTTP port; any free one if that leaves none.
     fn raft(&self) -> u16 {
         self.raft_port.unwrap_or_else(|| self.http_port.saturating_sub(RAFT_BELOW))
-    }
-}
-
-impl ClusterPage {
-    fn file(&self) -> Option<&Path> {
-        (!self.members_file.as_os_str().is_empty()).then_some(self.members_file.as_path())
     }
 }
 
@@ -283,34 +276,6 @@ impl RaftPage {
 }
 
 impl Page {
-    /// The members with this one among them, or none for a member alone.
-    fn members(&self) -> Result<BTreeMap<MemberId, Place>, Vec<String>> {
-        let (key, text) = match (self.cluster.file(), self.cluster.members.trim()) {
-            (Some(_), text) if !text.is_empty() => {
-                return Err(vec!["cluster: members and members_file exclude each other".to_owned()]);
-            }
-            (Some(file), _) => {
-                let read = std::fs::read_to_string(file);
-                let about = |error| vec![format!("cluster.members_file: {}: {error}", file.display())];
-                ("cluster.members_file", read.map_err(about)?)
-            }
-            (None, text) => ("cluster.members", text.to_owned()),
-        };
-        let about = |wrong: Vec<String>| wrong.iter().map(|why| format!("{key}: {why}")).collect::<Vec<_>>();
-        let members = parse(&text).map_err(about)?;
-        // Read while somebody writes it, it is empty for a moment: whoever took that for "alone" would found a second group.
-        if self.cluster.file().is_some() && members.is_empty() {
-            return Err(vec![format!("{key}: nobody is listed; a member alone is given no file")]);
-        }
-        if !members.is_empty() && !members.contains_key(&MemberId(self.member)) {
-            return Err(vec![format!("{key}: this member, number {}, is not listed", self.member)]);
-        }
-        if members.len() > 1 && self.tls.is_none() {
-            return Err(vec![format!("{key}: members speak over mutual TLS only, so [tls] must be given")]);
-        }
-        Ok(members)
-    }
-
     fn mistakes(&self) -> Vec<String> {
         let mut wrong = Vec::new();
         wrong.extend(self.raft.mistakes());
@@ -448,6 +413,42 @@ mod tests {
         let wrong = read(&[&format!("cluster.members_file={}", file.path().display())]).expect_err("empty");
 
         assert!(wrong[0].contains("nobody is listed"), "{wrong:?}");
+    }
+
+    /// A page of a member that is found by name, but for what `more` says.
+    fn by_name(more: &[&str]) -> Result<Config, Vec<String>> {
+        let tls = ["tls.certificate=c", "tls.key=k", "tls.authority=a", "cluster.members_dns=registry:8848"];
+        read(&tls.iter().chain(more).copied().collect::<Vec<_>>())
+    }
+
+    #[test]
+    fn behind_a_name_the_founders_are_counted_and_only_this_member_has_a_place() {
+        let config = by_name(&["cluster.founders=3", "member=2", "listen.http_port=8850"]).expect("right");
+
+        let numbers: Vec<_> = config.company.numbers.iter().map(|member| member.0).collect();
+        assert_eq!(numbers, [1, 2, 3]);
+        let places: Vec<_> =
+            config.company.places.iter().map(|(member, at)| (member.0, at.feeds())).collect();
+        assert_eq!(places, [(2, "127.0.0.1:9851".to_owned())]);
+    }
+
+    #[test]
+    fn a_member_that_joins_later_is_no_founder_but_one_of_them_all() {
+        let config = by_name(&["cluster.founders=3", "member=5"]).expect("right");
+
+        assert_eq!(config.company.numbers.len(), 4);
+    }
+
+    #[test]
+    fn a_name_needs_the_number_of_founders_and_an_address_to_be_found_at() {
+        let one = by_name(&["cluster.founders=1"]).expect_err("one is no company");
+        assert!(one[0].contains("cluster.founders"), "{one:?}");
+        let unsaid = by_name(&["cluster.founders=3", "listen.host=0.0.0.0"]).expect_err("found nowhere");
+        assert!(unsaid.iter().any(|why| why.contains("listen.host must be the address")), "{unsaid:?}");
+        let both = by_name(&["cluster.founders=3", "cluster.members=1@a:8848"]).expect_err("two ways");
+        assert!(both[0].contains("exclude each other"), "{both:?}");
+        let list = read(&["cluster.founders=3"]).expect_err("for nothing");
+        assert!(list[0].contains("only members_dns"), "{list:?}");
     }
 
     #[test]

@@ -27,7 +27,7 @@ mod window;
 mod egress;
 mod ingress;
 
-pub use config::Config;
+pub use config::{CompanyConfig, Config, ListedIn};
 pub use ingress::nacos_routes;
 pub use landbridge_store::{BackupSays, Restored, Source, verify_backup};
 pub use member::{Failure, run};

@@ -171,7 +171,7 @@ impl Doors {
             }
             None => None,
         };
-        let several = config.members.len() > 1;
+        let several = config.company.several();
         let raft = several.then(|| listen(config.raft, "raft").map_err(Failure::Start)).transpose()?;
         let any_port = SocketAddr::new(config.http.ip(), 0);
         let udp = UdpSocket::bind(any_port).await;
@@ -205,7 +205,7 @@ pub async fn run(config: Config, page: MetricsPage, asked: Shutdown) -> Result<(
     let carrier = feeds.map(|(listener, identity)| {
         Carrier::start(carry(&config, listener, identity), stream_events, &shutdown)
     });
-    let (udp, members_file) = (Arc::new(UdpPush::new(udp, clock)), config.members_file.clone());
+    let (udp, listed) = (Arc::new(UdpPush::new(udp, clock)), config.company.clone());
     let (desks, auth) = open_desks(&config, &store)?;
     let shared = Arc::new(Shared {
         audit: Audit::default(),
@@ -233,7 +233,7 @@ pub async fn run(config: Config, page: MetricsPage, asked: Shutdown) -> Result<(
     });
     let (ready, company) = watch::channel(false);
     if let (Some(listener), Some(identity), Some(carrier)) = (raft, identity, &carrier) {
-        let (way, list) = ((listener, identity), (ready, members_file));
+        let (way, list) = ((listener, identity), (ready, listed));
         region::join(&shared, way, carrier.clone(), list, &asked, &shutdown);
     }
     let pusher = Arc::new(Pusher::new(shared.naming.push_merge_ms, clock, udp, desks));
@@ -288,7 +288,7 @@ async fn drive(driver: Driver, sources: Sources, store: &Store) -> Result<(), Fa
 
 /// What the core needs to know about itself.
 fn settings(config: &Config, feeds: &Option<(TcpListener, Identity)>) -> Settings {
-    let address = match (config.members.get(&config.member), feeds) {
+    let address = match (config.company.places.get(&config.member), feeds) {
         (Some(place), Some(_)) => place.feeds(),
         (None, Some((listener, _))) => {
             listener.local_addr().map(|address| address.to_string()).unwrap_or_default()
@@ -300,7 +300,7 @@ fn settings(config: &Config, feeds: &Option<(TcpListener, Identity)>) -> Setting
         region: config.region.clone(),
         member: config.member,
         address: address.into(),
-        members: config.members.len().max(1),
+        members: config.company.numbers.len().max(1),
         seed: dice::seed(),
         visibility: naming.visibility,
         limits: CoreLimits {

@@ -3,6 +3,7 @@
 //! Invariant: a member is known by its number in its certificate; where it is found may change at any time.
 
 mod call;
+mod dns;
 mod door;
 mod hail;
 mod list;
@@ -13,5 +14,8 @@ pub(crate) use door::serve;
 pub use door::{Door, RaftAnswers};
 pub(crate) use hail::{Hails, hail};
 pub use list::{Addresses, Place};
-pub(crate) use list::{FEEDS_ABOVE, MEMBERS_MAX, RAFT_BELOW, parse};
-pub(crate) use watch::keep_read;
+pub(crate) use list::{FEEDS_ABOVE, MEMBERS_MAX, RAFT_BELOW, parse, parse_name};
+pub(crate) use {
+    dns::keep_found,
+    watch::{keep_read, targets},
+};

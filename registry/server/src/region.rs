@@ -1,6 +1,6 @@
 //! A member's part in its region: its Raft store, the calls between members, and who else is there.
 
-use std::{collections::BTreeMap, path::PathBuf, sync::Arc, time::Duration};
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use ecow::EcoString;
 use landbridge_carrier::Carrier;
@@ -17,7 +17,7 @@ use tokio::{
 use tracing::info;
 
 use crate::{
-    config::Config,
+    config::{CompanyConfig, Config, ListedIn},
     member::{Failure, Shared},
     peers::{self, Addresses, Calls, Hails, over_tcp},
 };
@@ -39,10 +39,9 @@ pub(crate) struct Company {
 impl Company {
     /// The company that the configuration names.
     pub(crate) fn new(config: &Config, identity: Option<Identity>) -> Self {
-        let addresses = Addresses::new(config.members.clone());
-        let several = config.members.len() > 1;
+        let addresses = Addresses::new(config.company.places.clone());
         let calls = identity
-            .filter(|_| several)
+            .filter(|_| config.company.several())
             .map(|identity| Calls::new(addresses.clone(), config.region.clone(), Some(identity), over_tcp()));
         Self { addresses, hails: Hails::default(), calls }
     }
@@ -70,7 +69,7 @@ pub fn restore(config: &Config, source: &Source) -> Result<Restored, Failure> {
 
 fn store_config(config: &Config, clock: Clock) -> StoreConfig {
     let mut voters: BTreeMap<_, _> =
-        config.members.keys().map(|member| (*member, EcoString::new())).collect();
+        config.company.numbers.iter().map(|member| (*member, EcoString::new())).collect();
     voters.insert(config.member, EcoString::new());
     StoreConfig {
         dir: config.data_dir.join("raft"),
@@ -90,7 +89,7 @@ pub(crate) fn join(
     shared: &Arc<Shared>,
     (listener, identity): (TcpListener, Identity),
     carrier: Carrier,
-    (ready, members_file): (watch::Sender<bool>, Option<PathBuf>),
+    (ready, listed): (watch::Sender<bool>, CompanyConfig),
     asked: &Shutdown,
     shutdown: &Shutdown,
 ) {
@@ -98,8 +97,18 @@ pub(crate) fn join(
     shutdown.spawn(peers::serve(listener, identity, shared.store.clone(), whose, shutdown.clone()));
     let Company { addresses, hails, calls } = shared.company.clone();
     let me = (shared.member, shared.region.clone());
-    // The wish to read files again comes with the process's own shutdown; this task ends with it, and needs no more.
-    asked.spawn(peers::keep_read(members_file, addresses.clone(), me, carrier, asked.clone()));
+    carrier.dial(peers::targets(&addresses.all(), me.0, &me.1));
+    // The wish to look again comes with the process's own shutdown; these tasks end with it, and need no more.
+    match (listed.listed_in, &calls) {
+        (ListedIn::File(file), _) => {
+            asked.spawn(peers::keep_read(file, addresses.clone(), me, carrier, asked.clone()));
+        }
+        (ListedIn::Name(name), Some(calls)) => {
+            let (whom, by) = ((name, listed.numbers), (calls.clone(), carrier));
+            asked.spawn(peers::keep_found(whom, addresses.clone(), me, by, asked.clone()));
+        }
+        (ListedIn::Page | ListedIn::Name(_), _) => {}
+    }
     if let Some(calls) = calls {
         shutdown.spawn(peers::hail(calls, (addresses, shared.member), hails, ready, shutdown.clone()));
     }

@@ -27,7 +27,7 @@ use tonic::{
     transport::{Channel, Endpoint},
 };
 
-use super::list::Addresses;
+use super::list::{Addresses, Place};
 
 /// How long a connection may take to stand, TLS counted in.
 const CONNECT_WITHIN: Duration = Duration::from_secs(2);
@@ -93,6 +93,15 @@ impl Calls {
         }
     }
 
+    /// Which member of the region stands at a place, as its certificate says.
+    pub(crate) async fn number_at(&self, place: &Place) -> Result<MemberId, String> {
+        let asked = timeout(CONNECT_WITHIN, self.shared.name_at(place)).await;
+        let name =
+            asked.map_err(|_| "no connection in time".to_owned())?.map_err(|error| error.to_string())?;
+        number_of(&name, &self.shared.region)
+            .ok_or_else(|| format!("{name} is no member of region {}'s registry", self.shared.region))
+    }
+
     fn client(&self, to: MemberId) -> PeersClient<Channel> {
         PeersClient::new(self.channel(to))
             .max_decoding_message_size(MESSAGE_BYTES_MAX)
@@ -126,6 +135,12 @@ impl Shared {
             tokio::time::sleep(FAILED_PAUSE).await;
         }
         opened
+    }
+
+    async fn name_at(&self, place: &Place) -> io::Result<PeerName> {
+        let identity = self.identity.as_ref().ok_or_else(|| io::Error::other("nobody has a name here"))?;
+        let (_, name) = identity.connect((self.connect)(place.raft()).await?).await?;
+        Ok(name)
     }
 
     async fn connect(&self, to: MemberId) -> io::Result<Box<dyn Io>> {

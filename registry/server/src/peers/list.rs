@@ -1,6 +1,6 @@
 //! The list of a region's members: numbers and where each is found, as configuration, environment and files write it.
 
-use std::{collections::BTreeMap, fmt, sync::Arc};
+use std::{collections::BTreeMap, fmt, net::IpAddr, sync::Arc};
 
 use arc_swap::ArcSwap;
 use landbridge_model::MemberId;
@@ -36,6 +36,15 @@ impl Place {
     /// `host:port` of its Raft port.
     pub fn raft(&self) -> String {
         format!("{}:{}", self.host, self.raft_port)
+    }
+
+    /// The same ports at an address.
+    pub(crate) fn at(&self, ip: IpAddr) -> Self {
+        let host = match ip {
+            IpAddr::V4(ip) => ip.to_string(),
+            IpAddr::V6(ip) => format!("[{ip}]"),
+        };
+        Self { host, ..self.clone() }
     }
 
     /// `host:port` of its feeds.
@@ -100,6 +109,14 @@ pub(crate) fn parse(text: &str) -> Result<BTreeMap<MemberId, Place>, Vec<String>
         wrong.push(format!("{} members are listed, at most {MEMBERS_MAX} make a region", places.len()));
     }
     if wrong.is_empty() { Ok(places) } else { Err(wrong) }
+}
+
+/// Reads a name that stands for all members: `HOST:PORT`, with ports as in a list.
+pub(crate) fn parse_name(text: &str) -> Result<Place, String> {
+    if text.contains('@') || text.contains([',', ' ', ';']) {
+        return Err(format!("{text:?} is no single HOST:PORT; who is there is asked, so it has no number"));
+    }
+    one(text, 0).map(|(_, place)| place)
 }
 
 fn one(word: &str, number: u16) -> Result<(MemberId, Place), String> {
@@ -170,6 +187,16 @@ mod tests {
         let wrong = parse("x@a:1 1@b 1@c:0 2@d:9000 2@e:9000 ::1:9000 f:9000?color=red").expect_err("bad");
 
         assert_eq!(wrong.len(), 6, "{wrong:#?}");
+    }
+
+    #[test]
+    fn a_name_has_ports_and_no_number() {
+        let name = parse_name("registry.east.svc:8848?feeds_port=9000").expect("a good name");
+
+        assert_eq!(name.at([10, 0, 0, 7].into()).feeds(), "10.0.0.7:9000");
+        assert_eq!(name.at(std::net::Ipv6Addr::LOCALHOST.into()).raft(), "[::1]:7848");
+        assert!(parse_name("1@registry:8848").is_err() && parse_name("a:1,b:2").is_err());
+        assert!(parse_name("registry").is_err_and(|why| why.contains("PORT")));
     }
 
     #[test]

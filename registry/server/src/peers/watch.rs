@@ -24,14 +24,12 @@ pub(crate) fn targets(places: &BTreeMap<MemberId, Place>, me: MemberId, region: 
 
 /// Keeps the list and the dialled feeds as the file says, until the process ends. A file that is wrong changes nothing.
 pub(crate) async fn keep_read(
-    file: Option<PathBuf>,
+    file: PathBuf,
     addresses: Addresses,
     (me, region): (MemberId, Region),
     carrier: Carrier,
     shutdown: Shutdown,
 ) {
-    carrier.dial(targets(&addresses.all(), me, &region));
-    let Some(file) = file else { return };
     let mut reloads = shutdown.reloads();
     let mut complained: Option<String> = None;
     loop {
