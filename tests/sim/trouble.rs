@@ -46,7 +46,8 @@ impl World {
         } else if (0.56..0.57).contains(&x) {
             let n = self.dice.pick(&self.members[r]);
             if self.is_awake(n) {
-                self.step(n, Input::Release, Cause::Other)?;
+                let origin = names::region(r);
+                self.step(n, Input::Release { origin }, Cause::Other)?;
                 self.note(Event::Release);
             }
         } else if (0.57..0.58).contains(&x) {

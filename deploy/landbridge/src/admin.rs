@@ -2,6 +2,7 @@
 
 mod backup;
 mod explained;
+mod holds;
 mod instance;
 mod link;
 mod policy;
@@ -121,6 +122,7 @@ fn who_knows(verb: &AdminVerb) -> &'static str {
         | AdminVerb::Policy(_)
         | AdminVerb::Audit
         | AdminVerb::Raft(_)
+        | AdminVerb::Holds(_)
         | AdminVerb::Backup { .. }
         | AdminVerb::Link(
             LinkVerb::Orders
@@ -168,6 +170,7 @@ impl Desk {
             AdminVerb::Link(verb) => link::run(&self.admin, verb, self.output).await,
             AdminVerb::Backup { file, stale } => backup::run(&self.caller, &file, stale, self.output).await,
             AdminVerb::Raft(verb) => raft::run(&self.admin, verb, self.output).await,
+            AdminVerb::Holds(verb) => holds::run(&self.admin, verb, self.output).await,
             AdminVerb::Audit => self.show("/audit", AUDIT).await,
             AdminVerb::Policy(verb) => policy::run(&self.admin, verb, self.output).await,
             AdminVerb::Events { follow } => self.events(follow).await,

@@ -1,5 +1,6 @@
 //! The command line as people write it.
 
+mod holds;
 mod policy;
 mod raft;
 
@@ -9,6 +10,7 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use crate::demo::layout::REGIONS_MAX;
+pub(crate) use holds::HoldsVerb;
 pub(crate) use policy::{ImportWish, PolicyVerb};
 pub(crate) use raft::{RaftVerb, RestoreWish};
 
@@ -327,6 +329,10 @@ pub(crate) enum AdminVerb {
     /// Show and change who belongs to a region's Raft group
     #[command(subcommand)]
     Raft(RaftVerb),
+
+    /// Show and let go mass lapses that a member holds back
+    #[command(subcommand)]
+    Holds(HoldsVerb),
 
     /// Write everything the region has decided into a file, while it goes on deciding; any member may be asked
     Backup {

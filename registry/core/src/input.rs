@@ -193,8 +193,11 @@ pub enum Input {
         /// What would be proposed; refused unless it sets a policy.
         command: Command,
     },
-    /// An operator releases all held removals.
-    Release,
+    /// An operator lets go what is held back: silent leases of the own region, or instances that another one lost.
+    Release {
+        /// Whose.
+        origin: Region,
+    },
     /// Leave in order: [`Effect::Departed`] follows.
     Drain,
     /// No other member is up and ready: one that leaves has nobody to hand over to, and need not wait.
@@ -299,8 +302,12 @@ pub enum Effect {
     },
     /// A mass lapse is held back (or the hold is over, with 0): raise or lower the alarm.
     Held {
-        /// How many leases are held.
-        leases: usize,
+        /// The own region: leases that fell silent here. Another one: instances that it shows no more.
+        origin: Region,
+        /// How many are held.
+        count: usize,
+        /// Whether nothing of it was held before.
+        began: bool,
     },
     /// The drain is over: the process may leave.
     Departed,

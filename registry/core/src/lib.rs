@@ -17,6 +17,7 @@ mod claims;
 mod closer;
 mod forwards;
 mod hold;
+mod imports;
 mod lease;
 mod open;
 mod ready;

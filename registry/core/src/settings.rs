@@ -83,6 +83,14 @@ pub struct Limits {
     pub hold_look_ticks: u32,
     /// How long a hold lasts at most.
     pub hold_max_ticks: u32,
+    /// Losses of another region within this time are one event.
+    pub import_window_ticks: u32,
+    /// A loss of more than this share of what a region shows, in percent, and of more than `import_floor` instances is held.
+    pub import_percent: usize,
+    /// See `import_percent`.
+    pub import_floor: usize,
+    /// The most instances held back of one region; what is lost beyond it is let go.
+    pub import_held_max: usize,
     /// The most instances in one publish of one connection.
     pub batch_max: usize,
     /// The most claims of this member; beyond it new ones are refused.
@@ -114,6 +122,10 @@ impl Limits {
         lapse_floor: 50,
         hold_look_ticks: 15,
         hold_max_ticks: 600,
+        import_window_ticks: 10,
+        import_percent: 30,
+        import_floor: 100,
+        import_held_max: 1_000_000,
         batch_max: 10_000,
         claims_max: 4_000_000,
         tombstones_max: 1_000_000,

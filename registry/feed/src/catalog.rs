@@ -18,6 +18,8 @@ use crate::{beats::Beats, copy::Copy, input::Shown};
 #[derive(Debug, Default)]
 pub(crate) struct Catalog {
     services: BTreeMap<ServiceKey, Service>,
+    /// How many instances all of them show.
+    shown: usize,
 }
 
 #[derive(Debug, Default)]
@@ -56,7 +58,37 @@ pub(crate) struct Turn<'a> {
     pub new: Option<&'a Record>,
 }
 
+/// What a change of one record means for what is shown under its key.
+#[derive(Clone, std::marker::Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Turned {
+    /// Nothing.
+    Same,
+    /// Something else is shown, or something for the first time.
+    Differs,
+    /// Nothing is shown any more.
+    Gone,
+}
+
 impl Catalog {
+    /// How many instances are shown, all services together.
+    pub fn shown_count(&self) -> usize {
+        self.shown
+    }
+
+    /// An instance under the overlay of its key.
+    pub fn laid(
+        raft: &FeedId,
+        at: (&ServiceKey, &InstanceKey),
+        instance: &Arc<Instance>,
+        sight: Sight<'_>,
+    ) -> Arc<Instance> {
+        let key = RecordKey::Overlay(at.0.clone(), at.1.clone());
+        match sight.copies.get(raft).and_then(|copy| copy.record(&key)) {
+            Some(Record::Overlay(overlay)) => Arc::new(overlay.over(instance)),
+            _ => Arc::clone(instance),
+        }
+    }
+
     /// The services that are defined or show an instance.
     pub fn services(&self) -> impl Iterator<Item = &ServiceKey> {
         self.services.iter().filter(|(_, held)| held.defined || held.shown > 0).map(|(service, _)| service)
@@ -65,13 +97,9 @@ impl Catalog {
     /// The winners of a service's keys under their overlays.
     pub fn shown(&self, raft: &FeedId, service: &ServiceKey, sight: Sight<'_>) -> Vec<Shown> {
         let Some(held) = self.services.get(service) else { return Vec::new() };
-        let laid = |key: &InstanceKey, instance: &Arc<Instance>| {
-            let overlay = (held.overlays > 0)
-                .then(|| sight.copies.get(raft)?.record(&RecordKey::Overlay(service.clone(), key.clone())));
-            match overlay.flatten() {
-                Some(Record::Overlay(overlay)) => Arc::new(overlay.over(instance)),
-                _ => Arc::clone(instance),
-            }
+        let laid = |key: &InstanceKey, instance: &Arc<Instance>| match held.overlays {
+            0 => Arc::clone(instance),
+            _ => Self::laid(raft, (service, key), instance, sight),
         };
         let winners = held.instances.iter().filter_map(|(key, candidates)| {
             let (feed, record) = candidates.winner(service, key, sight)?;
@@ -102,21 +130,26 @@ impl Catalog {
         Some((feed, record.registration()?))
     }
 
-    /// Takes a change of one record in; tells whether what is shown for its key differs.
-    pub fn update(&mut self, turn: Turn<'_>, sight: Sight<'_>) -> bool {
+    /// Takes a change of one record in.
+    pub fn update(&mut self, turn: Turn<'_>, sight: Sight<'_>) -> Turned {
         if turn.old.is_none() && turn.new.is_none() {
-            return false;
+            return Turned::Same;
         }
         if !self.services.contains_key(turn.service) {
             self.services.insert(turn.service.clone(), Service::default());
         }
-        let Some(held) = self.services.get_mut(turn.service) else { return false };
+        let Some(held) = self.services.get_mut(turn.service) else { return Turned::Same };
         let candidates = held.instances.get_mut(turn.instance);
         let others = candidates.as_ref().map_or(&[][..], |candidates| candidates.feeds());
         let before = face(turn, turn.old, others, sight);
         let after = face(turn, turn.new, others, sight);
         held.shown = held.shown + usize::from(after.is_some()) - usize::from(before.is_some());
-        let touched = before != after;
+        self.shown = self.shown + usize::from(after.is_some()) - usize::from(before.is_some());
+        let turned = match (&before, &after) {
+            (Some(_), None) => Turned::Gone,
+            (before, after) if before == after => Turned::Same,
+            (_, _) => Turned::Differs,
+        };
 
         match (candidates, turn.new.is_some()) {
             (None, true) => {
@@ -131,7 +164,7 @@ impl Catalog {
             (None, false) => {}
         }
         self.tidy(turn.service);
-        touched
+        turned
     }
 
     /// Notes that a service is or is not defined.

@@ -19,7 +19,7 @@ use crate::{
     credit::Credit,
     follower::Outcome,
     holdings::Holdings,
-    input::{Effect, Input, Peer, Role, StreamId},
+    input::{Effect, Input, Loss, Peer, Role, StreamId},
     lens::{self, Lens},
     look::Look,
     message::Message,
@@ -42,13 +42,15 @@ pub struct Holder {
     pub(crate) choice: Choice,
     /// The latest look at each origin: bounded by the regions that operators ask for, of those that have a stream.
     pub(crate) looks: BTreeMap<Region, Look>,
-    verifications: BTreeMap<FeedId, Verification>,
+    pub(crate) verifications: BTreeMap<FeedId, Verification>,
     /// Who wants what: the way from a copy that moved to the streams that must hear of it.
     wanted_by: BTreeMap<FeedId, BTreeSet<StreamId>>,
     /// Streams on which there may be something to say.
     pub(crate) hot: BTreeSet<StreamId>,
     /// Whether suppliers must be chosen anew.
     unsettled: bool,
+    /// What other regions lost in the last step.
+    pub(crate) lost: Vec<Loss>,
     said: Vec<(StreamId, Message)>,
     refused: Vec<(StreamId, &'static str)>,
 }
@@ -57,7 +59,7 @@ impl Holder {
     /// A holder of nothing.
     pub fn new(settings: Settings) -> Self {
         Self {
-            holdings: Holdings::new(settings.region.clone(), settings.limits.clone()),
+            holdings: Holdings::new(&settings),
             choice: Choice::new(&settings),
             settings,
             now: Moment::default(),
@@ -68,6 +70,7 @@ impl Holder {
             wanted_by: BTreeMap::new(),
             hot: BTreeSet::new(),
             unsettled: false,
+            lost: Vec::new(),
             said: Vec::new(),
             refused: Vec::new(),
         }
@@ -378,6 +381,7 @@ impl Holder {
             }
         }
         let mut news = mem::take(&mut self.holdings.news);
+        self.lost = mem::take(&mut news.lost);
         for region in &news.arrived {
             self.holdings.beats.watch(self.now, region);
         }

@@ -11,20 +11,20 @@ use std::{
 
 use ecow::EcoString;
 use landbridge_model::{
-    Change, FeedId, Hold, ImportPolicy, LinkOrder, Moment, Mutant, Position, Record, RecordKey, Region,
-    ServiceKey, View, planted,
+    Change, FeedId, Hold, ImportPolicy, InstanceKey, LinkOrder, Moment, Mutant, Position, Record, RecordKey,
+    Region, ServiceKey, View, planted,
 };
 
 use crate::{
     beats::Beats,
     body::Body,
-    catalog::{Catalog, Sight, Turn},
+    catalog::{Catalog, Sight, Turn, Turned},
     copy::Copy,
     directory::Directory,
     importer,
-    input::Standing,
+    input::{Loss, Role, Shown, Standing},
     lens,
-    settings::Limits,
+    settings::{Limits, Settings},
 };
 
 /// What one holder holds.
@@ -40,6 +40,10 @@ pub(crate) struct Holdings {
     greatest_clock: u64,
     /// Origins that have been silent for longer than their import policy lets them show.
     expired: BTreeSet<Region>,
+    /// Whether anybody asks what other regions lost; only members show instances to plain clients.
+    notes_losses: bool,
+    /// What goes in the present change goes by an order or a policy.
+    is_wished: bool,
     pub beats: Beats,
     pub news: News,
 }
@@ -64,21 +68,26 @@ pub(crate) struct News {
     pub arrived: BTreeSet<Region>,
     pub dropped: Vec<FeedId>,
     pub doubted: Vec<FeedId>,
+    /// What other regions show no more, where a holder asks for it.
+    pub lost: Vec<Loss>,
     pub standings: Vec<(Region, Standing)>,
 }
 
 impl Holdings {
-    pub fn new(near: Region, limits: Limits) -> Self {
+    pub fn new(settings: &Settings) -> Self {
+        let limits = settings.limits.clone();
         let beats = Beats::new(&limits);
         Self {
             limits,
-            near,
+            near: settings.region.clone(),
             copies: BTreeMap::new(),
             origins: BTreeMap::new(),
             own: None,
             left: None,
             greatest_clock: 0,
             expired: BTreeSet::new(),
+            notes_losses: matches!(settings.role, Role::Member(_)),
+            is_wished: false,
             beats,
             news: News::default(),
         }
@@ -184,12 +193,14 @@ impl Holdings {
         if feed.is_raft() && old.is_none() {
             self.news.arrived.insert(feed.region().clone());
         }
+        self.is_wished = self.copies.get(feed).is_some_and(|old| old.view() != next.view());
         let (old, new) = (old.unwrap_or(nothing), next.body.clone());
         let id = Arc::clone(next.id());
         self.copies.insert(feed.clone(), next);
         for (key, old, new) in old.differences(&new) {
             self.learn(&id, key, old, new);
         }
+        self.is_wished = false;
         self.moved(feed);
     }
 
@@ -220,9 +231,11 @@ impl Holdings {
             self.copies.keys().map(FeedId::region).filter(|region| self.evicts(region)).cloned().collect();
         for region in evicted {
             let held: Vec<_> = self.copies.keys().filter(|feed| *feed.region() == region).cloned().collect();
+            self.is_wished = true;
             for feed in &held {
                 self.drop(feed);
             }
+            self.is_wished = false;
             self.origins.remove(&region);
             self.beats.forget(&region);
         }
@@ -338,7 +351,15 @@ impl Holdings {
                 {
                     self.greatest_clock = self.greatest_clock.max(registration.stamp.clock);
                 }
-                if origin.catalog.update(Turn { feed, service, instance, old, new }, sight) {
+                let turned = origin.catalog.update(Turn { feed, service, instance, old, new }, sight);
+                let notes = self.notes_losses && *region != self.near;
+                if notes && turned == Turned::Gone && new.is_none() && !self.is_wished {
+                    self.news.lost.extend(loss(feed, service, instance, old));
+                }
+                // The tombstone of an instance that is held back hides nothing here, and ends the hold.
+                let is_buried =
+                    new.and_then(Record::registration).is_some_and(|new| new.instance().is_none());
+                if turned != Turned::Same || (notes && is_buried) {
                     self.news.touched.insert((region.clone(), service.clone()));
                 }
             }
@@ -376,4 +397,18 @@ impl Holdings {
             }
         }
     }
+}
+
+/// What is lost with an ephemeral record that showed an instance.
+fn loss(feed: &FeedId, service: &ServiceKey, key: &InstanceKey, old: Option<&Record>) -> Option<Loss> {
+    let registration = old?.registration()?;
+    let shown = Shown {
+        key: key.clone(),
+        instance: Arc::clone(registration.instance()?),
+        persistent: false,
+        unverified: true,
+        feed: feed.clone(),
+        stamp: Some(registration.stamp),
+    };
+    Some(Loss { region: feed.region().clone(), service: service.clone(), shown })
 }

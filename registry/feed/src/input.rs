@@ -211,6 +211,18 @@ pub struct Shown {
     pub stamp: Option<Stamp>,
 }
 
+/// An instance of another region that is shown no more, though nobody deregistered it: its record went, or its feed. What an
+/// eviction or a narrower export policy takes away is no loss.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Loss {
+    /// The origin.
+    pub region: Region,
+    /// The service.
+    pub service: ServiceKey,
+    /// What was shown last, without its overlay.
+    pub shown: Shown,
+}
+
 /// What a holder knows about one origin.
 #[derive(Clone, Debug, PartialEq)]
 pub struct RegionStatus {

@@ -34,7 +34,7 @@ mod weight;
 pub use copy::Copy;
 pub use digest::{bucket_of, hash_of};
 pub use holder::Holder;
-pub use input::{Effect, Input, Peer, RegionStatus, Role, Shown, Standing, StreamId};
+pub use input::{Effect, Input, Loss, Peer, RegionStatus, Role, Shown, Standing, StreamId};
 pub use look::{Difference, Differs, LOOK_KEYS_MAX, Look};
 pub use message::{BUCKETS, BucketContent, Digests, Message};
 pub use settings::{Limits, Settings};

@@ -12,9 +12,10 @@ use landbridge_model::{
 };
 
 use crate::{
+    catalog::Catalog,
     copy::Copy,
     holder::Holder,
-    input::{RegionStatus, Shown, StreamId},
+    input::{Loss, RegionStatus, Shown, StreamId},
     lens,
     settings::Settings,
 };
@@ -99,6 +100,43 @@ impl Holder {
     /// Whether an origin has been silent for longer than its import policy lets it show.
     pub fn expired(&self, region: &Region) -> bool {
         self.holdings.is_expired(region)
+    }
+
+    /// How many instances an origin shows, all services together.
+    pub fn shown_count(&self, region: &Region) -> usize {
+        self.holdings.origin(region).map_or(0, |origin| origin.catalog.shown_count())
+    }
+
+    /// An instance of an origin's service as it would show here: under its overlay, and weighed as the import policy has it.
+    pub fn as_shown(
+        &self,
+        region: &Region,
+        service: &ServiceKey,
+        key: &InstanceKey,
+        instance: &Arc<Instance>,
+    ) -> Arc<Instance> {
+        let raft = FeedId::Raft(region.clone());
+        let laid = Catalog::laid(&raft, (service, key), instance, self.holdings.sight());
+        let weight = self.import(region).map_or(laid.weight, |policy| policy.weight(laid.weight));
+        if weight == laid.weight { laid } else { Arc::new(Instance { weight, ..(*laid).clone() }) }
+    }
+
+    /// The name that an origin's service has here; none if the import policy lets nothing of it show.
+    pub fn local_name(&self, region: &Region, service: &ServiceKey) -> Option<ServiceKey> {
+        match self.import(region) {
+            Some(policy) => policy.local(service),
+            None => Some(service.clone()),
+        }
+    }
+
+    /// What other regions lost in the last step; only members are told.
+    pub fn losses(&self) -> &[Loss] {
+        &self.lost
+    }
+
+    /// Which verification of a feed its copy here last compared equal with; it rises with each, and is 0 before the first.
+    pub fn verified(&self, feed: &FeedId) -> u64 {
+        self.verifications.get(feed).map_or(0, |verification| verification.n)
     }
 
     /// What an origin defines for a service.

@@ -311,7 +311,10 @@ impl Driver {
                 self.ends.state.open.store(true, Ordering::Release);
                 self.ends.events.feed_opened(&feed);
             }
-            Effect::Held { leases } => self.ends.events.held(leases),
+            Effect::Held { origin, count, began } => {
+                metrics::held(&origin, count, began);
+                self.ends.events.held(&origin, count);
+            }
             Effect::Departed => self.departed = true,
         }
     }

@@ -103,9 +103,9 @@ impl Events {
     }
 
     /// A mass lapse is held back, or the hold is over.
-    pub(crate) fn held(&self, leases: usize) {
-        warn!(event = "lapse_held", leases);
-        self.tell(Line { event: "lapse_held", origin: None, service: None, what: leases.to_string() });
+    pub(crate) fn held(&self, origin: &Region, held: usize) {
+        warn!(event = "lapse_held", %origin, held);
+        self.region("lapse_held", origin, held.to_string());
     }
 
     fn region(&self, event: &'static str, region: &Region, what: String) {

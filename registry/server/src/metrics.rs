@@ -64,6 +64,12 @@ pub const ORIGIN_LAG_SEQS: &str = "landbridge_registry_origin_lag_seqs";
 pub const ORIGIN_LAG_SECONDS: &str = "landbridge_registry_origin_lag_seconds";
 /// Seconds from a registration in its origin until it is published here, by origin.
 pub const PROPAGATION_SECONDS: &str = "landbridge_registry_propagation_seconds";
+/// Beat leases that ended because their client fell silent.
+pub const LAPSES: &str = "landbridge_registry_lapses_total";
+/// What is held back of a mass lapse, by origin.
+pub const PROTECTION_HELD: &str = "landbridge_registry_protection_held";
+/// Mass lapses that were held back, by origin.
+pub const PROTECTION_HOLDS: &str = "landbridge_registry_protection_holds_total";
 /// Probes of persistent instances that ended, by method and what they found.
 pub const PROBES: &str = "landbridge_registry_probes_total";
 /// Seconds that a probe took, by method.
@@ -163,6 +169,12 @@ pub(crate) fn forwarded(outcome: &'static str, beats: usize) {
 /// A registration of another region came here after so long.
 pub(crate) fn propagated(origin: &landbridge_model::Region, took_ms: u64) {
     histogram!(PROPAGATION_SECONDS, "origin" => origin.to_string()).record(took_ms as f64 / 1000.0);
+}
+
+/// So much is held back of a region's mass lapse.
+pub(crate) fn held(origin: &landbridge_model::Region, count: usize, began: bool) {
+    gauge!(PROTECTION_HELD, "origin" => origin.to_string()).set(count as f64);
+    counter!(PROTECTION_HOLDS, "origin" => origin.to_string()).increment(u64::from(began));
 }
 
 /// A probe ended.

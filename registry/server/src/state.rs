@@ -13,7 +13,7 @@ use landbridge_feed::{RegionStatus, Standing};
 use landbridge_model::{ExportPolicy, FeedId, ImportPolicy, LinkOrder, MemberId, Record, RecordKey, Region};
 use landbridge_registry_core::{Member, Phase};
 use landbridge_runtime::pages::Health;
-use metrics::gauge;
+use metrics::{counter, gauge};
 
 use crate::{metrics as names, probes::Touched};
 
@@ -39,6 +39,8 @@ pub(crate) struct Sight {
     /// Regions of which nothing shows because they have been silent for too long.
     pub(crate) expired: BTreeSet<Region>,
     pub(crate) links: Vec<(Region, LinkOrder)>,
+    /// How much of which region's mass lapse is held back.
+    pub(crate) holds: Vec<(Region, usize)>,
 }
 
 /// The core's state for readers.
@@ -136,7 +138,9 @@ impl State {
                 gauge!(names::ORIGIN_LAG_SECONDS, "origin" => region).set(lag_ms as f64 / 1000.0);
             }
         }
-        self.sight.store(Arc::new(Sight { origins, feeds, policies, imports, expired, links }));
+        counter!(names::LAPSES).absolute(member.counts().lapses);
+        let holds = member.holds();
+        self.sight.store(Arc::new(Sight { origins, feeds, policies, imports, expired, links, holds }));
     }
 }
 

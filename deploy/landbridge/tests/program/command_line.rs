@@ -150,6 +150,16 @@ fn a_process_that_is_not_ready_fails_the_check_and_says_why() {
 }
 
 #[test]
+fn a_hold_is_let_go_by_naming_its_region() {
+    let oracle = Oracle::answering("200 OK", r#"{"origin":"west","released":120}"#);
+
+    let output = landbridge(&["holds", "release", "west", "-o", "name", "--at", &oracle.address]);
+
+    assert_eq!((output.status.code(), stdout(&output).as_str()), (Some(0), "west\n"), "{}", stderr(&output));
+    assert!(oracle.asked.join().unwrap().starts_with("DELETE /landbridge/v1/holds/west "));
+}
+
+#[test]
 fn deregistering_speaks_as_a_nacos_client_does() {
     let oracle = Oracle::answering("200 OK", "ok");
 

@@ -145,7 +145,16 @@ impl Member {
         let (shown, moved): (Vec<_>, Vec<_>) = lapsed.into_iter().partition(|slot| self.wins(*slot));
         self.lapse(now, moved, effects);
         let ending = self.hold.admit(self.tick, shown, self.leases.len(), beating, &self.settings.limits);
+        self.lapses += ending.len() as u64;
         self.lapse(now, ending, effects);
+        self.tell_held(effects);
+    }
+
+    /// An operator lets the held leases go.
+    pub(super) fn release_leases(&mut self, now: Moment, effects: &mut Vec<Effect>) {
+        let slots = self.hold.release();
+        self.lapses += slots.len() as u64;
+        self.lapse(now, slots, effects);
         self.tell_held(effects);
     }
 
@@ -155,13 +164,14 @@ impl Member {
             return;
         }
         let before = std::mem::replace(&mut self.held, self.hold.held().clone());
+        let (origin, began) = (self.settings.region.clone(), before.is_empty());
         let differing: Vec<_> = before.symmetric_difference(&self.held).copied().collect();
         for slot in differing {
             if let Some((service, _)) = self.leases.target(slot).cloned() {
                 self.touch(&service, effects);
             }
         }
-        effects.push(Effect::Held { leases: self.held.len() });
+        effects.push(Effect::Held { origin, count: self.held.len(), began });
     }
 
     fn wins(&self, slot: BeatSlot) -> bool {

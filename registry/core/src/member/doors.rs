@@ -116,7 +116,7 @@ impl Member {
     /// Adds the region's gateways at the service's port; tells how many places were not free.
     pub(super) fn gateways(&self, service: &ServiceKey, hosts: &mut Vec<Host>) -> usize {
         let Some(port) = self.doors.given.get(service) else { return 0 };
-        let is_far = self.others().any(|region| !self.holder.shown(region, service).is_empty());
+        let is_far = self.others().any(|region| !self.shown_of(region, service).is_empty());
         if !is_far {
             return 0;
         }

@@ -12,6 +12,7 @@ mod clients;
 mod doors;
 mod drain;
 mod foresee;
+mod imports;
 mod region;
 mod shows;
 mod ticks;
@@ -31,6 +32,7 @@ use crate::{
     closer::Closer,
     forwards::Forwards,
     hold::Hold,
+    imports::Imports,
     input::{ConnectionId, Effect, Input, Phase, Ticket},
     lease::Leases,
     open::Own,
@@ -64,6 +66,11 @@ pub struct Member {
     hold: Hold,
     /// What was held back when that was last told.
     held: BTreeSet<BeatSlot>,
+    /// Leases that ended by silence.
+    lapses: u64,
+    imports: Imports,
+    /// How much was held of which other region when that was last told.
+    imports_told: BTreeMap<Region, usize>,
     forwards: Forwards,
     closer: Closer,
     drain: Option<drain::Drain>,
@@ -93,6 +100,8 @@ pub struct Counts {
     pub leases: usize,
     /// Beat leases whose removal is held back.
     pub held: usize,
+    /// Beat leases that ended because their client fell silent, since the start.
+    pub lapses: u64,
     /// Services that exist.
     pub services: usize,
     /// How often a service was found with instances of both kinds.
@@ -121,6 +130,9 @@ impl Member {
             leases: Leases::new(),
             hold: Hold::default(),
             held: BTreeSet::new(),
+            lapses: 0,
+            imports: Imports::default(),
+            imports_told: BTreeMap::new(),
             forwards: Forwards::default(),
             closer: Closer::default(),
             drain: None,
@@ -201,11 +213,8 @@ impl Member {
             Input::BeatsAnswered { verdicts } => self.beats_answered(now, verdicts, effects),
             Input::Foresee { ticket, command } => answer(ticket, self.foresee(&command), effects),
             Input::Submit { ticket, command } => self.submit(ticket, command, effects),
-            Input::Release => {
-                let slots = self.hold.release();
-                self.lapse(now, slots, effects);
-                self.tell_held(effects);
-            }
+            Input::Release { origin } if origin == self.settings.region => self.release_leases(now, effects),
+            Input::Release { origin } => self.release_imports(&origin, effects),
             Input::Drain => self.start_drain(effects),
             Input::Alone => self.stop_draining(effects),
         }
@@ -239,10 +248,17 @@ impl Member {
             tombstones: self.claims.tombstones(),
             leases: self.leases.len(),
             held: self.hold.held().len(),
+            lapses: self.lapses,
             services: self.services.len(),
             type_conflicts: self.services.conflicts(),
             clock_ahead_ms: self.reference.ahead_ms(),
         }
+    }
+
+    /// What is held back, by region: silent leases of the own one, instances that another one lost.
+    pub fn holds(&self) -> Vec<(Region, usize)> {
+        let own = Some((&self.settings.region, self.hold.held().len())).filter(|(_, leases)| *leases > 0);
+        own.into_iter().chain(self.imports.counts()).map(|(region, count)| (region.clone(), count)).collect()
     }
 
     /// Tells the holder, and passes on what it says.
@@ -253,6 +269,7 @@ impl Member {
             self.pass_on(effect, effects);
         }
         self.said = said;
+        self.note_losses(effects);
     }
 
     /// Writes changes of claims into the own feed; without one they wait in the claims for its opening.

@@ -40,6 +40,8 @@ impl Member {
             Feed::Touched { region, service } => {
                 if region == self.settings.region {
                     self.suspect(&service);
+                } else {
+                    self.imports.told_of(&region, &service, &self.holder);
                 }
                 self.touch(&service, effects);
             }
@@ -57,7 +59,8 @@ impl Member {
         let before = self.standings.insert(region.clone(), standing);
         let frozen = |standing| standing == Some(Standing::Frozen);
         if frozen(before) != frozen(Some(standing)) {
-            let services: Vec<_> = self.holder.services(region).collect();
+            let held = self.imports.services(region).cloned();
+            let services: Vec<_> = self.holder.services(region).chain(held).collect();
             for service in services {
                 self.touch(&service, effects);
             }

@@ -87,7 +87,7 @@ impl Member {
         let persistent = shown.iter().filter(|shown| shown.persistent).count();
         let healthy = |shown: &&Shown| shown.instance.healthy && shown.instance.enabled;
         let visible = self.others().filter(|region| self.visibility(region) != Visibility::Hidden);
-        let remote = visible.map(|region| self.holder.shown(region, service).len()).sum();
+        let remote = visible.map(|region| self.shown_of(region, service).len()).sum();
         Facts {
             ephemeral: shown.len() - persistent,
             persistent,
@@ -142,7 +142,7 @@ impl Member {
                 continue;
             }
             let stale = self.standings.get(region) == Some(&Standing::Frozen);
-            for Shown { key, instance, persistent, unverified, .. } in self.holder.shown(region, service) {
+            for Shown { key, instance, persistent, unverified, .. } in self.shown_of(region, service) {
                 let at = match hosts.binary_search_by(|host| host.key.cmp(&key)) {
                     Ok(_) => {
                         shadowed += 1;

@@ -24,6 +24,7 @@ impl Member {
         self.lead(leading, effects);
         self.ask(effects);
         self.sweep(now, effects);
+        self.sweep_imports(effects);
         self.sweep_tombstones(now, effects);
         for target in self.forwards.overdue(self.tick, self.settings.limits.forward_ticks) {
             if !planted(Mutant::NoTakeOver) {

@@ -2,6 +2,7 @@
 
 mod backup;
 mod company;
+mod holds;
 mod links;
 mod policies;
 mod raft;
@@ -59,6 +60,8 @@ pub(crate) fn routes(shared: Arc<Shared>) -> Router {
         .route("/landbridge/v1/raft", get(raft::status))
         .route("/landbridge/v1/raft/backup", get(backup::backup))
         .route("/landbridge/v1/raft/members/{member}", put(raft::order))
+        .route("/landbridge/v1/holds", get(holds::list))
+        .route("/landbridge/v1/holds/{origin}", axum::routing::delete(holds::release))
         .route("/landbridge/v1/audit", get(links::audit))
         .layer(middleware::from_fn_with_state(Arc::clone(&shared), guard))
         .with_state(shared)

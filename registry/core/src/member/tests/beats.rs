@@ -211,8 +211,9 @@ fn a_beating_record_of_a_connection_is_none() {
 
 fn held(rig: &Rig) -> Vec<usize> {
     let held = |(_, effect): &(usize, Effect)| {
-        let Effect::Held { leases } = effect else { return None };
-        Some(*leases)
+        let Effect::Held { origin, count, .. } = effect else { return None };
+        assert_eq!(*origin, own_region());
+        Some(*count)
     };
     rig.seen.iter().filter_map(held).collect()
 }
@@ -235,7 +236,7 @@ fn a_mass_lapse_is_held_marked_and_let_go_when_the_others_prove_that_beats_arriv
 
     rig.ticks_beating(40, 0, alive);
 
-    assert_eq!(rig.ports(0).len(), 40);
+    assert_eq!((rig.ports(0).len(), rig.member(0).counts().lapses), (40, 60));
     assert_eq!(held(&rig), [60, 0]);
 }
 
@@ -267,7 +268,7 @@ fn an_operator_lets_a_mass_lapse_go_and_a_deregistration_is_never_held() {
     rig.deregister(0, 1).unwrap();
     assert_eq!(rig.ports(0).len(), 99);
 
-    rig.give(0, Input::Release);
+    rig.give(0, Input::Release { origin: own_region() });
 
     assert!(rig.ports(0).is_empty());
 }

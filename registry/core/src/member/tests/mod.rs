@@ -2,6 +2,7 @@
 
 mod beats;
 mod clients;
+mod imports;
 mod leaving;
 mod policies;
 mod region;
