@@ -122,7 +122,8 @@ fn expect_taken(answer: &Payload) -> Result<()> {
     Ok(())
 }
 
-fn median(mut values: Vec<f64>) -> f64 {
+/// The middle one; values must not be empty.
+pub fn median(mut values: Vec<f64>) -> f64 {
     values.sort_by(f64::total_cmp);
     values[values.len() / 2]
 }

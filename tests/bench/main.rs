@@ -1,6 +1,7 @@
 //! Measures a registry from outside: CPU per operation beside a bare echo, start, memory, and a restart under eyes.
 //!
-//! `cargo bench -p landbridge-tests --bench registry [-- ROW ...]`, rows: `grpc`, `start`, `restart`; all unless named.
+//! `cargo bench -p landbridge-tests --bench registry [-- ROW ...]`, rows: `grpc`, `start`, `restart`, `three` (of three
+//! members); all unless named. `quick` beside `three` measures next to nothing and shows that everything runs.
 //! Servers are processes of their own (this program again), so that their CPU is theirs alone.
 
 mod servers;
@@ -8,6 +9,7 @@ mod servers;
 mod grpc;
 mod restart;
 mod start;
+mod three;
 
 use std::process::ExitCode;
 
@@ -20,8 +22,10 @@ fn main() -> ExitCode {
     if let Some(role) = arguments.first().and_then(|word| word.strip_prefix("serve-")) {
         return servers::serve(role, &arguments[1..]);
     }
+    let is_quick = arguments.iter().any(|word| word == "quick");
+    arguments.retain(|word| word != "quick");
     if arguments.is_empty() {
-        arguments = ["grpc", "start", "restart"].map(str::to_owned).to_vec();
+        arguments = ["grpc", "start", "restart", "three"].map(str::to_owned).to_vec();
     }
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build();
     let runtime = runtime.expect("a runtime can be built");
@@ -31,7 +35,11 @@ fn main() -> ExitCode {
             "grpc" => runtime.block_on(grpc::measure()),
             "start" => runtime.block_on(start::measure()),
             "restart" => runtime.block_on(restart::measure()),
-            other => Err(anyhow::anyhow!("no such row: {other} (grpc, start, restart)")),
+            "three" => {
+                let scale = if is_quick { three::QUICK } else { three::WHOLE };
+                runtime.block_on(three::measure(&scale))
+            }
+            other => Err(anyhow::anyhow!("no such row: {other} (grpc, start, restart, three)")),
         };
         if let Err(error) = done {
             println!("{row}: FAILED: {error:#}");
