@@ -12,6 +12,7 @@ mod forming;
 mod joining;
 mod leaving;
 mod losing;
+mod reading;
 
 mod crashing;
 mod parting;
@@ -42,6 +43,8 @@ const TESTS: &[Test] = &tests! {
     losing:
         beating_clients_of_a_killed_member_are_taken_over_and_it_comes_back,
         a_killed_leader_stops_no_registration_and_writes_go_on_soon;
+    reading:
+        a_read_says_how_old_it_may_be_and_one_that_wants_everything_needs_a_majority;
     crashing:
         no_answered_write_is_lost_though_all_are_killed_again_and_again,
         writes_go_on_soon_after_each_death_of_the_leader;

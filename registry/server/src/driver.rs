@@ -152,6 +152,9 @@ impl Driver {
                         return;
                     }
                     for order in round.drain(..) {
+                        if order.input.is_none() {
+                            self.take_applied(&mut sources.applied);
+                        }
                         self.order(order);
                     }
                 }
@@ -192,10 +195,20 @@ impl Driver {
     }
 
     fn order(&mut self, order: Order) {
-        if let Some((ticket, asker)) = order.asker {
-            self.askers.insert(ticket, asker);
+        match (order.input, order.asker) {
+            (Some(input), asker) => {
+                self.askers.extend(asker);
+                self.step(input);
+            }
+            (None, asker) => self.answers.extend(asker.map(|(_, asker)| (asker, Ok(Answered::Seen)))),
         }
-        self.step(order.input);
+    }
+
+    /// Takes in all that Raft has applied so far, before anything else that waits.
+    fn take_applied(&mut self, applied: &mut mpsc::Receiver<Applied>) {
+        while let Ok(applied) = applied.try_recv() {
+            self.applied(applied);
+        }
     }
 
     fn applied(&mut self, applied: Applied) {
@@ -373,7 +386,7 @@ impl Driver {
             self.ends.state.set_phase(phase);
         }
         if std::mem::take(&mut self.unseen) {
-            self.ends.state.observe(&self.member);
+            self.ends.state.observe(&self.member, self.ends.clock.now());
         }
         for (asker, answer) in self.answers.drain(..) {
             // An asker that went away does not want the answer.

@@ -1,6 +1,7 @@
 //! The doors: bytes become nouns and then orders for the core, or answers from the window.
 
 pub(crate) mod connections;
+pub(crate) mod freshness;
 pub(crate) mod grpc;
 pub(crate) mod watch;
 

@@ -347,8 +347,10 @@ fn open_doors(
 ) {
     page.keep_up(shutdown);
     let nacos_page = page.clone();
+    let told = axum::middleware::from_fn_with_state(Arc::clone(shared), ingress::freshness::tell);
     let app = ingress::http::router(shared)
         .merge(ingress::admin::routes(Arc::clone(shared)))
+        .layer(told)
         .merge(landbridge_runtime::pages::routes(health, page))
         .route(
             "/nacos/actuator/prometheus",

@@ -18,6 +18,8 @@ pub(crate) enum Answered {
     Core(Outcome),
     /// Raft applied the command at this position.
     Raft(Position, Reply),
+    /// All that Raft had applied here when it was asked is shown.
+    Seen,
 }
 
 /// Why an order came to nothing, named by who can mend it.
@@ -38,7 +40,8 @@ pub(crate) type Asker = oneshot::Sender<Result<Answered, Failed>>;
 
 /// One input for the core, and whom to answer.
 pub(crate) struct Order {
-    pub(crate) input: Input,
+    /// None: nothing is to be done, but for showing what was decided before.
+    pub(crate) input: Option<Input>,
     pub(crate) asker: Option<(Ticket, Asker)>,
 }
 
@@ -58,6 +61,15 @@ impl Orders {
 
     /// Asks the core and waits for the answer.
     pub(crate) async fn ask(&self, input: impl FnOnce(Ticket) -> Input) -> Result<Answered, Failed> {
+        self.put(|ticket| Some(input(ticket))).await
+    }
+
+    /// Waits until everything is shown that Raft has applied here.
+    pub(crate) async fn seen(&self) -> Result<Answered, Failed> {
+        self.put(|_| None).await
+    }
+
+    async fn put(&self, input: impl FnOnce(Ticket) -> Option<Input>) -> Result<Answered, Failed> {
         let ticket = Ticket(self.next_ticket.fetch_add(1, Ordering::Relaxed));
         let (asker, answer) = oneshot::channel();
         let order = Order { input: input(ticket), asker: Some((ticket, asker)) };
@@ -74,7 +86,7 @@ impl Orders {
     /// Tells the core what must not get lost, such as the end of a connection: waits while the queue is full.
     pub(crate) async fn tell(&self, input: Input) {
         // A closed queue means that the process is ending, and that is the end of all connections.
-        let _ = self.queue.send(Order { input, asker: None }).await;
+        let _ = self.queue.send(Order { input: Some(input), asker: None }).await;
     }
 
     /// How many orders wait.

@@ -4,7 +4,7 @@ use std::{
     collections::BTreeSet,
     sync::{
         Arc,
-        atomic::{AtomicBool, AtomicU8, Ordering},
+        atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering},
     },
 };
 
@@ -19,6 +19,9 @@ use crate::{metrics as names, probes::Touched};
 
 /// The name of the readiness check that follows the core's phase.
 const READINESS: &str = "naming";
+
+/// How old a leader's heartbeat may be when it is heard: it is made once a second, and relayed once a second.
+const BEAT_MS: u64 = 2_000;
 
 /// One open feed of the own region, as the directory lists it.
 #[derive(Clone, Debug)]
@@ -50,6 +53,8 @@ pub(crate) struct State {
     /// Services of which the prober must hear.
     pub(crate) touched: Touched,
     phase: AtomicU8,
+    /// When this member last had all that it knew the region to have decided; 0 before it ever had.
+    whole_at_ms: AtomicU64,
     sight: ArcSwap<Sight>,
     health: Health,
 }
@@ -58,8 +63,9 @@ impl State {
     /// A core that has just started.
     pub(crate) fn new(health: Health) -> Self {
         health.fail(READINESS, "starting");
-        let (open, phase) = (AtomicBool::new(false), AtomicU8::new(0));
-        Self { open, touched: Touched::default(), phase, sight: ArcSwap::default(), health }
+        let (open, phase, whole_at_ms) = (AtomicBool::new(false), AtomicU8::new(0), AtomicU64::new(0));
+        let (touched, sight) = (Touched::default(), ArcSwap::default());
+        Self { open, touched, phase, whole_at_ms, sight, health }
     }
 
     /// Whether queries, lists and subscriptions are answered.
@@ -82,6 +88,12 @@ impl State {
         }
     }
 
+    /// How old what is shown of the region's decisions may be, as far as its leader is heard; none before it ever was.
+    pub(crate) fn staleness_ms(&self, now_ms: u64) -> Option<u64> {
+        let whole_at_ms = Some(self.whole_at_ms.load(Ordering::Acquire)).filter(|at| *at > 0)?;
+        Some(now_ms.saturating_sub(whole_at_ms) + BEAT_MS)
+    }
+
     /// What was last seen of the core.
     pub(crate) fn sight(&self) -> Arc<Sight> {
         self.sight.load_full()
@@ -102,7 +114,7 @@ impl State {
     }
 
     /// Looks at the core, once a tick.
-    pub(crate) fn observe(&self, member: &Member) {
+    pub(crate) fn observe(&self, member: &Member, now_ms: u64) {
         let holder = member.holder();
         let origins: Vec<RegionStatus> =
             holder.regions().filter_map(|region| holder.status(region)).collect();
@@ -114,8 +126,13 @@ impl State {
             silent: holder.own() != Some(feed) && holder.unverified(feed),
         });
         let feeds = feeds.collect();
-        let raft = holder.copy(&FeedId::Raft(own));
+        let raft_feed = FeedId::Raft(own);
+        let raft = holder.copy(&raft_feed);
         if let Some(raft) = raft {
+            let told = holder.heartbeat(&raft_feed).filter(|_| holder.silent_ticks(&raft_feed) <= 1);
+            if told.is_some_and(|told| raft.position() >= told.position) {
+                self.whole_at_ms.store(now_ms.max(1), Ordering::Release);
+            }
             gauge!(names::RAFT_APPLIED).set(raft.position().seq as f64);
         }
         let policies = raft.map(policies).unwrap_or_default();

@@ -279,7 +279,7 @@ async fn submit(shared: &Shared, command: Command) -> Response {
         Ok(Answered::Raft(position, _)) => {
             Json(json!({ "era": position.era.0, "seq": position.seq })).into_response()
         }
-        Ok(Answered::Core(_)) => Json(json!({})).into_response(),
+        Ok(Answered::Core(_) | Answered::Seen) => Json(json!({})).into_response(),
         Err(why) => failed(why),
     }
 }

@@ -266,7 +266,7 @@ impl Unary {
         order: impl FnOnce(landbridge_registry_core::Ticket) -> Input,
     ) -> Result<(), Payload> {
         match self.shared.orders.ask(order).await {
-            Ok(Answered::Core(_) | Answered::Raft(..)) => Ok(()),
+            Ok(Answered::Core(_) | Answered::Raft(..) | Answered::Seen) => Ok(()),
             Err(failed) => Err(status::grpc(kind, &failed)),
         }
     }

@@ -147,7 +147,7 @@ async fn set(shared: &Shared, how: How, verb: &'static str, region: &str, comman
     }
     match shared.orders.ask(|ticket| Input::Foresee { ticket, command }).await {
         Ok(Answered::Core(Outcome::Foreseen(foreseen))) => Json(shown(&foreseen)).into_response(),
-        Ok(Answered::Core(_) | Answered::Raft(..)) => Json(json!({})).into_response(),
+        Ok(Answered::Core(_) | Answered::Raft(..) | Answered::Seen) => Json(json!({})).into_response(),
         Err(why) => failed(why),
     }
 }

@@ -168,7 +168,8 @@ async fn beaten(ask: &Ask, beat: Beat) -> Result<Beaten, Refused> {
             Ok(Beaten::Known(Lease { interval_ms: interval_ms.into(), ..Lease::PLAIN }))
         }
         Answered::Core(Outcome::Written(_) | Outcome::Verdicts(_) | Outcome::Foreseen(_))
-        | Answered::Raft(..) => Ok(Beaten::Known(Lease::PLAIN)),
+        | Answered::Raft(..)
+        | Answered::Seen => Ok(Beaten::Known(Lease::PLAIN)),
     }
 }
 
