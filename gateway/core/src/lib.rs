@@ -33,7 +33,7 @@ pub use pick::{
 };
 pub use protect::{Guard, GuardRules};
 pub use rate::{Bucket, Rate};
-pub use route::{Asked, HostMatch, Matched, Policy, Route, RouteTable};
+pub use route::{Asked, HostMatch, Matched, Policy, Positions, Route, RouteTable, Target};
 pub use service::{Endpoint, EndpointSpec, Name, Service};
 pub use sharing::{Demands, Sharing, Word};
 pub use snapshot::{Book, Snapshot};

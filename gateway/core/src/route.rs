@@ -57,6 +57,17 @@ pub struct Policy {
     pub tries_max: Option<u32>,
     /// How much its calls matter, if their caller may not say so or does not.
     pub criticality: Option<Criticality>,
+    /// Whether its calls may be repeated; otherwise their method says so.
+    pub repeatable: Option<bool>,
+}
+
+/// One of the services a route leads to.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Target {
+    /// Which one.
+    pub name: Name,
+    /// Its part of the calls, in proportion to the others'; with 0 it gets none.
+    pub weight: u32,
 }
 
 /// A configured route.
@@ -70,8 +81,8 @@ pub struct Route {
     pub path_prefix: Option<EcoString>,
     /// Headers that must be there with these very values (names in lower case).
     pub headers: Vec<(EcoString, EcoString)>,
-    /// Where it leads.
-    pub target: Name,
+    /// Where it leads, at least one.
+    pub targets: Vec<Target>,
     /// What replaces the path prefix.
     pub rewrite_prefix: Option<EcoString>,
     /// Its own settings.
@@ -101,7 +112,12 @@ pub trait Asked {
     fn path(&self) -> &str;
     /// A header's value, by its name in lower case.
     fn header(&self, name: &str) -> Option<&str>;
+    /// A random number, thrown where a route leads to several services.
+    fn dice(&self) -> u64;
 }
+
+/// The positions of a route's targets in a snapshot; `None` for those that are not in it.
+pub type Positions = Box<[Option<u32>]>;
 
 /// Where a call goes.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -190,14 +206,14 @@ fn name_forms(key: &ServiceKey) -> Vec<EcoString> {
 
 impl RouteTable {
     /// Finds where a call goes. `targets` are the positions of the configured routes' services.
-    pub fn find(&self, index: &Index, targets: &[Option<u32>], asked: &impl Asked) -> Matched {
-        for (position, (route, target)) in (0..).zip(self.routes.iter().zip(targets)) {
+    pub fn find(&self, index: &Index, targets: &[Positions], asked: &impl Asked) -> Matched {
+        for (position, (route, targets)) in (0..).zip(self.routes.iter().zip(targets)) {
             if let Some(cut) = route.takes(asked) {
                 if cut > 0 && hides(asked.path()) {
                     return Matched::UnsafePath;
                 }
                 let to = |service| Matched::To { service, route: Some(position), cut };
-                return target.map_or(Matched::NoSuchService, to);
+                return route.choose(targets, asked).map_or(Matched::NoSuchService, to);
             }
         }
         self.find_by_name(index, asked)
@@ -236,6 +252,26 @@ impl RouteTable {
 }
 
 impl Route {
+    /// One of the targets that are there, by their weights.
+    fn choose(&self, positions: &[Option<u32>], asked: &impl Asked) -> Option<u32> {
+        if let [only] = positions {
+            return *only;
+        }
+        let there = || {
+            let both = self.targets.iter().zip(positions);
+            both.filter_map(|(target, position)| Some((u64::from(target.weight), (*position)?)))
+        };
+        let all: u64 = there().map(|(weight, _)| weight).sum();
+        let mut left = asked.dice().checked_rem(all)?;
+        for (weight, position) in there() {
+            match left.checked_sub(weight) {
+                Some(less) => left = less,
+                None => return Some(position),
+            }
+        }
+        None
+    }
+
     /// The length of the path prefix it replaces, if it takes the call.
     fn takes(&self, asked: &impl Asked) -> Option<usize> {
         if !self.hosts.is_empty() && !self.hosts.iter().any(|host| host.takes(asked.host())) {
@@ -265,6 +301,54 @@ fn hides(path: &str) -> bool {
 mod tests {
     use super::*;
 
+    fn one(name: &str, weight: u32) -> Target {
+        Target { name: Name::Static(name.into()), weight }
+    }
+
+    struct Dice(u64);
+
+    impl Asked for Dice {
+        fn host(&self) -> &str {
+            "any"
+        }
+
+        fn path(&self) -> &str {
+            "/"
+        }
+
+        fn header(&self, _: &str) -> Option<&str> {
+            None
+        }
+
+        fn dice(&self) -> u64 {
+            self.0
+        }
+    }
+
+    #[test]
+    fn a_route_spreads_its_calls_by_weight_over_the_services_that_are_there() {
+        let route = Route {
+            id: "split".into(),
+            hosts: Vec::new(),
+            path_prefix: None,
+            headers: Vec::new(),
+            targets: vec![one("old", 9), one("new", 1), one("none", 0)],
+            rewrite_prefix: None,
+            policy: Policy::default(),
+        };
+        let table = RouteTable { routes: vec![route], ..RouteTable::default() };
+        let counted = |targets: [Option<u32>; 3]| {
+            let targets = [Positions::from(targets)];
+            let find = |dice| table.find(&Index::default(), &targets, &Dice(dice));
+            let to = |service| Matched::To { service, route: Some(0), cut: 0 };
+            [0, 1, 2].map(|service| (0..1_000).filter(|dice| find(*dice) == to(service)).count())
+        };
+
+        assert_eq!(counted([Some(0), Some(1), Some(2)]), [900, 100, 0]);
+        assert_eq!(counted([None, Some(1), Some(2)]), [0, 1_000, 0], "what is not there gets nothing");
+        assert_eq!(counted([None, None, Some(2)]), [0, 0, 0]);
+    }
+
     struct Call(&'static str, &'static str, &'static [(&'static str, &'static str)]);
 
     impl Asked for Call {
@@ -278,6 +362,10 @@ mod tests {
 
         fn header(&self, name: &str) -> Option<&str> {
             self.2.iter().find(|(have, _)| *have == name).map(|(_, value)| *value)
+        }
+
+        fn dice(&self) -> u64 {
+            0
         }
     }
 
@@ -353,12 +441,13 @@ mod tests {
             hosts: vec![HostMatch::parse("*.Shop.example")],
             path_prefix: Some("/api/".into()),
             headers: vec![("x-canary".into(), "yes".into())],
-            target: Name::Static("web".into()),
+            targets: vec![one("web", 1)],
             rewrite_prefix: Some("/v2".into()),
             policy: Policy::default(),
         };
         let table = RouteTable { routes: vec![route], ..open() };
-        let find = |host, path, headers| table.find(&index(), &[Some(2)], &Call(host, path, headers));
+        let find =
+            |host, path, headers| table.find(&index(), &[[Some(2)].into()], &Call(host, path, headers));
         let canary: &[(&str, &str)] = &[("x-canary", "yes")];
 
         let hit = Matched::To { service: 2, route: Some(0), cut: 4 };

@@ -13,7 +13,7 @@ use crate::{
     endpoint::{EndpointState, HealthRules},
     evacuation::Evacuation,
     ladder::{Caller, Costs, Ladder, Orders, Terms},
-    route::{Asked, Index, Matched, Policy, Route, RouteTable},
+    route::{Asked, Index, Matched, Policy, Positions, Route, RouteTable},
     service::{Endpoint, EndpointSpec, Name, Service, ServiceState},
     speech::Speech,
 };
@@ -34,7 +34,7 @@ pub struct Snapshot {
     services: Box<[Arc<Service>]>,
     index: Arc<Index>,
     listeners: Arc<[RouteTable]>,
-    targets: Box<[Box<[Option<u32>]>]>,
+    targets: Box<[Box<[Positions]>]>,
 }
 
 impl Snapshot {
@@ -244,8 +244,9 @@ impl Book {
             self.index = Arc::new(Index::new(self.services.keys()));
         }
         self.version += 1;
-        let targets =
-            |table: &RouteTable| table.routes.iter().map(|route| self.index.of(&route.target)).collect();
+        let positions =
+            |route: &Route| route.targets.iter().map(|target| self.index.of(&target.name)).collect();
+        let targets = |table: &RouteTable| table.routes.iter().map(positions).collect();
         Snapshot {
             version: self.version,
             home: self.home.clone(),

@@ -13,7 +13,7 @@ use axum::{
     routing::{delete, get, post},
 };
 use landbridge_gateway_core::{
-    Caller, Decision, Endpoint, HostMatch, Route, RouteTable, Service, Step, explain,
+    Caller, Decision, Endpoint, HostMatch, Route, RouteTable, Service, Step, Target, explain,
 };
 use landbridge_model::{Moment, Region, Zone};
 use landbridge_runtime::{
@@ -96,6 +96,7 @@ fn route_json(route: &Route) -> Value {
         HostMatch::Exact(name) => name.to_string(),
         HostMatch::Under(rest) => format!("*{rest}"),
     };
+    let target = |one: &Target| json!({ "service": one.name.to_string(), "weight": one.weight });
     let headers: BTreeMap<_, _> =
         route.headers.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect();
     json!({
@@ -103,11 +104,12 @@ fn route_json(route: &Route) -> Value {
         "hosts": route.hosts.iter().map(host).collect::<Vec<_>>(),
         "path_prefix": route.path_prefix.as_deref(),
         "headers": headers,
-        "target": route.target.to_string(),
+        "targets": route.targets.iter().map(target).collect::<Vec<_>>(),
         "rewrite_prefix": route.rewrite_prefix.as_deref(),
         "timeout_ms": route.policy.timeout_ms,
         "try_timeout_ms": route.policy.try_timeout_ms,
         "tries_max": route.policy.tries_max,
+        "repeatable": route.policy.repeatable,
     })
 }
 

@@ -8,7 +8,7 @@
 use std::{net::SocketAddr, rc::Rc, sync::Arc, time::Duration};
 
 use ecow::EcoString;
-use landbridge_gateway_core::{Decision, Name, Policy, Protocol, Route, RouteTable, pick};
+use landbridge_gateway_core::{Decision, Name, Policy, Protocol, Route, RouteTable, Target, pick};
 use tokio::{
     net::TcpStream,
     time::{Instant, timeout},
@@ -85,7 +85,7 @@ pub(crate) fn route_all(port: &ServicePort) -> RouteTable {
         hosts: Vec::new(),
         path_prefix: None,
         headers: Vec::new(),
-        target: port.target.clone(),
+        targets: vec![Target { name: port.target.clone(), weight: 1 }],
         rewrite_prefix: None,
         policy: Policy::default(),
     };

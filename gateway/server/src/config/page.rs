@@ -183,11 +183,23 @@ pub(super) struct Route {
     pub(super) service: Option<String>,
     #[serde(rename = "static")]
     pub(super) fixed: Option<String>,
+    #[serde(default)]
+    pub(super) targets: Vec<Target>,
     pub(super) rewrite_prefix: Option<String>,
+    pub(super) repeatable: Option<bool>,
     pub(super) timeout_ms: Option<u64>,
     pub(super) try_timeout_ms: Option<u64>,
     pub(super) tries_max: Option<u32>,
     pub(super) criticality: Option<String>,
+}
+
+#[derive(Clone, Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub(super) struct Target {
+    pub(super) service: Option<String>,
+    #[serde(rename = "static")]
+    pub(super) fixed: Option<String>,
+    pub(super) weight: u32,
 }
 
 #[derive(Clone, Debug, Deserialize)]

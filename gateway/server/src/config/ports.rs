@@ -2,11 +2,9 @@
 
 use std::collections::BTreeSet;
 
-use landbridge_gateway_core::Name;
-
 use super::{
     Cidr, Listener, ServicePort, page,
-    read::{Mistakes, service_name},
+    read::{Mistakes, target_name},
 };
 
 /// The listeners and service ports of a page.
@@ -37,18 +35,7 @@ fn service_port(
     statics: &BTreeSet<&str>,
 ) -> Option<ServicePort> {
     let place = format!("service_ports.{}", page.name);
-    let target = match (&page.service, &page.fixed) {
-        (Some(service), None) => wrong.taken(&place, service_name(service)),
-        (None, Some(name)) => {
-            let known = statics.contains(name.as_str());
-            wrong.require(known, format!("{place}.static: no static endpoints are called {name:?}"));
-            Some(Name::Static(name.as_str().into()))
-        }
-        (Some(_), Some(_)) | (None, None) => {
-            wrong.require(false, format!("{place}: exactly one of service and static is needed"));
-            None
-        }
-    };
+    let target = target_name(wrong, &place, page.service.as_deref(), page.fixed.as_deref(), statics);
     wrong.require(
         !(page.http && page.proxy_to_endpoints),
         format!("{place}: http and proxy_to_endpoints exclude each other"),

@@ -6,7 +6,7 @@ use ecow::EcoString;
 use http::{HeaderName, HeaderValue, Method, StatusCode, uri::PathAndQuery};
 use landbridge_gateway_core::{
     BudgetRules, Caller, Costs, Criticality, EndpointSpec, GuardRules, HealthRules, HedgeRules, HostMatch,
-    Name, Orders, PickRules, Policy, Protocol, Route, RouteTable, Speech,
+    Name, Orders, PickRules, Policy, Protocol, Route, RouteTable, Speech, Target,
 };
 use landbridge_model::{Address, Cluster, Region, ServiceKey, Zone};
 use landbridge_runtime::config::{Layers, load};
@@ -252,18 +252,7 @@ fn one_route(
         Some((EcoString::from(wrong.taken(place, known)?.as_str()), EcoString::from(value)))
     };
     let headers = page.headers.iter().filter_map(|(name, value)| header(wrong, name, value)).collect();
-    let target = match (&page.service, &page.fixed) {
-        (Some(service), None) => wrong.taken(place, service_name(service)),
-        (None, Some(name)) => {
-            let known = statics.contains(name.as_str());
-            wrong.require(known, format!("{place}.static: no static endpoints are called {name:?}"));
-            Some(Name::Static(name.as_str().into()))
-        }
-        (Some(_), Some(_)) | (None, None) => {
-            wrong.0.push(format!("{place}: exactly one of service and static is needed"));
-            None
-        }
-    };
+    let targets = targets(wrong, place, page, statics);
     let criticality = page.criticality.as_deref().map(|text| {
         let none = || format!("criticality: {text:?} is none of sheddable, normal and critical");
         Criticality::named(text).ok_or_else(none)
@@ -273,15 +262,53 @@ fn one_route(
         hosts: page.hosts.iter().map(|host| HostMatch::parse(host)).collect(),
         path_prefix: page.path_prefix.as_deref().map(EcoString::from),
         headers,
-        target: target?,
+        targets,
         rewrite_prefix: page.rewrite_prefix.as_deref().map(|path| path.trim_end_matches('/').into()),
         policy: Policy {
             timeout_ms: page.timeout_ms,
             try_timeout_ms: page.try_timeout_ms,
             tries_max: page.tries_max,
             criticality: criticality.and_then(|criticality| wrong.taken(place, criticality)),
+            repeatable: page.repeatable,
         },
     })
+}
+
+/// Where a route leads: one service, or several by weight.
+fn targets(wrong: &mut Mistakes, place: &str, page: &page::Route, statics: &BTreeSet<&str>) -> Vec<Target> {
+    let only = page::Target { service: page.service.clone(), fixed: page.fixed.clone(), weight: 1 };
+    let named = page.service.is_some() || page.fixed.is_some();
+    let all = if page.targets.is_empty() { std::slice::from_ref(&only) } else { &page.targets };
+    let unclear = named != page.targets.is_empty();
+    wrong.require(!unclear, format!("{place}: exactly one of service, static and targets is needed"));
+    wrong.require(all.iter().any(|one| one.weight > 0), format!("{place}.targets: one must weigh something"));
+    let target = |one: &page::Target| {
+        let name = target_name(wrong, place, one.service.as_deref(), one.fixed.as_deref(), statics);
+        Some(Target { name: name?, weight: one.weight })
+    };
+    if unclear { Vec::new() } else { all.iter().filter_map(target).collect() }
+}
+
+/// A registered service, or static endpoints that are configured.
+pub(super) fn target_name(
+    wrong: &mut Mistakes,
+    place: &str,
+    service: Option<&str>,
+    fixed: Option<&str>,
+    statics: &BTreeSet<&str>,
+) -> Option<Name> {
+    match (service, fixed) {
+        (Some(service), None) => wrong.taken(place, service_name(service)),
+        (None, Some(name)) => {
+            let known = statics.contains(name);
+            wrong.require(known, format!("{place}.static: no static endpoints are called {name:?}"));
+            Some(Name::Static(name.into()))
+        }
+        (Some(_), Some(_)) | (None, None) => {
+            wrong.require(false, format!("{place}: exactly one of service and static is needed"));
+            None
+        }
+    }
 }
 
 /// Reads `[[namespace@@]group@@]service`.

@@ -182,7 +182,8 @@ impl Course {
     fn new(local: Rc<Local>, called: Called) -> (Self, Ask) {
         let Called { head, body, begun, view, service, policy, grpc, told, peer, .. } = called;
         let settings = &view.settings;
-        let repeatable = settings.retries.methods.contains(&head.method);
+        let by_method = || settings.retries.methods.contains(&head.method);
+        let repeatable = policy.repeatable.unwrap_or_else(by_method);
         let tries = policy.tries_max.unwrap_or(settings.retries.tries_max).clamp(1, TRIES_MAX as u32);
         let upload = (!body.is_end_stream()).then(|| Rc::new(Upload::begin(begun)));
         let websocket = upgrade::asks_websocket(&head.headers);

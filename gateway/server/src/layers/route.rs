@@ -32,7 +32,7 @@ fn find(local: &Local, arrived: Arrived) -> Result<Called, (Refusal, bool)> {
     if arrived_by_relay {
         relay::guard(&head.headers, &view.snapshot.home.region).map_err(|refusal| (refusal, grpc))?;
     }
-    let refusal = match view.snapshot.find(peer.listener, &Question(&head)) {
+    let refusal = match view.snapshot.find(peer.listener, &Question(&head, local)) {
         Matched::To { service, route, cut } => {
             let policy = view.snapshot.policy(peer.listener, route);
             let told = None;
@@ -53,7 +53,7 @@ pub(super) fn host(head: &Parts) -> &str {
     }
 }
 
-struct Question<'a>(&'a Parts);
+struct Question<'a>(&'a Parts, &'a Local);
 
 impl Asked for Question<'_> {
     fn host(&self) -> &str {
@@ -70,5 +70,9 @@ impl Asked for Question<'_> {
 
     fn header(&self, name: &str) -> Option<&str> {
         self.0.headers.get(name)?.to_str().ok()
+    }
+
+    fn dice(&self) -> u64 {
+        self.1.throw()
     }
 }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use landbridge_client::Table;
 use landbridge_model::ServiceKey;
 
-use crate::harness::{Endpoint, House, at, listed, page, until};
+use crate::harness::{Endpoint, House, at, full, listed, page, until};
 
 #[tokio::test]
 async fn calls_stay_in_the_zone_then_in_the_region_then_go_to_the_cheapest_region() {
@@ -41,7 +41,7 @@ async fn the_place_of_the_endpoint_is_told_only_if_wanted() {
     let quiet = House::before(&[&endpoint], "").await;
     let open = House::before(&[&endpoint], "[answers]\nshow_place = true\n").await;
     let headers = async |house: &House| {
-        let request = house.request("GET", "/").body(crate::harness::full("")).unwrap();
+        let request = house.request("GET", "/").body(full("")).unwrap();
         house.send(request).await.headers().clone()
     };
 
@@ -69,7 +69,7 @@ async fn services_of_the_registry_are_reached_by_path_host_and_header() {
         if let Some(service) = service {
             request = request.header("x-landbridge-service", service);
         }
-        request.body(crate::harness::full("")).unwrap()
+        request.body(full("")).unwrap()
     };
     let before = endpoint.count();
 
@@ -83,6 +83,27 @@ async fn services_of_the_registry_are_reached_by_path_host_and_header() {
 
     let paths: Vec<_> = endpoint.asked()[before..].iter().map(|asked| asked.uri.to_string()).collect();
     assert_eq!(paths, ["/a/b?c", "/x", "/x"]);
+}
+
+#[tokio::test]
+async fn a_route_spreads_calls_over_services_by_weight() {
+    let (old, new) = (Endpoint::named("old").await, Endpoint::named("new").await);
+    let split = format!(
+        "[[listeners.routes]]\nid = \"split\"\nhosts = [\"split.test\"]\n\
+         targets = [{{ static = \"web\", weight = 4 }}, {{ static = \"next\", weight = 1 }}]\n\
+         [[statics]]\nname = \"next\"\nendpoints = [{}]\n",
+        at(new.address, "east", "a")
+    );
+    let house = House::before(&[&old], &split).await;
+
+    for _ in 0..300 {
+        let request = http::Request::get(format!("http://{}/", house.address)).header("host", "split.test");
+        assert_eq!(house.send(request.body(full("")).unwrap()).await.status(), 200);
+    }
+
+    assert_eq!(old.count() + new.count(), 300);
+    assert!((20..=110).contains(&new.count()), "{} of 300 at a fifth", new.count());
+    assert!(house.ask("/landbridge/v1/routes").await.contains("{\"service\":\"static:next\",\"weight\":1}"));
 }
 
 #[tokio::test]

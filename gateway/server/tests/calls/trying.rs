@@ -31,6 +31,22 @@ async fn a_post_is_never_sent_twice() {
 }
 
 #[tokio::test]
+async fn a_route_says_which_of_its_calls_may_be_repeated() {
+    let (rude, good) = (Endpoint::rude().await, Endpoint::named("good").await);
+    let route = |rule: &str| format!("{rule}\n[retries]\nbudget_burst = 100\n");
+    let house = House::before(&[&rude, &good], &route("repeatable = true")).await;
+
+    for _ in 0..20 {
+        assert_eq!(house.call("POST", "/", "body").await, (200, "good".to_owned()));
+    }
+
+    let rude = Endpoint::rude().await;
+    let house = House::before(&[&rude], &route("repeatable = false")).await;
+    assert_eq!(house.get("/").await.0, 502);
+    assert_eq!(rude.connections.load(std::sync::atomic::Ordering::SeqCst), 1, "sent once");
+}
+
+#[tokio::test]
 async fn a_post_is_tried_elsewhere_when_no_byte_was_sent() {
     let echo =
         Endpoint::start(|asked| async move { http::Response::new(crate::harness::full(asked.body)) }).await;
@@ -88,7 +104,8 @@ async fn a_silent_endpoint_costs_one_try_and_then_its_place_in_the_rotation() {
         assert_eq!(house.get("/").await, (200, "good".to_owned()));
     }
 
-    assert!(silent.count() <= 4, "{} of 40 calls met the silent endpoint", silent.count());
+    // Four suffice where the machine never stands still; half of all meet one that stays in rotation.
+    assert!(silent.count() <= 10, "{} of 40 calls met the silent endpoint", silent.count());
 }
 
 #[tokio::test]
