@@ -11,7 +11,7 @@ use landbridge_runtime::{
     telemetry::{self, BuildInfo},
     tls::TlsFiles,
 };
-use landbridge_tests::{authority::Authority, process::free_port, wait::until_async};
+use landbridge_tests::{authority::Authority, http::ask, process::free_port, wait::until_async};
 use serde_json::{Value, json};
 use tokio::time::timeout;
 
@@ -180,6 +180,18 @@ impl Place {
     }
 }
 
+/// What bridges said and heard so far: the bytes of frames as they went, and before they were packed. All processes of this
+/// test count into one page; what stays in a region is never packed.
+async fn carried(place: &Place) -> (f64, f64) {
+    let admin = format!("127.0.0.1:{}", place.bridge_admin).parse().expect("an address");
+    let (_, page) = ask(admin, "GET", "/metrics").await.expect("a page");
+    let sum = |name: &str| {
+        let rows = page.lines().filter(|row| row.starts_with(name));
+        rows.filter_map(|row| row.rsplit_once(' ')?.1.parse::<f64>().ok()).sum::<f64>()
+    };
+    (sum("landbridge_carrier_bytes_total"), sum("landbridge_carrier_plain_bytes_total"))
+}
+
 fn address(host: u16) -> String {
     format!("10.0.{}.{}", host / 250, host % 250)
 }
@@ -215,6 +227,8 @@ async fn a_far_gateway_sees_what_east_registers_and_keeps_it_when_east_is_gone()
     })
     .await;
     assert_eq!((&links[0]["peer"], &links[0]["direction"]), (&json!("east"), &json!("in")), "{links}");
+    let (bytes, plain) = carried(&west).await;
+    assert!(bytes > 0.0 && bytes < plain, "{bytes} bytes went for {plain}: nothing is packed between regions");
 
     east_bridge.stop().await;
     east_member.stop().await;

@@ -190,7 +190,8 @@ async fn greet(
     let mut inbound = answer.map_err(|status| refused_by(&status))?.into_inner();
     let hello = first_hello(&mut inbound, hello_ms).await?;
     let peer = shared.gate.admit(name, Some(&target.region), &hello)?;
-    let line = exchange::enter(shared, &peer, Side::Dialled, tap, inbound, token.child_token())?;
+    let terms = exchange::Terms { side: Side::Dialled, packs: shared.gate.packs(&hello) };
+    let line = exchange::enter(shared, &peer, terms, tap, inbound, token.child_token())?;
     Ok((line, channel))
 }
 

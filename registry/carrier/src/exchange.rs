@@ -7,7 +7,7 @@ use std::{
 };
 
 use landbridge_feed::{Peer, StreamId};
-use landbridge_wire::feeds::{Frame, Hello, Said, decode};
+use landbridge_wire::feeds::{Frame, Hello, Said, Unpacker, decode};
 use prost::Message as _;
 use tokio_util::sync::CancellationToken;
 use tonic::{Status, Streaming};
@@ -99,6 +99,8 @@ pub(crate) struct Line {
     stream: StreamId,
     peer: Peer,
     inbound: Streaming<Frame>,
+    /// Only where packed frames may come.
+    unpacker: Option<Unpacker>,
     drained: Arc<Drained>,
     last: Arc<OnceLock<Status>>,
     ending: Arc<Ending>,
@@ -144,17 +146,33 @@ pub(crate) fn innermost(error: &dyn std::error::Error) -> String {
     cause.to_string()
 }
 
+/// How a stream came to be, and what both sides agreed on.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Terms {
+    /// Who dialled.
+    pub side: Side,
+    /// Whether frames are packed.
+    pub packs: bool,
+}
+
 /// Gives a stream its place and number; an older one of the pair is told to end.
 pub(crate) fn enter(
     shared: &Shared,
     peer: &Peer,
-    side: Side,
+    terms: Terms,
     tap: Tap,
     inbound: Streaming<Frame>,
     token: CancellationToken,
 ) -> Result<Line, Refusal> {
     let ending = Arc::new(Ending::new(token));
-    let dialled = matches!(side, Side::Dialled);
+    let dialled = matches!(terms.side, Side::Dialled);
+    let unpacker = match terms.packs.then(Unpacker::new).transpose() {
+        Ok(unpacker) => unpacker,
+        Err(error) => return Err(Refusal::Handshake(format!("no memory to unpack frames in: {error}"))),
+    };
+    if terms.packs {
+        tap.packs.get_or_init(|| ());
+    }
     let (drained, last) = (Arc::clone(&tap.drained), Arc::clone(&tap.last));
     tap.traffic.get_or_init(|| Traffic::with(peer, Way::Out));
     let entry = shared.streams().enter(peer, dialled, (tap.queue, Arc::clone(&ending)));
@@ -164,7 +182,7 @@ pub(crate) fn enter(
             if let Some(seat) = older {
                 seat.kept.1.end(Parting::Replaced);
             }
-            Ok(Line { stream, peer: peer.clone(), inbound, drained, last, ending })
+            Ok(Line { stream, peer: peer.clone(), inbound, unpacker, drained, last, ending })
         }
     }
 }
@@ -227,7 +245,7 @@ impl Line {
     }
 
     fn understand(
-        &self,
+        &mut self,
         frame: Result<Option<Frame>, Status>,
         traffic: &Traffic,
     ) -> Result<Option<Event>, Parting> {
@@ -236,7 +254,14 @@ impl Line {
             Ok(None) => return Err(Parting::ByPeer(String::new())),
             Err(status) => return Err(parting_by(&status)),
         };
-        traffic.count(frame.encoded_len());
+        let bytes = frame.encoded_len();
+        let frame = match &mut self.unpacker {
+            Some(unpacker) => {
+                unpacker.open(frame).map_err(|malformed| Parting::Malformed(malformed.to_string()))?
+            }
+            None => frame,
+        };
+        traffic.count(bytes, frame.encoded_len());
         let stream = self.stream;
         match decode(frame) {
             Ok(Said::Message(message)) => Ok(Some(Event::Received { stream, message })),

@@ -5,7 +5,7 @@ use std::{collections::BTreeSet, fmt};
 use landbridge_feed::{Peer, Role};
 use landbridge_model::{MemberId, Region};
 use landbridge_runtime::tls::{PeerName, PeerRole};
-use landbridge_wire::feeds::Hello;
+use landbridge_wire::feeds::{Hello, PROTOCOL_PACKED};
 
 /// Why a stream does not come to be, named by who can mend it.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -144,6 +144,12 @@ impl Gate {
             return Err(Refusal::Myself);
         }
         Ok(peer.clone())
+    }
+
+    /// Whether frames to and from this peer are packed: bytes are dear between regions, and cheap inside one.
+    pub fn packs(&self, hello: &Hello) -> bool {
+        let protocol = self.hello.protocol_with(hello);
+        hello.peer.region != self.hello.peer.region && protocol >= Some(PROTOCOL_PACKED)
     }
 }
 

@@ -83,7 +83,8 @@ impl Door {
         let own = Said::Hello(shared.gate.hello.clone());
         let (tap, outflow) = outbox(&own, shared.limits.outbox_frames_max);
         let token = shared.shutdown.child_token();
-        let line = exchange::enter(shared, &peer, Side::Accepted, tap, inbound, token)?;
+        let terms = exchange::Terms { side: Side::Accepted, packs: shared.gate.packs(&hello) };
+        let line = exchange::enter(shared, &peer, terms, tap, inbound, token)?;
         let carried = Arc::clone(shared);
         shared.shutdown.spawn(async move { line.run(&carried).await });
         Ok(outflow)

@@ -37,6 +37,7 @@ pub(crate) enum Way {
 pub(crate) struct Traffic {
     frames: Counter,
     bytes: Counter,
+    plain_bytes: Counter,
 }
 
 impl Traffic {
@@ -48,13 +49,16 @@ impl Traffic {
         let region = peer.region.to_string();
         Self {
             frames: counter!("landbridge_carrier_frames_total", "direction" => way, "peer" => region.clone()),
-            bytes: counter!("landbridge_carrier_bytes_total", "direction" => way, "peer" => region),
+            bytes: counter!("landbridge_carrier_bytes_total", "direction" => way, "peer" => region.clone()),
+            plain_bytes: counter!("landbridge_carrier_plain_bytes_total", "direction" => way, "peer" => region),
         }
     }
 
-    pub fn count(&self, bytes: usize) {
+    /// Counts a frame of so many bytes, and of so many before it was packed.
+    pub fn count(&self, bytes: usize, plain_bytes: usize) {
         self.frames.increment(1);
         self.bytes.increment(bytes as u64);
+        self.plain_bytes.increment(plain_bytes as u64);
     }
 }
 

@@ -1,6 +1,7 @@
 //! What waits to leave on one stream: a bounded queue that HTTP/2 empties at the peer's pace.
 
 use std::{
+    io,
     pin::Pin,
     sync::{
         Arc, OnceLock,
@@ -9,7 +10,7 @@ use std::{
     task::{Context, Poll, ready},
 };
 
-use landbridge_wire::feeds::{Frame, Said};
+use landbridge_wire::feeds::{Frame, Packer, Said};
 use prost::Message as _;
 use tokio::sync::{Notify, mpsc};
 use tokio_stream::Stream;
@@ -49,6 +50,9 @@ pub(crate) struct Outflow {
     queue: mpsc::Receiver<Said>,
     drained: Arc<Drained>,
     traffic: Arc<OnceLock<Traffic>>,
+    packs: Arc<OnceLock<()>>,
+    /// Made with the first frame that is packed.
+    packer: Option<Packer>,
     /// What to say when the queue is closed, if this side answers.
     last: Arc<OnceLock<Status>>,
     over: bool,
@@ -60,18 +64,28 @@ pub(crate) struct Tap {
     pub drained: Arc<Drained>,
     /// Set as soon as the peer is known.
     pub traffic: Arc<OnceLock<Traffic>>,
+    /// Set before anything is queued, if frames are to be packed.
+    pub packs: Arc<OnceLock<()>>,
     pub last: Arc<OnceLock<Status>>,
 }
 
 /// Makes an outbox of at most `frames_max` frames that begins with `first`.
 pub(crate) fn outbox(first: &Said, frames_max: usize) -> (Tap, Outflow) {
     let (sender, queue) = mpsc::channel(frames_max);
-    let tap = Tap { queue: sender, drained: Arc::default(), traffic: Arc::default(), last: Arc::default() };
+    let tap = Tap {
+        queue: sender,
+        drained: Arc::default(),
+        traffic: Arc::default(),
+        packs: Arc::default(),
+        last: Arc::default(),
+    };
     let outflow = Outflow {
         first: Some(first.encode()),
         queue,
         drained: Arc::clone(&tap.drained),
         traffic: Arc::clone(&tap.traffic),
+        packs: Arc::clone(&tap.packs),
+        packer: None,
         last: Arc::clone(&tap.last),
         over: false,
     };
@@ -92,14 +106,36 @@ impl Stream for Outflow {
             self.over = true;
             return Poll::Ready(self.last.get().cloned().map(Err));
         };
-        let frame = said.encode();
+        let plain = said.encode();
         if let Said::Message(message) = &said {
             self.drained.add(message.weight_bytes());
         }
+        let plain_bytes = plain.encoded_len();
+        let Ok(frame) = self.packed(plain) else {
+            self.over = true;
+            return Poll::Ready(Some(Err(Status::resource_exhausted(
+                "there is no memory to pack a frame in",
+            ))));
+        };
         if let Some(traffic) = self.traffic.get() {
-            traffic.count(frame.encoded_len());
+            traffic.count(frame.encoded_len(), plain_bytes);
         }
         Poll::Ready(Some(Ok(frame)))
+    }
+}
+
+impl Outflow {
+    fn packed(&mut self, plain: Frame) -> io::Result<Frame> {
+        if self.packs.get().is_none() {
+            return Ok(plain);
+        }
+        let mut packer = match self.packer.take() {
+            Some(packer) => packer,
+            None => Packer::new()?,
+        };
+        let frame = packer.pack(&plain);
+        self.packer = Some(packer);
+        frame
     }
 }
 
@@ -124,6 +160,24 @@ mod tests {
         outflow.next().await.expect("a frame").expect("no end");
 
         assert_eq!(tap.drained.take().await, beats().weight_bytes());
+    }
+
+    #[tokio::test]
+    async fn frames_are_packed_where_that_is_agreed_and_open_in_order() {
+        let (tap, mut outflow) = outbox(&Said::Credit { bytes: 0 }, 4);
+        assert_eq!(
+            outflow.next().await.expect("the first frame").expect("no end"),
+            Said::Credit { bytes: 0 }.encode()
+        );
+        tap.packs.set(()).expect("set once");
+        let mut unpacker = landbridge_wire::feeds::Unpacker::new().expect("memory");
+
+        for _ in 0..3 {
+            tap.queue.try_send(Said::Message(beats())).expect("room");
+            let frame = outflow.next().await.expect("a frame").expect("no end");
+            assert_ne!(frame, Said::Message(beats()).encode(), "it is not packed");
+            assert_eq!(unpacker.open(frame).expect("a good pack"), Said::Message(beats()).encode());
+        }
     }
 
     #[tokio::test]

@@ -6,6 +6,7 @@ mod dictionary;
 mod frame;
 mod hello;
 mod identity;
+mod pack;
 mod record;
 
 use std::fmt;
@@ -14,7 +15,8 @@ use ecow::EcoString;
 use landbridge_feed::Message;
 use landbridge_model::{FeedId, InstanceKey, ServiceKey};
 
-pub use hello::{Hello, PROTOCOL_MAX, PROTOCOL_MIN};
+pub use hello::{Hello, PROTOCOL_MAX, PROTOCOL_MIN, PROTOCOL_PACKED};
+pub use pack::{Packer, Unpacker};
 pub use proto::{
     Frame,
     feeds_client::FeedsClient,

@@ -86,6 +86,7 @@ pub(super) fn encode_forward(forward: &BeatForward) -> proto::BeatForward {
 
 pub(super) fn decode(frame: proto::Frame) -> Result<Said, Malformed> {
     let message = match need(frame.said, "frame")? {
+        Arm::Packed(_) => return Err(Malformed::new("packed", "nobody agreed on it")),
         Arm::Hello(hello) => return Ok(Said::Hello(Hello::decode(&hello)?)),
         Arm::Credit(credit) => return Ok(Said::Credit { bytes: credit.bytes }),
         Arm::BeatForward(forward) => return Ok(Said::BeatForward(forward_from(forward)?)),

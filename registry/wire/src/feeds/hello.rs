@@ -10,7 +10,10 @@ use super::{Malformed, proto};
 pub const PROTOCOL_MIN: u32 = 1;
 
 /// The newest protocol this program speaks.
-pub const PROTOCOL_MAX: u32 = 1;
+pub const PROTOCOL_MAX: u32 = 2;
+
+/// From this protocol on frames between regions may come packed.
+pub const PROTOCOL_PACKED: u32 = 2;
 
 /// The longest deployment id or peer id, in bytes.
 const ID_BYTES_MAX: usize = 128;
