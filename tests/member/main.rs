@@ -7,6 +7,7 @@ mod grpc;
 mod http;
 mod limits;
 mod one;
+mod referee;
 mod rights;
 mod selectors;
 mod strangers;

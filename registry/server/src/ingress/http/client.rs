@@ -94,13 +94,15 @@ fn look(ask: &Ask) -> Answer {
     }
     let of = of_address(ask, id);
     let (_, key) = of.first().ok_or_else(|| unknown(id))?;
+    // Nacos 2 writes the port of such a client as a text.
+    let port = if ask.route.path.starts_with("/v2") { json!(key.port.to_string()) } else { json!(key.port) };
     Ok(Said::Value(json!({
         "clientId": id,
         "ephemeral": id.ends_with("#true"),
         "lastUpdatedTime": ask.shared.clock.unix_ms(),
         "clientType": "ipPort",
         "clientIp": key.ip.as_str(),
-        "clientPort": key.port,
+        "clientPort": port,
     })))
 }
 

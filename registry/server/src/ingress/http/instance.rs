@@ -30,6 +30,9 @@ use crate::{
     orders::Answered,
 };
 
+/// Said of an instance that is not there, by every call that needs one.
+const NO_SUCH_INSTANCE: &str = "no matched ip found!";
+
 /// The most instances that one call may give new metadata.
 const METADATA_BATCH_MAX: usize = 1_000;
 
@@ -93,8 +96,7 @@ async fn edit(ask: &Ask) -> Answer {
     let edit = ask.asked.edit().map_err(|refusal| Refused::unread(&refusal))?;
     let face = ask.face(&edit.service)?;
     if face.view.host(&edit.key).is_none() {
-        let text = format!("instance not exist: {} of {}", edit.key, edit.service.grouped());
-        return Err(Refused::missing(codes::RESULT_INSTANCE_NOT_FOUND, text));
+        return Err(Refused::missing(codes::RESULT_INSTANCE_NOT_FOUND, NO_SUCH_INSTANCE));
     }
     lay(ask, edit).await
 }
@@ -211,7 +213,7 @@ fn look(ask: &Ask, call: InstanceCall) -> Answer {
             named.service.grouped()
         )));
     }
-    let host = face.view.host(&named.key).ok_or_else(|| missing("no matched ip found!".to_owned()))?;
+    let host = face.view.host(&named.key).ok_or_else(|| missing(NO_SUCH_INSTANCE.to_owned()))?;
     if call == InstanceCall::LookWhole {
         return Ok(Said::Value(shown::host(&named.service, host)));
     }

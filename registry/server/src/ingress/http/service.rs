@@ -52,7 +52,8 @@ fn existing(ask: &Ask) -> Result<Arc<Face>, Refused> {
     let service = ask.service()?;
     let face = ask.face(&service)?;
     if face.view.kind.is_none() && !face.view.defined && face.view.hosts.is_empty() {
-        let text = format!("service {}@@{} is not found!", service.namespace(), service.grouped());
+        let (namespace, grouped) = (service.namespace(), service.grouped());
+        let text = format!("service not found, namespace: {namespace}, serviceName: {grouped}");
         return Err(Refused::conflict(codes::RESULT_SERVICE_NOT_FOUND, text));
     }
     Ok(face)
@@ -280,7 +281,7 @@ async fn set_health(ask: &Ask) -> Answer {
 }
 
 fn catalog_service(ask: &Ask) -> Answer {
-    let view = &existing(ask)?.view;
+    let view = &shelved(ask)?.view;
     let clusters: Vec<Value> = shown::clusters(view)
         .iter()
         .map(|name| {
@@ -298,10 +299,27 @@ fn catalog_service(ask: &Ask) -> Answer {
     })))
 }
 
+/// What the catalog shows of a service; it tells a missing one by another status than the service calls.
+fn shelved(ask: &Ask) -> Result<Arc<Face>, Refused> {
+    existing(ask).map_err(|refused| match ask.service() {
+        Ok(service) if refused.code == codes::RESULT_SERVICE_NOT_FOUND => {
+            Refused::missing(refused.code, format!("service {} is not found!", service.grouped()))
+        }
+        Ok(_) | Err(_) => refused,
+    })
+}
+
 fn catalog_instances(ask: &Ask) -> Answer {
-    let view = &existing(ask)?.view;
+    let view = &shelved(ask)?.view;
     let clusters =
         ClusterFilter::parse(ask.text("clusterName")).map_err(|refusal| Refused::unread(&refusal))?;
+    let known = shown::clusters(view);
+    if let Some(unknown) =
+        clusters.clusters().iter().find(|name| !known.iter().any(|one| one == name.as_str()))
+    {
+        let text = format!("cluster {unknown} is not found!");
+        return Err(Refused::missing(codes::RESULT_NOT_FOUND, text));
+    }
     let (healthy, enabled) = (ask.flag("healthyOnly", false)?, ask.flag("enabledOnly", false)?);
     let wanted = view.hosts.iter().filter(|host| {
         clusters.takes(&host.key.cluster)
@@ -321,7 +339,7 @@ fn catalog_services(ask: &Ask) -> Answer {
         faces.retain(|face| !face.view.hosts.is_empty());
     }
     let page = ask.page(100)?;
-    if ask.flag("withInstances", true)? {
+    if ask.flag("withInstances", false)? {
         let rows = faces.iter().map(|face| with_instances(&face.view)).collect();
         return Ok(Said::Value(Value::Array(page.cut(rows))));
     }

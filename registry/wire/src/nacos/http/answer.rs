@@ -42,7 +42,7 @@ pub fn beat(lease: Lease, known: bool, light: bool) -> Bytes {
     json.into()
 }
 
-/// Answers a look at one instance.
+/// Answers a look at one instance; the caller wraps it for v2 ([`result`]).
 pub fn instance(version: Version, service: &ServiceKey, key: &InstanceKey, instance: &Instance) -> Bytes {
     let grouped = service.grouped();
     let mut json = match version {
@@ -65,10 +65,10 @@ pub fn instance(version: Version, service: &ServiceKey, key: &InstanceKey, insta
     json.extend_from_slice(br#","metadata":"#);
     pairs(&mut json, &instance.metadata);
     json.push(b'}');
-    wrapped(version, json)
+    json.into()
 }
 
-/// Answers a list of service names: how many there are, and one page of them.
+/// Answers a list of service names: how many there are, and one page of them; the caller wraps it for v2 ([`result`]).
 pub fn service_list<'a>(version: Version, count: usize, names: impl IntoIterator<Item = &'a str>) -> Bytes {
     let mut json = br#"{"count":"#.to_vec();
     whole(&mut json, count as u64);
@@ -78,14 +78,7 @@ pub fn service_list<'a>(version: Version, count: usize, names: impl IntoIterator
     });
     texts(&mut json, names);
     json.push(b'}');
-    wrapped(version, json)
-}
-
-fn wrapped(version: Version, json: Vec<u8>) -> Bytes {
-    match version {
-        Version::V1 => json.into(),
-        Version::V2 => result(&json),
-    }
+    json.into()
 }
 
 /// A v2 or v3 success around JSON.
@@ -228,19 +221,13 @@ mod tests {
 
         let rest = r#""g@@s","ip":"10.0.0.1","port":80,"clusterName":"DEFAULT","weight":1.0,"healthy":true,"instanceId":"10.0.0.1#80#DEFAULT#g@@s","metadata":{}}"#;
         assert_eq!(instance(Version::V1, &orders(), &key(), &plain), format!(r#"{{"service":{rest}"#));
-        assert_eq!(
-            instance(Version::V2, &orders(), &key(), &plain),
-            format!(r#"{{"code":0,"message":"success","data":{{"serviceName":{rest}}}"#)
-        );
+        assert_eq!(instance(Version::V2, &orders(), &key(), &plain), format!(r#"{{"serviceName":{rest}"#));
     }
 
     #[test]
     fn lists_and_results_have_the_shape_that_sdks_read() {
         assert_eq!(service_list(Version::V1, 3, ["a", "b"]), r#"{"count":3,"doms":["a","b"]}"#);
-        assert_eq!(
-            service_list(Version::V2, 0, []),
-            r#"{"code":0,"message":"success","data":{"count":0,"services":[]}}"#
-        );
+        assert_eq!(service_list(Version::V2, 0, []), r#"{"count":0,"services":[]}"#);
         assert_eq!(result_failure(21003, "x", None), r#"{"code":21003,"message":"x"}"#);
         assert_eq!(metrics("UP", None), r#"{"status":"UP"}"#);
     }

@@ -192,7 +192,7 @@ impl Parameters {
             "label" => {
                 Err(Refusal::invalid(format_args!("an expression has at most {SELECTOR_BYTES_MAX} bytes")))
             }
-            _ => Err(Refusal::invalid("not match any type of selector: none and label are known")),
+            _ => Err(Refusal::invalid("not match any type of selector!")),
         }
     }
 
