@@ -12,12 +12,12 @@ use serde_json::Value;
 
 use crate::one::One;
 
-const ROOT: (&str, &str) = ("nacos", "the first admin's");
+pub const ROOT: (&str, &str) = ("nacos", "the first admin's");
 const ALICE: (&str, &str) = ("alice", "a password of alice");
 const BOB: (&str, &str) = ("bob", "a password of bob");
 
 /// Calls with a token, if there is one; the parameters go as a form.
-async fn call(one: &One, token: &str, method: &str, path: &str, form: &str) -> (u16, String) {
+pub async fn call(one: &One, token: &str, method: &str, path: &str, form: &str) -> (u16, String) {
     let headers: &[(&str, &str)] = if token.is_empty() { &[] } else { &[("accessToken", token)] };
     send(one.http(), method, &format!("/nacos{path}"), headers, form).await.expect("answered")
 }
@@ -28,7 +28,7 @@ async fn login_at(one: &One, path: &str, (name, password): (&str, &str)) -> (u16
     (status, serde_json::from_str(&text).unwrap_or(Value::Null))
 }
 
-async fn login(one: &One, who: (&str, &str)) -> String {
+pub async fn login(one: &One, who: (&str, &str)) -> String {
     let (status, said) = login_at(one, "/v1/auth/login", who).await;
     assert_eq!(status, 200, "{said}");
     said["accessToken"].as_str().expect("a token").to_owned()
@@ -36,7 +36,12 @@ async fn login(one: &One, who: (&str, &str)) -> String {
 
 /// A member with an admin; gives the admin's token.
 async fn with_admin() -> (One, String) {
-    let one = One::start_guarded().await;
+    with_admin_at(&[]).await
+}
+
+/// The same with further settings.
+pub async fn with_admin_at(more: &[&str]) -> (One, String) {
+    let one = One::start_guarded(more).await;
     let secret = std::fs::read_to_string(one.data().join("admin-bootstrap")).expect("a secret");
     let form = format!("password={}&secret={secret}", ROOT.1.replace(' ', "+"));
     let (status, text) = call(&one, "", "POST", "/v1/auth/users/admin", &form).await;
@@ -46,7 +51,13 @@ async fn with_admin() -> (One, String) {
 }
 
 /// Makes a user with a role that may do this with that.
-async fn user(one: &One, root: &str, (name, password): (&str, &str), resource: &str, action: &str) -> String {
+pub async fn user(
+    one: &One,
+    root: &str,
+    (name, password): (&str, &str),
+    resource: &str,
+    action: &str,
+) -> String {
     let password_form = password.replace(' ', "+");
     for (path, form) in [
         ("/v1/auth/users", format!("username={name}&password={password_form}")),
@@ -78,7 +89,7 @@ async fn code(client: &mut Connection, payload: Payload) -> (String, i64) {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_first_admin_is_made_once_by_whoever_reads_the_secret() {
-    let one = One::start_guarded().await;
+    let one = One::start_guarded(&[]).await;
     let file = one.data().join("admin-bootstrap");
     let secret = std::fs::read_to_string(&file).expect("a secret");
 

@@ -11,3 +11,4 @@ mod referee;
 mod rights;
 mod selectors;
 mod strangers;
+mod upstream;

@@ -40,12 +40,12 @@ impl One {
         Self::start_with(&[]).await
     }
 
-    /// Starts a member that asks for names, with the cheapest passwords there are.
-    pub async fn start_guarded() -> Self {
+    /// Starts a member that asks for names, with the cheapest passwords there are and these settings.
+    pub async fn start_guarded(more: &[&str]) -> Self {
         let key = tempfile::NamedTempFile::new().expect("a file");
         std::fs::write(key.path(), TOKEN_KEY).expect("written");
         let file = format!("auth.token_key_file={}", key.path().display());
-        Self::start_with(&["auth.enabled=true", "auth.password_cost=4", &file]).await
+        Self::start_with(&[&["auth.enabled=true", "auth.password_cost=4", &file], more].concat()).await
     }
 
     /// Starts a member with these settings.

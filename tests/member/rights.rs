@@ -54,7 +54,7 @@ const EVERYTHING: &str = "serviceName=walked&ip=10.9.0.1&port=80&healthy=true&na
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_stranger_gets_nowhere_but_where_it_must() {
-    let one = One::start_guarded().await;
+    let one = One::start_guarded(&[]).await;
     let mut wrong = Vec::new();
     let mut walked = 0;
 
@@ -87,7 +87,7 @@ async fn a_stranger_gets_nowhere_but_where_it_must() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn no_spelling_of_a_path_slips_past_its_rule() {
-    let one = One::start_guarded().await;
+    let one = One::start_guarded(&[]).await;
     let spellings = [
         "/nacos/v1/auth/users/",
         "/nacos/v1/auth//users",

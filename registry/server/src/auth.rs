@@ -62,6 +62,8 @@ pub(crate) enum Need {
     Somebody,
     /// A permission for `namespace:group:naming/service`.
     Resource(String, Action),
+    /// The same for each of several resources.
+    All(Vec<String>, Action),
     /// To run this region.
     Everything,
 }
@@ -197,6 +199,10 @@ pub(crate) fn allows(principal: &Principal, need: &Need, book: &Book) -> bool {
         | (Principal::User(_), Need::Nothing | Need::Somebody) => true,
         (Principal::User(name), Need::Resource(resource, action)) => {
             book.is_admin(name) || book.permits(name, resource, *action)
+        }
+        (Principal::User(name), Need::All(resources, action)) => {
+            let may = |resource: &String| book.permits(name, resource, *action);
+            book.is_admin(name) || resources.iter().all(may)
         }
         (Principal::User(name), Need::Everything) => book.is_admin(name),
     }

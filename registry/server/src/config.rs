@@ -2,6 +2,7 @@
 
 mod auth;
 mod cluster;
+mod upstream;
 
 use std::{
     net::{IpAddr, SocketAddr},
@@ -17,6 +18,7 @@ use serde::Deserialize;
 pub use self::{
     auth::AuthConfig,
     cluster::{CompanyConfig, ListedIn},
+    upstream::UpstreamConfig,
 };
 use crate::peers::{FEEDS_ABOVE, RAFT_BELOW};
 
@@ -41,6 +43,7 @@ struct Page {
     tls: Option<TlsFiles>,
     admin: AdminPage,
     auth: auth::AuthPage,
+    config: upstream::ConfigPage,
     cluster: cluster::ClusterPage,
     raft: RaftPage,
     naming: NamingPage,
@@ -170,6 +173,8 @@ pub struct Config {
     pub admin_token: Option<String>,
     /// Who may ask.
     pub auth: AuthConfig,
+    /// The Nacos that keeps configs, if one does.
+    pub upstream: Option<UpstreamConfig>,
     /// How plain clients are served.
     pub naming: Naming,
     /// How persistent instances are probed.
@@ -194,6 +199,7 @@ impl Config {
         let (member, has_tls) = (MemberId(page.member), page.tls.is_some());
         let company = page.cluster.read(&cluster::Around { member, has_tls, ip, ports });
         let company = company.map_err(|mistakes| wrong.extend(mistakes)).ok();
+        let upstream = note(page.config.read(), "config", &mut wrong);
         wrong.extend(page.log.check().err().map(|error| format!("log.level: {error}")));
         wrong.extend(page.mistakes());
         if let (Some(ip), Some(None)) = (ip, &admin_token)
@@ -203,8 +209,9 @@ impl Config {
                 "listen.host = \"{ip}\" can be reached from other machines, so admin.token_file must name a file with a secret"
             ));
         }
-        let (Some(region), Some(ip), Some(visibility), Some(admin_token), Some(auth), Some(company), true) =
-            (region, ip, visibility, admin_token, auth, company, wrong.is_empty())
+        let (Some(company), Some(upstream)) = (company, upstream) else { return Err(wrong) };
+        let (Some(region), Some(ip), Some(visibility), Some(admin_token), Some(auth), true) =
+            (region, ip, visibility, admin_token, auth, wrong.is_empty())
         else {
             return Err(wrong);
         };
@@ -223,6 +230,7 @@ impl Config {
             tls: page.tls,
             admin_token,
             auth,
+            upstream,
             naming: Naming {
                 push_merge_ms: page.naming.push_merge_ms,
                 visibility,

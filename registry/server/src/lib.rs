@@ -22,6 +22,7 @@ mod probes;
 mod region;
 mod session;
 mod state;
+mod upstream;
 mod window;
 
 mod egress;

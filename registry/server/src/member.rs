@@ -39,6 +39,7 @@ use crate::{
     region::{self, Company},
     session::Sessions,
     state::State,
+    upstream::Upstream,
     window::Window,
 };
 
@@ -96,6 +97,8 @@ pub(crate) struct Shared {
     pub(crate) store: Store,
     pub(crate) company: Company,
     pub(crate) desks: Arc<Desks>,
+    /// The Nacos that keeps configs, if one does.
+    pub(crate) upstream: Option<Upstream>,
     /// What operators did here.
     pub(crate) audit: Audit,
     /// Where HTTP is served, as clients are told.
@@ -193,9 +196,7 @@ pub async fn run(config: Config, page: MetricsPage, asked: Shutdown) -> Result<(
     let (health, shutdown) = (Health::new(clock), Shutdown::new());
     let Doors { http, grpc, feeds, raft, udp } = Doors::open(&config).await?;
     let identity = feeds.as_ref().map(|(_, identity)| identity.clone());
-    if let Some(identity) = &identity {
-        identity.keep_fresh(&asked);
-    }
+    keep_fresh(identity.as_ref(), &asked);
     let core = Member::new(settings(&config, &feeds));
     let company = Company::new(&config, identity.clone());
     let (store, applied) = region::open_store(&config, &company, clock).await?;
@@ -208,6 +209,7 @@ pub async fn run(config: Config, page: MetricsPage, asked: Shutdown) -> Result<(
     let (udp, listed) = (Arc::new(UdpPush::new(udp, clock)), config.company.clone());
     let (desks, auth) = open_desks(&config, &store)?;
     let shared = Arc::new(Shared {
+        upstream: upstream(&config, auth.enabled()),
         audit: Audit::default(),
         clock,
         window: Arc::new(Window::new(clock)),
@@ -257,6 +259,20 @@ pub async fn run(config: Config, page: MetricsPage, asked: Shutdown) -> Result<(
     let ended = drive(Driver::new(core, ends, copies), sources, &store).await;
     leave(&shared, store, &shutdown).await;
     ended
+}
+
+/// Reads certificates again when they change.
+fn keep_fresh(identity: Option<&Identity>, asked: &Shutdown) {
+    if let Some(identity) = identity {
+        identity.keep_fresh(asked);
+    }
+}
+
+/// The Nacos that keeps configs; with users of our own it is told nothing of what they show.
+fn upstream(config: &Config, own_users: bool) -> Option<Upstream> {
+    let Limits { request_timeout_ms, body_bytes_max, .. } = config.limits;
+    let upstream = config.upstream.as_ref();
+    upstream.map(|upstream| Upstream::new(upstream, request_timeout_ms, body_bytes_max, own_users))
 }
 
 /// What the region's notes say, with users and tokens as configured; says loudly where nobody is asked for a name.

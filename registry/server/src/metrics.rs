@@ -18,6 +18,8 @@ pub const CONNECTIONS: &str = "landbridge_registry_connections";
 pub const CONNECTIONS_CLOSED: &str = "landbridge_registry_connections_closed_total";
 /// Standing gRPC subscriptions.
 pub const SUBSCRIPTIONS: &str = "landbridge_registry_subscriptions";
+/// Config calls passed to the upstream, by protocol and outcome.
+pub const CONFIG_PASSED: &str = "landbridge_registry_config_passed_total";
 /// Services with a label selector.
 pub const SELECTORS: &str = "landbridge_registry_selectors";
 /// Standing fuzzy watches.
@@ -154,6 +156,11 @@ pub(crate) fn connections(open: usize) {
 /// So many services choose by labels what a consumer is shown.
 pub(crate) fn selecting(services: usize) {
     gauge!(SELECTORS).set(services as f64);
+}
+
+/// A config call was passed to the upstream, and this came of it.
+pub(crate) fn passed(protocol: &'static str, outcome: &'static str) {
+    counter!(CONFIG_PASSED, "protocol" => protocol, "outcome" => outcome).increment(1);
 }
 
 /// An SDK connection is gone.

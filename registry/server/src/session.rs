@@ -20,9 +20,10 @@ use landbridge_model::{Address, InstanceKey, ServiceKey};
 use landbridge_runtime::clock::Clock;
 use papaya::HashMap;
 use parking_lot::Mutex;
+use tokio::sync::OnceCell;
 use tokio_util::sync::CancellationToken;
 
-use crate::{egress::outbox::Outbox, labels};
+use crate::{egress::outbox::Outbox, labels, upstream::grpc::Tunnel};
 
 /// A connection that was silent for so long is asked whether it lives (Nacos 2.5 `ConnectionManager`).
 pub(crate) const SILENCE_ASK_MS: u64 = 20_000;
@@ -59,6 +60,8 @@ pub(crate) struct Session {
     published: Mutex<BTreeMap<ServiceKey, Vec<InstanceKey>>>,
     /// When it is closed if it is still here, 0 for never: not every SDK goes when it is sent.
     leave_by_ms: AtomicU64,
+    /// Its connection to the Nacos that keeps configs, once it asked for one.
+    tunnel: OnceCell<Tunnel>,
     clock: Clock,
     closing: CancellationToken,
 }
@@ -155,6 +158,11 @@ impl Session {
         leave_by_ms != 0 && self.clock.now() >= leave_by_ms
     }
 
+    /// Its connection to the Nacos that keeps configs.
+    pub(crate) fn tunnel(&self) -> &OnceCell<Tunnel> {
+        &self.tunnel
+    }
+
     /// Asks the connection's task to close it.
     pub(crate) fn close(&self) {
         self.closing.cancel();
@@ -201,6 +209,7 @@ impl Sessions {
             outbox: Outbox::default(),
             published: Mutex::default(),
             leave_by_ms: AtomicU64::new(0),
+            tunnel: OnceCell::new(),
             clock: self.clock,
             closing: CancellationToken::new(),
         });

@@ -76,6 +76,8 @@ async fn converse(shared: Arc<Shared>, session: Arc<Session>, stream: TcpStream)
         () = session.closing().cancelled() => "closed",
     };
     metrics::connection_closed(reason);
+    // Whatever works for the connection ends with it.
+    session.close();
     shared.sessions.forget(session.number());
     shared.window.forget(&session);
     shared.fuzzy.forget(&session);

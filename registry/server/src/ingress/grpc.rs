@@ -36,6 +36,7 @@ use crate::{
     metrics,
     orders::{Answered, Failed},
     session::Session,
+    upstream::{self, Upstream},
 };
 
 /// The path of unary requests.
@@ -96,6 +97,11 @@ impl RequestService for Unary {
         let payload = request.into_inner();
         self.session.spoke();
         let kind = payload.kind();
+        if let Some(upstream) = &self.shared.upstream
+            && upstream::grpc::is_request(&payload)
+        {
+            return Ok(tonic::Response::new(self.passed(upstream, payload).await));
+        }
         let answer = match Request::parse(&payload) {
             Ok(request) => self.answer(&payload, request).await,
             Err(refusal) => {
@@ -125,7 +131,7 @@ impl Unary {
         if self.session.introduction().is_none() {
             return Err(say::error(codes::UNREGISTERED, codes::UNREGISTERED_TEXT));
         }
-        let principal = door::admit(&self.shared, payload, &request).await?;
+        let principal = door::admit(&self.shared, payload, || door::need(&request)).await?;
         match request {
             Request::ServerCheck | Request::HealthCheck => Ok(say::health_check()),
             Request::Instance { service, publish } => self.instance(&principal, service, publish).await,
@@ -145,6 +151,21 @@ impl Unary {
             Request::Unknown(_) => Err(say::error(codes::NO_HANDLER, codes::NO_HANDLER_TEXT)),
         }
         .inspect_err(|_| metrics::refused(kind.name()))
+    }
+
+    /// What the Nacos that keeps configs answers, or why it does not.
+    async fn passed(&self, upstream: &Upstream, payload: Payload) -> Payload {
+        let kind = payload.kind();
+        if self.session.introduction().is_none() {
+            return say::error(codes::UNREGISTERED, codes::UNREGISTERED_TEXT);
+        }
+        let need = || upstream::rule::grpc(payload.type_name(), payload.json());
+        if let Err(refused) = door::admit(&self.shared, &payload, need).await {
+            return refused;
+        }
+        let answer = upstream.request(&self.session, payload).await;
+        metrics::grpc(kind.name(), if answer.is_ok() { "ok" } else { "refused" });
+        answer.unwrap_or_else(|missed| status::grpc_missed(&missed))
     }
 
     fn connection(&self) -> ConnectionId {

@@ -7,7 +7,7 @@ use landbridge_wire::nacos::{
     grpc::{self, Kind, Payload},
 };
 
-use crate::orders::Failed;
+use crate::{orders::Failed, upstream::Missed};
 
 /// A failure as gRPC clients are told: what a Nacos handler throws, or what its filters refuse.
 pub(crate) fn grpc(kind: Kind, failed: &Failed) -> Payload {
@@ -39,6 +39,20 @@ pub(crate) fn grpc_unread(kind: Kind, refusal: &nacos::Refusal) -> Payload {
         nacos::Refusal::Unreadable(why) => grpc::answer::error(codes::BAD_PAYLOAD, why),
         nacos::Refusal::Invalid(why) => grpc::answer::refused(kind, codes::INVALID, why),
     }
+}
+
+/// The Nacos that keeps configs gave no answer, as gRPC clients are told.
+pub(crate) fn grpc_missed(missed: &Missed) -> Payload {
+    grpc::answer::error(codes::SERVER_ERROR, &missed.to_string())
+}
+
+/// The same over HTTP.
+pub(crate) fn missed(missed: &Missed) -> Refused {
+    let status = match missed {
+        Missed::Slow => StatusCode::GATEWAY_TIMEOUT,
+        Missed::Unreachable(_) | Missed::TooLong => StatusCode::BAD_GATEWAY,
+    };
+    Refused::new(status, codes::RESULT_SERVER_ERROR, missed.to_string())
 }
 
 /// Why an HTTP call failed: v1 is told the status and the text, v2 and v3 the code too.

@@ -16,13 +16,13 @@ use crate::{
 pub(super) async fn admit(
     shared: &Shared,
     payload: &Payload,
-    request: &Request,
+    need: impl FnOnce() -> Need,
 ) -> Result<Principal, Payload> {
     if !shared.auth_enabled() {
         return Ok(Principal::Anyone);
     }
     let desk = shared.desk();
-    let admitted = shared.auth.admit(&shown(payload), &need(request), desk.book(), shared.now_s()).await;
+    let admitted = shared.auth.admit(&shown(payload), &need(), desk.book(), shared.now_s()).await;
     admitted.map_err(|denied| {
         auth::count("grpc", &denied);
         let code = match denied {
@@ -46,7 +46,8 @@ fn shown(payload: &Payload) -> Shown {
     }
 }
 
-fn need(request: &Request) -> Need {
+/// What a naming request needs.
+pub(super) fn need(request: &Request) -> Need {
     let of = |service, action| Need::Resource(service_resource(service), action);
     match request {
         Request::ServerCheck

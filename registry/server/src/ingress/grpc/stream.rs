@@ -12,7 +12,7 @@ use tonic::{Status, Streaming, body::Body, codec::Codec};
 use tonic_prost::ProstCodec;
 
 use super::Unary;
-use crate::{egress::outbox::PushBody, metrics, session::Introduction};
+use crate::{egress::outbox::PushBody, metrics, session::Introduction, upstream};
 
 /// What we can do that a client must not assume (Nacos 3.1 ability names).
 const ABILITIES: [(&str, bool); 2] = [("supportPersistentInstanceByGrpc", true), ("fuzzyWatch", true)];
@@ -53,6 +53,11 @@ impl Unary {
 
     fn hear(&self, payload: &Payload) {
         self.session.spoke();
+        if let Some(tunnel) = self.session.tunnel().get()
+            && upstream::grpc::is_ack(payload)
+        {
+            return tunnel.acked(payload.clone());
+        }
         match Request::parse(payload) {
             Ok(Request::ConnectionSetup(setup)) => self.set_up(setup, payload.client_ip()),
             Ok(Request::Ack(ack)) => self.acked(payload.kind(), &ack),

@@ -5,7 +5,7 @@ use std::{net::SocketAddr, sync::Arc};
 use axum::{
     RequestPartsExt,
     extract::{FromRequest, RawPathParams, Request},
-    http::{HeaderMap, StatusCode, header},
+    http::{HeaderMap, Method, StatusCode, Uri, header},
 };
 use bytes::Bytes;
 use landbridge_model::{InstanceKey, ServiceKey};
@@ -36,6 +36,8 @@ pub(super) struct Ask {
     pub(super) asked: Parameters,
     /// A body that is no form.
     pub(super) body: Bytes,
+    /// The call as it came, for whoever else answers it.
+    pub(super) whole: Whole,
     pub(super) headers: HeaderMap,
     /// The socket address of the caller, if it speaks over a socket.
     pub(super) caller: Option<SocketAddr>,
@@ -59,6 +61,7 @@ impl Ask {
             captured.extend(found.iter().map(|(name, value)| (name.to_owned(), value.to_owned())));
         }
         let headers = std::mem::take(&mut parts.headers);
+        let (method, uri) = (parts.method.clone(), parts.uri.clone());
         let request = Request::from_parts(parts, body);
         let query = request.uri().query().unwrap_or_default().to_owned();
         let body = Bytes::from_request(request, &()).await.map_err(|error| {
@@ -68,6 +71,7 @@ impl Ask {
                 error.to_string(),
             )
         })?;
+        let whole = Whole { method, uri, body: body.clone() };
         let is_form = headers
             .get(header::CONTENT_TYPE)
             .and_then(|kind| kind.to_str().ok())
@@ -77,7 +81,7 @@ impl Ask {
         for (name, value) in captured {
             asked = asked.with(&name, &value);
         }
-        Ok(Self { shared, route, asked, body, headers, caller, principal: Principal::Anyone })
+        Ok(Self { shared, route, asked, body, whole, headers, caller, principal: Principal::Anyone })
     }
 
     /// Whether the caller may change what is registered under this key; another user's instance is not its own.
@@ -136,6 +140,14 @@ impl Ask {
         let size = number("pageSize")?.unwrap_or(size_default).min(PAGE_SIZE_MAX);
         Ok(Page { number: number("pageNo")?.unwrap_or(1).max(1), size })
     }
+}
+
+/// A call as it came.
+pub(super) struct Whole {
+    pub(super) method: Method,
+    /// Below the context path.
+    pub(super) uri: Uri,
+    pub(super) body: Bytes,
 }
 
 /// The most rows of one page; a larger one is cut to it.

@@ -1,16 +1,23 @@
-//! What SDKs ask a config service at start. There is none here: a config does not exist, and nothing ever changes.
+//! What SDKs ask a config service. There is none here: a config does not exist, and nothing ever changes; or a Nacos is asked.
 
 use std::time::Duration;
 
-use axum::{http::StatusCode, response::IntoResponse};
+use axum::{
+    http::{StatusCode, Uri},
+    response::IntoResponse,
+};
 use landbridge_wire::nacos::{codes, http::answer};
 
 use super::{
-    ask::Ask,
+    CONTEXT,
+    ask::{Ask, Whole},
     reply::{Answer, Said},
     routes::ConfigCall,
 };
-use crate::ingress::status::Refused;
+use crate::{
+    ingress::status::{self, Refused},
+    upstream::{Call, Upstream},
+};
 
 /// How long a client's question for changes hangs at least and at most, milliseconds (Nacos 2.5 `LongPollingService`).
 const HANG_MIN_MS: u64 = 10_000;
@@ -22,7 +29,33 @@ const HANG_MARGIN_MS: u64 = 500;
 /// The part of `limits.request_timeout_ms` that a hanging question may use, so that its answer is ours.
 const HANG_SHARE: u64 = 2;
 
+/// Where configs are, below the context path; the registries for AI stand in the same table and are nobody's.
+const OF_CONFIGS: [&str; 5] = ["/v1/cs", "/v2/cs", "/v3/client/cs", "/v3/admin/cs", "/v3/console/cs"];
+
+/// The Nacos that a call is passed to, if it is about configs and there is one.
+pub(super) fn upstream(ask: &Ask) -> Option<&Upstream> {
+    let path = ask.whole.uri.path();
+    let below =
+        |base: &str| path.strip_prefix(base).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'));
+    ask.shared.upstream.as_ref().filter(|_| OF_CONFIGS.iter().any(|base| below(base)))
+}
+
+/// Passes a call whole.
+async fn pass(ask: &Ask, upstream: &Upstream) -> Answer {
+    let Whole { method, uri, body } = &ask.whole;
+    let query = uri.query().map(|query| format!("?{query}")).unwrap_or_default();
+    let uri: Uri = format!("{CONTEXT}{}{query}", uri.path())
+        .parse()
+        .map_err(|_| Refused::invalid("the path cannot be passed on"))?;
+    let call = Call { method, uri: &uri, headers: &ask.headers, body: body.clone(), caller: ask.caller };
+    let answer = upstream.pass(call).await.map_err(|missed| status::missed(&missed))?;
+    Ok(Said::Whole(Box::new(answer)))
+}
+
 pub(super) async fn answer(ask: &Ask, call: ConfigCall) -> Answer {
+    if let Some(upstream) = upstream(ask) {
+        return pass(ask, upstream).await;
+    }
     match call {
         ConfigCall::Get => {
             Ok(Said::Whole(Box::new((StatusCode::NOT_FOUND, answer::CONFIG_NOT_FOUND).into_response())))

@@ -2,11 +2,11 @@
 //!
 //! Invariant: the service that is judged is read by the same code as the service that is acted on.
 
-use axum::http::{HeaderMap, header};
+use axum::http::{HeaderMap, Method, header};
 use landbridge_model::ServiceKey;
 
 use super::{
-    ask::Ask,
+    ask::{Ask, Whole},
     routes::{Call, InstanceCall, PageCall, Right, ServiceCall},
 };
 use crate::{
@@ -15,6 +15,7 @@ use crate::{
         admin,
         status::{self, Refused},
     },
+    upstream,
 };
 
 /// The header that carries a token beside `Authorization`.
@@ -70,6 +71,13 @@ fn header_text<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a str> {
 }
 
 fn need(ask: &Ask) -> Need {
+    if let Call::Config(_) = ask.route.call
+        && super::config::upstream(ask).is_some()
+    {
+        let Whole { method, uri, .. } = &ask.whole;
+        let read = *method == Method::GET;
+        return upstream::rule::http(read, uri.path(), |name| ask.asked.value(&[name]));
+    }
     match ask.route.right {
         Right::Open => Need::Nothing,
         Right::Look => Need::Somebody,
