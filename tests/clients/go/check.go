@@ -108,6 +108,9 @@ func (h *heard) is(ask func(map[uint64]map[string]string) bool) func() bool {
 }
 
 func main() {
+	if len(os.Args) == 4 {
+		member(os.Args[1], os.Args[2], os.Args[3])
+	}
 	provider, consumer := connect("provider"), connect("consumer")
 
 	holds("an instance that is registered is found with all its values", func() error {

@@ -1,0 +1,177 @@
+"""A region of three members, each of which is killed once under unmodified SDKs: they reconnect, say all again, and hear on.
+
+MEMBER_CLIENTS names the programs, one a line: NAME, a tab, and the words that start it. Each registers a service of its own and
+subscribes to another one, and prints what it is told. One that holds no connection beats on at the others, which list it all along.
+"""
+
+import json
+import os
+import pathlib
+import shlex
+import shutil
+import socket
+import subprocess
+import threading
+import urllib.error
+import urllib.request
+
+from checks import Checks, until
+from federation import answers
+
+HOME = os.environ["HOME"]
+WATCHED = "member-watched"
+MEMBERS = [1, 2, 3]
+# A member that starts waits for the feeds of the dead; a busy machine takes its time.
+READY = 120.0
+# How soon an SDK must have found another member and said everything again.
+REDONE = 60.0
+
+
+def free_base():
+    """A port from which on everything that three members listen on is free."""
+    for base in range(31000, 34000, 40):
+        try:
+            for port in [base + 10 * at + offset for at in range(3) for offset in (0, 1000, 1001, -1000)]:
+                with socket.socket() as probe:
+                    probe.bind(("127.0.0.1", port))
+            return base
+        except OSError:
+            continue
+    raise AssertionError("no free ports")
+
+
+class Region:
+    """Three members as processes."""
+
+    def __init__(self, program, folder):
+        self.program, self.folder = program, pathlib.Path(folder)
+        shutil.rmtree(self.folder, ignore_errors=True)
+        self.folder.mkdir(parents=True)
+        self.base, self.running = free_base(), {}
+        words = ["certs", str(self.folder / "certs"), "--deployment", "trial", "--region", "east", "--each", "3"]
+        subprocess.run([program, *words], check=True, capture_output=True, timeout=30)
+        members = ", ".join(f"{member}@{self.address(member)}" for member in MEMBERS)
+        for member in MEMBERS:
+            stem = self.folder / "certs" / "east" / f"registry-{member}"
+            page = f"""region = "east"
+deployment = "trial"
+member = {member}
+data_dir = "{self.folder}/data-{member}"
+[listen]
+http_port = {self.port(member)}
+[cluster]
+members = "{members}"
+[tls]
+certificate = "{stem}.pem"
+key = "{stem}.key"
+authority = "{self.folder}/certs/ca.pem"
+"""
+            (self.folder / f"{member}.toml").write_text(page)
+
+    def port(self, member):
+        return self.base + 10 * (member - 1)
+
+    def address(self, member):
+        return f"127.0.0.1:{self.port(member)}"
+
+    def start(self, *members):
+        for member in members:
+            with open(self.folder / f"{member}.log", "ab") as log:
+                words = [self.program, "registry", "-c", str(self.folder / f"{member}.toml")]
+                self.running[member] = subprocess.Popen(words, stdin=subprocess.DEVNULL, stdout=log, stderr=log)
+        for member in members:
+            url = f"http://{self.address(member)}/readyz"
+            until(f"member {member} is ready, see {self.folder}/{member}.log", READY, lambda: answers(url))
+
+    def kill(self, member):
+        process = self.running.pop(member)
+        process.kill()
+        process.wait()
+
+    def ask(self, member, method, path):
+        request = urllib.request.Request(f"http://{self.address(member)}/nacos{path}", method=method)
+        with urllib.request.urlopen(request, timeout=5) as answer:
+            return answer.read().decode()
+
+    def answer(self, member, path):
+        try:
+            return json.loads(self.ask(member, "GET", path))
+        except (urllib.error.URLError, ConnectionError, TimeoutError):
+            return {}
+
+    def connected(self, member, service):
+        """Whether a connection of this very member publishes the service."""
+        rows = self.answer(member, f"/v2/ns/client/service/publisher/list?serviceName={service}").get("data") or []
+        return any("#" not in row["clientId"] for row in rows)
+
+    def lists(self, member, service):
+        return bool(self.answer(member, f"/v1/ns/instance/list?serviceName={service}").get("hosts"))
+
+    def close(self):
+        for process in self.running.values():
+            process.kill()
+
+
+class Client:
+    """One SDK's program, and what it said."""
+
+    def __init__(self, name, words, port, servers):
+        self.name, self.service = name, f"member-{name.split()[0]}"
+        self.checks, self.told = Checks(f"{name} at three members"), ""
+        environment = {**os.environ, "SERVERS": servers, "HOME": f"{HOME}/{self.service}"}
+        os.makedirs(environment["HOME"], exist_ok=True)
+        log = open(f"{HOME}/{self.service}.log", "wb")
+        words = [*shlex.split(words), self.service, str(port), WATCHED]
+        self.process = subprocess.Popen(words, stdout=subprocess.PIPE, stderr=log, text=True, env=environment)
+        threading.Thread(target=self.listen, daemon=True).start()
+
+    def listen(self):
+        for line in self.process.stdout:
+            if line.startswith("told"):
+                self.told = line
+
+    def is_at(self, region, members):
+        """Whether one of these members has its connection, or all of them list it if it holds none."""
+        if self.name.startswith("node"):
+            return all(region.lists(member, self.service) for member in members)
+        return any(region.connected(member, self.service) for member in members)
+
+    def heard(self, port):
+        return str(port) in self.told.split()
+
+
+def main():
+    region = Region(os.environ["LANDBRIDGE"], f"{HOME}/region")
+    checks, clients = Checks("three members"), []
+    try:
+        with checks.holds("a region of three members forms"):
+            region.start(*MEMBERS)
+        servers = ",".join(region.address(member) for member in MEMBERS)
+        for at, line in enumerate(os.environ["MEMBER_CLIENTS"].splitlines() if not checks.failed else []):
+            name, words = line.split("\t")
+            clients.append(Client(name, words, 7100 + at, servers))
+        for client in clients:
+            with client.checks.holds("registers at one of them"):
+                until("the instance", REDONE, lambda: client.is_at(region, MEMBERS))
+        for dying in MEMBERS if clients else []:
+            left = [member for member in MEMBERS if member != dying]
+            region.kill(dying)
+            region.ask(left[0], "POST", f"/v1/ns/instance?serviceName={WATCHED}&ip=10.6.1.1&port={7000 + dying}")
+            for client in clients:
+                with client.checks.holds(f"is at the others after member {dying} was killed"):
+                    until("the instance", REDONE, lambda: client.is_at(region, left))
+                with client.checks.holds(f"is told of what comes after member {dying} was killed"):
+                    until(f"the port, told was {client.told!r}", REDONE, lambda: client.heard(7000 + dying))
+            region.start(dying)
+    finally:
+        for client in clients:
+            client.process.kill()
+        region.close()
+    for client in clients:
+        checks.passed += client.checks.passed
+        checks.failed += client.checks.failed
+        print(f"{client.name} at three members: {client.checks.passed} passed, {client.checks.failed} failed", flush=True)
+    checks.close()
+
+
+main()
