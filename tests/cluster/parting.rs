@@ -16,13 +16,14 @@ const FAR: u16 = 3;
 /// Takes this long at most until a cut is noticed.
 const NOTICED_WITHIN: Duration = Duration::from_secs(60);
 
-async fn gates(region: &mut Region) -> Result<Vec<Gate>> {
+/// Doors for what members call each other, by caller and called; from the members' next start on they use them.
+pub async fn doors(region: &mut Region, pairs: &[(u16, u16)]) -> Result<Vec<((u16, u16), Gate)>> {
     let mut gates = Vec::new();
-    for (from, to) in [(1, FAR), (2, FAR), (FAR, 1), (FAR, 2)] {
+    for (from, to) in pairs.iter().copied() {
         let (raft, feeds) = region.inner_ports(to);
         let (raft, feeds) = (Gate::to(raft).await?, Gate::to(feeds).await?);
         region.detour(from, to, raft.port(), feeds.port());
-        gates.extend([raft, feeds]);
+        gates.extend([((from, to), raft), ((from, to), feeds)]);
     }
     Ok(gates)
 }
@@ -37,7 +38,7 @@ async fn sees(region: &Region, member: u16, other: usize, state: &str) {
 
 pub async fn a_member_that_was_cut_off_comes_back_to_the_same_and_nothing_deleted_returns() -> Result<()> {
     let mut region = Region::new(3)?;
-    let gates = gates(&mut region).await?;
+    let gates = doors(&mut region, &[(1, FAR), (2, FAR), (FAR, 1), (FAR, 2)]).await?;
     region.start_all()?;
     region.all_ready().await;
     for number in 1..4 {
@@ -45,7 +46,7 @@ pub async fn a_member_that_was_cut_off_comes_back_to_the_same_and_nothing_delete
     }
     all_show(&region, "orders", &[shown(1), shown(2), shown(3)]).await;
 
-    gates.iter().for_each(|gate| gate.set(false));
+    gates.iter().for_each(|(_, gate)| gate.set(false));
     sees(&region, FAR, 1, "DOWN").await;
     sees(&region, 1, usize::from(FAR), "DOWN").await;
     register(&region, FAR, "orders", 30).await?;
@@ -64,7 +65,7 @@ pub async fn a_member_that_was_cut_off_comes_back_to_the_same_and_nothing_delete
     })
     .await;
 
-    gates.iter().for_each(|gate| gate.set(true));
+    gates.iter().for_each(|(_, gate)| gate.set(true));
     let healed = Instant::now();
     let mut together = [shown(2), shown(3), shown(10), shown(30)];
     together.sort();

@@ -32,6 +32,8 @@ struct Answered {
     /// When, in order.
     at: Vec<Instant>,
     refused: u64,
+    /// When a write was last not taken.
+    last_refused: Option<Instant>,
 }
 
 /// Writes to every one of these members until it is ended.
@@ -41,28 +43,37 @@ pub struct Writing {
 }
 
 impl Writing {
-    /// One client for each member.
+    /// One client for each member, which waits for each answer.
     pub fn start(members: &[SocketAddr]) -> Self {
+        Self::with(members, 1, keep)
+    }
+
+    /// So many clients for each member, which write in this way; true is an answer.
+    pub fn with<F>(members: &[SocketAddr], clients: usize, write: fn(SocketAddr, u32) -> F) -> Self
+    where
+        F: Future<Output = bool> + Send + 'static,
+    {
         let (answered, next) = (Arc::new(Mutex::new(Answered::default())), Arc::new(AtomicU32::new(0)));
-        let write = |at: SocketAddr| {
+        let client = |at: SocketAddr| {
             let (answered, next) = (Arc::clone(&answered), Arc::clone(&next));
             tokio::spawn(async move {
                 let mut pace = interval(PACE);
                 loop {
                     pace.tick().await;
                     let number = next.fetch_add(1, Ordering::Relaxed);
-                    let taken = persist(at, &service_of(number), number).await;
+                    let taken = write(at, number).await;
                     let mut answered = answered.lock().unwrap_or_else(PoisonError::into_inner);
                     if taken {
                         answered.numbers.insert(number);
                         answered.at.push(Instant::now());
                     } else {
                         answered.refused += 1;
+                        answered.last_refused = Some(Instant::now());
                     }
                 }
             })
         };
-        let tasks = members.iter().copied().map(write).collect();
+        let tasks = members.iter().flat_map(|at| (0..clients).map(|_| *at)).map(client).collect();
         Self { answered, tasks }
     }
 
@@ -74,6 +85,16 @@ impl Writing {
     pub fn counts(&self) -> (usize, u64) {
         let answered = self.answered();
         (answered.numbers.len(), answered.refused)
+    }
+
+    /// How long after a moment a write was last not taken; none if all were.
+    pub fn refused_until(&self, moment: Instant) -> Option<Duration> {
+        self.answered().last_refused?.checked_duration_since(moment)
+    }
+
+    /// Ends it without a look at what is there.
+    pub fn stop(self) {
+        self.tasks.iter().for_each(JoinHandle::abort);
     }
 
     /// The longest time without an answer since a moment; none before there was one after it.
@@ -110,6 +131,11 @@ impl Writing {
         }
         Ok(numbers.len())
     }
+}
+
+/// Writes one persistent instance; whether it was answered.
+pub async fn keep(at: SocketAddr, number: u32) -> bool {
+    persist(at, &service_of(number), number).await
 }
 
 fn service_of(number: u32) -> String {

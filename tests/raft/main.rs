@@ -6,7 +6,6 @@
 //! seed is alike, and not the same step for step.
 
 mod faults;
-mod history;
 mod member;
 mod witness;
 

@@ -15,7 +15,7 @@ use landbridge_model::{Era, MemberId, Region};
 use landbridge_registry::peers::{Addresses, Calls, Connect, Door, Io, Place};
 use landbridge_registry_core::{Command, Reply};
 use landbridge_store::{GroupId, Store, StoreConfig, StoreLimits, Timing, Work};
-use landbridge_tests::sim::dice::Dice;
+use landbridge_tests::{history::Asked, sim::dice::Dice};
 use tokio::{
     io::{AsyncRead, AsyncWrite, ReadBuf},
     time::{Instant, sleep},
@@ -23,10 +23,7 @@ use tokio::{
 use tonic::transport::server::Connected;
 use turmoil::net::{TcpListener, TcpStream};
 
-use crate::{
-    history::Asked,
-    witness::{Held, Witness, name_of, value_of},
-};
+use crate::witness::{Held, Witness, name_of, value_of};
 
 /// The members' port.
 const PORT: u16 = 7848;

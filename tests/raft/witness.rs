@@ -7,8 +7,7 @@ use std::{
 
 use landbridge_model::{FeedId, Position, Record, RecordKey};
 use landbridge_store::{Applied, Notes};
-
-use crate::history::{Asked, History};
+use landbridge_tests::history::{Asked, History};
 
 /// What a member holds.
 #[derive(Clone, Debug, Default, PartialEq)]
