@@ -90,8 +90,9 @@ pub async fn an_emptied_member_helps_nobody_to_forget_what_was_answered() -> Res
 
     region.start(emptied)?;
     region.start(lags)?;
+    // Of a service of its own: a write that nobody was answered may yet happen when the leader is back.
     let decided =
-        within(TEMPTED_FOR, async || persist(region.http(lags), "stays", 9).await.then_some(())).await;
+        within(TEMPTED_FOR, async || persist(region.http(lags), "tempts", 9).await.then_some(())).await;
     ensure!(decided.is_none(), "an empty disk voted for a member that lacks answered writes");
     let waits = group(&region, emptied).await.context("it answers its operators")?;
     ensure!(waits["admitted"] == false, "nobody could admit it: {waits}");
