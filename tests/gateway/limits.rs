@@ -26,10 +26,10 @@ const PATIENCE: Duration = Duration::from_secs(60);
 const LIMIT: u32 = 50;
 
 /// How long calls are counted.
-const WATCHED: Duration = Duration::from_secs(3);
+const WATCHED: Duration = Duration::from_millis(2_500);
 
 /// Rounds after which the parts must follow what is asked.
-const SETTLED: Duration = Duration::from_secs(2);
+const SETTLED: Duration = Duration::from_millis(1_500);
 
 /// Calls at two gateways at different paces, and counts what passes.
 pub(crate) fn shared(_: &Size) {

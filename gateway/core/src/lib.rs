@@ -16,7 +16,6 @@ pub mod admission;
 pub mod budget;
 pub mod hedge;
 pub mod protect;
-pub mod rate;
 pub mod sharing;
 
 pub mod route;
@@ -32,7 +31,6 @@ pub use pick::{
     Choice, Compared, Decision, Explanation, PickRules, Weighed, explain, overtake, pick, spread,
 };
 pub use protect::{Guard, GuardRules};
-pub use rate::{Bucket, Rate};
 pub use route::{Asked, HostMatch, Matched, Policy, Positions, Route, RouteTable, Target};
 pub use service::{Endpoint, EndpointSpec, Name, Service};
 pub use sharing::{Demands, Sharing, Word};

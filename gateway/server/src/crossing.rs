@@ -4,6 +4,7 @@
 
 use std::{
     collections::BTreeMap,
+    num::NonZero,
     sync::{
         Arc,
         atomic::{AtomicU64, Ordering::Relaxed},
@@ -11,7 +12,12 @@ use std::{
     time::{Duration, Instant},
 };
 
-use landbridge_gateway_core::{Bucket, Rate};
+use governor::{
+    Quota, RateLimiter,
+    clock::{Clock as _, MonotonicClock},
+    middleware::NoOpMiddleware,
+    state::{InMemoryState, NotKeyed},
+};
 use landbridge_model::Region;
 use metrics::Counter;
 
@@ -20,6 +26,8 @@ use crate::{
     metrics::{CROSSING_BYTES, CROSSINGS, CROSSINGS_DENIED},
 };
 
+type Bucket = RateLimiter<NotKeyed, InMemoryState, MonotonicClock, NoOpMiddleware<Instant>>;
+
 const NANOS_PER_SECOND: u64 = 1_000_000_000;
 
 /// All regions that are configured as peers.
@@ -27,8 +35,7 @@ pub(crate) type Crossings = BTreeMap<Region, Arc<Crossing>>;
 
 /// The way to one other region.
 pub(crate) struct Crossing {
-    begun: Instant,
-    calls: Option<(Rate, Bucket)>,
+    calls: Option<Bucket>,
     bytes: Option<Debt>,
     passed: Counter,
     denied: Counter,
@@ -78,12 +85,13 @@ pub(crate) fn crossings(peers: &[PeerRegion]) -> Arc<Crossings> {
 
 impl Crossing {
     fn new(peer: &PeerRegion) -> Self {
-        let rate = |calls: u32| Rate { per_second: f64::from(calls), burst: f64::from(calls) };
+        let quota = |rate: u32| Quota::per_second(NonZero::new(rate).unwrap_or(NonZero::<u32>::MIN));
         let name = peer.region.to_string();
         let way = if peer.relayed { "relay" } else { "direct" };
         Self {
-            begun: Instant::now(),
-            calls: peer.requests_per_second.map(|calls| (rate(calls), Bucket::default())),
+            calls: peer
+                .requests_per_second
+                .map(|rate| RateLimiter::direct_with_clock(quota(rate), MonotonicClock)),
             bytes: peer.bytes_per_second.map(|per_second| Debt {
                 per_second: per_second.max(1),
                 begun: Instant::now(),
@@ -97,9 +105,8 @@ impl Crossing {
 
     /// Lets one more try leave, or tells how long to wait.
     pub(crate) fn leave(&self) -> Result<(), Duration> {
-        let now_ns = || u64::try_from(self.begun.elapsed().as_nanos()).unwrap_or(u64::MAX);
-        let calls = self.calls.as_ref().map_or(Ok(()), |(rate, bucket)| bucket.take(now_ns(), *rate));
-        let late = calls.map_err(Duration::from_nanos).err();
+        let calls = self.calls.as_ref().map_or(Ok(()), Bucket::check);
+        let late = calls.map_err(|until| until.wait_time_from(MonotonicClock.now())).err();
         match late.max(self.bytes.as_ref().and_then(Debt::wait)) {
             Some(wait) => {
                 self.denied.increment(1);

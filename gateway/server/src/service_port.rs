@@ -140,8 +140,7 @@ fn admit(local: &Local, carriage: &Carriage) -> Result<(Rc<Seen>, u32), Refusal>
         let mut limiter = local.limiter.borrow_mut();
         let who = Who { region: view.snapshot.home.region.clone(), caller: ANONYMOUS.into() };
         let service = view.snapshot.service(position);
-        let now = Instant::now().into_std();
-        limiter.check(&view.rules, &who, service, now).map_err(Refusal::Limited)?;
+        limiter.check(&view.rules, &who, service).map_err(Refusal::Limited)?;
     }
     Ok((view, position))
 }

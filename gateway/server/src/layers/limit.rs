@@ -60,5 +60,5 @@ fn check(local: &Local, called: &Called) -> Result<(), Refusal> {
     }
     let service = view.snapshot.service(called.service);
     let mut limiter = local.limiter.borrow_mut();
-    limiter.check(&view.rules, &who(called), service, called.begun.into_std()).map_err(Refusal::Limited)
+    limiter.check(&view.rules, &who(called), service).map_err(Refusal::Limited)
 }
