@@ -84,6 +84,30 @@ pub async fn three_members_form_in_any_order() -> Result<()> {
     Ok(())
 }
 
+pub async fn a_member_that_comes_back_at_another_address_is_found_there_and_nothing_else_changes()
+-> Result<()> {
+    let mut region = three().await?;
+    persisted(region.http(1), "stays", 1).await;
+
+    region.kill(3)?;
+    // Other ports, the same disk; the others read of it in the list while they run.
+    region.seat(3)?;
+    region.start(3)?;
+    region.ready(3).await;
+
+    persisted(region.http(3), "stays", 2).await;
+    all_show(&region, "stays", &[shown(1), shown(2)]).await;
+    let there = region.http(3).to_string();
+    until_async("member 1 finds member 3 there, a voter as before", SEEN_WITHIN, async || {
+        let rows = region.page(1, "members").await?;
+        let rows = rows.as_array().filter(|rows| rows.len() == 3)?;
+        let votes = rows.iter().all(|row| row["raft"] == "voter" || row["raft"] == "leader");
+        (votes && rows[2]["address"] == there && rows[2]["state"] == "UP").then_some(())
+    })
+    .await;
+    Ok(())
+}
+
 pub async fn what_is_registered_at_one_is_seen_at_the_others() -> Result<()> {
     let region = three().await?;
 

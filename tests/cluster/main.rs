@@ -50,6 +50,7 @@ macro_rules! tests {
 const TESTS: &[Test] = &tests! {
     forming:
         three_members_form_in_any_order,
+        a_member_that_comes_back_at_another_address_is_found_there_and_nothing_else_changes,
         what_is_registered_at_one_is_seen_at_the_others,
         a_list_that_leaves_this_member_out_is_refused,
         a_list_that_is_empty_founds_no_region_of_its_own;

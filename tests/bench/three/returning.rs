@@ -1,5 +1,5 @@
 //! kill -9 of one member and of all, with thousands of instances: how soon who was killed shows all of them, and that nobody who
-//! answers ever lacks one.
+//! answers ever lacks one. After a kill of all, READY waits for the feeds of the lives before (R14), so that row has no must.
 
 use std::time::{Duration, Instant};
 
@@ -49,12 +49,15 @@ pub async fn measure(scale: &Scale) -> Result<()> {
             all_shown(&region, *member, whole).await?;
             took = took.max(begun.elapsed());
         }
+        let must = match killed.len() {
+            1 => format!("(<= 1.3 s: {})", verdict(took <= MUST)),
+            _ => "(no must)".to_owned(),
+        };
         println!(
-            "kill -9 of {} of three with {} instances: all shown again after {:.0} ms, no answer without them (<= 1.3 s: {})",
+            "kill -9 of {} of three with {} instances: all shown again after {:.0} ms, no answer without them {must}",
             killed.len(),
             whole as u32 * SERVICES,
-            ms(took),
-            verdict(took <= MUST)
+            ms(took)
         );
         checkpointed().await;
     }

@@ -7,7 +7,10 @@ use std::{
 };
 
 use anyhow::{Context, Result};
-use landbridge_tests::sdk::{Connection, ask_well, connect, enrolment, service};
+use landbridge_tests::{
+    sdk::{Connection, ask_well, connect, enrolment, service},
+    wait::until_async,
+};
 use landbridge_wire::nacos::{
     ClusterFilter,
     grpc::{Payload, RequestClient, ask},
@@ -23,6 +26,9 @@ const TOLD_MAX: usize = 1_024;
 
 /// A change is told within this, or never.
 const TOLD_WITHIN: Duration = Duration::from_secs(30);
+
+/// Pushes of one service are merged for less than this (`naming.push_merge_ms`); a change after it goes out at once.
+const MERGED: Duration = Duration::from_millis(80);
 
 /// The musts of the targets: answered elsewhere, pushed elsewhere, an end pushed everywhere.
 const MUSTS_MS: [u64; 3] = [50, 100, 200];
@@ -58,6 +64,9 @@ pub async fn measure(scale: &Scale) -> Result<()> {
         for listener in &mut listeners {
             listener.told(name, 1).await?;
         }
+        let last_push = Instant::now();
+        let quiet = async || (last_push.elapsed() > MERGED).then_some(());
+        until_async("no push is held back", TOLD_WITHIN, quiet).await;
         let begun = Instant::now();
         drop(connection);
         let mut last = begun;
