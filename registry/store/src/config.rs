@@ -60,6 +60,8 @@ pub struct StoreLimits {
     pub snapshot_part_bytes: usize,
     /// A snapshot that another member sends, in bytes; a longer one is refused.
     pub snapshot_bytes_max: u64,
+    /// Below so many free bytes on its disk a leader refuses what grows the state; the rest is for what is under way.
+    pub reserve_bytes: u64,
 }
 
 impl StoreLimits {
@@ -74,6 +76,7 @@ impl StoreLimits {
         kept_entries: 10_000,
         snapshot_part_bytes: 1 << 20,
         snapshot_bytes_max: 4 << 30,
+        reserve_bytes: 64 << 20,
     };
 }
 

@@ -92,6 +92,8 @@ pub enum ProposeError {
     NotLeader(Option<MemberId>),
     /// No majority answered in time, or leadership moved: it may take effect or not, so propose what may be repeated.
     Unavailable(&'static str),
+    /// The leader's disk has no room for more; nothing was written. Room is made by deleting, or by an operator.
+    Full,
     /// The store has stopped.
     Stopped,
 }
@@ -102,6 +104,7 @@ impl fmt::Display for ProposeError {
             Self::NotLeader(Some(member)) => write!(f, "member {member} leads"),
             Self::NotLeader(None) => f.write_str("no leader is known"),
             Self::Unavailable(why) => write!(f, "the Raft group is unavailable: {why}"),
+            Self::Full => f.write_str("the leader's disk is full: make room, nothing was written"),
             Self::Stopped => f.write_str("the store has stopped"),
         }
     }

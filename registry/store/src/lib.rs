@@ -24,6 +24,7 @@ mod opening;
 mod order;
 mod refill;
 mod restore;
+mod room;
 mod rpc;
 mod state;
 mod store;

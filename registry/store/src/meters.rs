@@ -22,6 +22,11 @@ impl Meters {
         metrics::histogram!("landbridge_store_commit_seconds").record(took.as_secs_f64());
     }
 
+    /// A decision was refused because the disk is full.
+    pub(crate) fn refused(&self) {
+        metrics::counter!("landbridge_store_full_refusals_total").increment(1);
+    }
+
     /// Group commits and the entries in them.
     pub(crate) fn commits(&self) -> (u64, u64) {
         (self.commits.load(Ordering::Relaxed), self.entries.load(Ordering::Relaxed))

@@ -25,6 +25,7 @@ use crate::{
     mark::MarkFile,
     meters::Meters,
     network::Network,
+    room::Room,
     rpc,
     state::{
         Applied, Listeners, StateMachine,
@@ -126,7 +127,9 @@ pub(crate) async fn open(config: StoreConfig, transport: Arc<dyn Transport>) -> 
     tasks.spawn(closer.keep_mark());
     let incoming = Incoming::new(found.snapshots.dir().to_owned(), config.limits.snapshot_bytes_max);
     let work = config.work;
+    let room = Room::new(config.dir.clone(), config.limits.reserve_bytes);
     let inner = Inner {
+        room,
         config,
         raft,
         network,

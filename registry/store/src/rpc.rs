@@ -283,7 +283,7 @@ pub(crate) struct Nothing {}
 /// How a forwarded proposal ended.
 #[derive(Clone, PartialEq, Message)]
 pub(crate) struct ProposeAnswer {
-    #[prost(oneof = "Proposed", tags = "1, 2, 3")]
+    #[prost(oneof = "Proposed", tags = "1, 2, 3, 4")]
     what: Option<Proposed>,
 }
 
@@ -296,6 +296,8 @@ enum Proposed {
     NotLeader(u32),
     #[prost(bool, tag = "3")]
     Unavailable(bool),
+    #[prost(bool, tag = "4")]
+    Full(bool),
 }
 
 #[derive(Clone, PartialEq, Message)]
@@ -326,6 +328,7 @@ impl ProposeAnswer {
             Err(ProposeError::NotLeader(leader)) => {
                 Proposed::NotLeader(leader.map_or(0, |member| u32::from(member.0) + 1))
             }
+            Err(ProposeError::Full) => Proposed::Full(true),
             Err(ProposeError::Unavailable(_) | ProposeError::Stopped) => Proposed::Unavailable(true),
         };
         Self { what: Some(what) }
@@ -348,6 +351,7 @@ impl ProposeAnswer {
                 let member = u16::try_from(number - 1).map_err(|error| unreadable("member", error))?;
                 Err(ProposeError::NotLeader(Some(MemberId(member))))
             }
+            Proposed::Full(_) => Err(ProposeError::Full),
             Proposed::Unavailable(_) => Err(ProposeError::Unavailable("the leader did not get a majority")),
         })
     }
@@ -417,6 +421,7 @@ mod tests {
             Ok((position, Reply::Unfounded)),
             Err(ProposeError::NotLeader(None)),
             Err(ProposeError::NotLeader(Some(MemberId(0)))),
+            Err(ProposeError::Full),
         ];
         for answer in proposed {
             assert_eq!(back(&ProposeAnswer::of(&answer)).answer().unwrap(), answer);

@@ -33,7 +33,9 @@ use crate::{
     meters::Meters,
     network::Network,
     opening::{Closing, Opened},
-    order, rpc,
+    order,
+    room::Room,
+    rpc,
     rpc::{Envelope, Nothing, ProposeAnswer},
     state::{Applied, Notes, StateMachine},
     transport::{Rpc, Transport},
@@ -71,6 +73,7 @@ pub(crate) struct Inner {
     pub(crate) changing: tokio::sync::Mutex<()>,
     pub(crate) failed: Failed,
     pub(crate) meters: Arc<Meters>,
+    pub(crate) room: Room,
     pub(crate) standing: watch::Sender<Standing>,
     pub(crate) founded: watch::Receiver<bool>,
     pub(crate) notes: watch::Receiver<Notes>,
@@ -124,6 +127,11 @@ impl Store {
 
     /// Proposes to this member only.
     pub(crate) async fn propose_here(&self, order: Bytes) -> Result<(Position, Reply), ProposeError> {
+        // Whoever does not lead passes it on, and the leader's disk decides.
+        if !self.inner.room.takes(&order) && self.leading(Duration::ZERO).is_some() {
+            self.inner.meters.refused();
+            return Err(ProposeError::Full);
+        }
         let written = self.inner.raft.client_write(Proposal(order));
         let Ok(written) = tokio::time::timeout(self.inner.patience(), written).await else {
             return Err(ProposeError::Unavailable("no majority answered in time"));

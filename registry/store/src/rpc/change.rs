@@ -67,9 +67,9 @@ impl ChangeAnswer {
             Ok(()) => (0, String::new()),
             Err(ChangeError::Unsafe(why)) => (1, why),
             Err(ChangeError::Undecided(ProposeError::NotLeader(_))) => (2, String::new()),
-            Err(ChangeError::Undecided(ProposeError::Unavailable(_) | ProposeError::Stopped)) => {
-                (3, String::new())
-            }
+            Err(ChangeError::Undecided(
+                ProposeError::Unavailable(_) | ProposeError::Full | ProposeError::Stopped,
+            )) => (3, String::new()),
         };
         Self { what, why }
     }

@@ -1,9 +1,9 @@
 //! A group of one: starts, goes on, restarts, snapshots.
 
-use std::time::Instant;
+use std::{sync::Arc, time::Instant};
 
-use landbridge_model::{Era, Position};
-use landbridge_registry_core::Command;
+use landbridge_model::{Definition, Era, Metadata, Position, ServiceKey};
+use landbridge_registry_core::{Command, Reply};
 
 use super::{DEADLINE, config, installed, next, open, opened, opening};
 use crate::{Applied, GroupId, NoPeers, ProposeError, Store, StoreError, StoreLimits};
@@ -112,7 +112,7 @@ async fn a_directory_in_use_is_refused_by_name() {
     let dir = tempfile::tempdir().unwrap();
     let (store, _applied) = open(config(dir.path())).await;
 
-    let refused = Store::open(config(dir.path()), std::sync::Arc::new(NoPeers)).await;
+    let refused = Store::open(config(dir.path()), Arc::new(NoPeers)).await;
 
     assert_eq!(refused.err(), Some(StoreError::Busy { dir: dir.path().to_owned() }));
     store.shutdown().await.unwrap();
@@ -128,9 +128,28 @@ async fn a_directory_of_another_group_is_refused_by_name() {
 
     let mut other = config(dir.path());
     other.group = GroupId { deployment: "other".into(), ..other.group };
-    let refused = Store::open(other, std::sync::Arc::new(NoPeers)).await.err().expect("refused").to_string();
+    let refused = Store::open(other, Arc::new(NoPeers)).await.err().expect("refused").to_string();
 
     assert!(refused.contains("belongs to") && refused.contains("deployment test"), "{refused}");
+}
+
+#[tokio::test]
+async fn a_full_disk_refuses_what_grows_the_state_lets_the_rest_pass_and_recovers() {
+    let dir = tempfile::tempdir().unwrap();
+    let (store, _applied) = open(config(dir.path())).await;
+    let service = ServiceKey::parse("", "", "orders").unwrap();
+    let definition = Definition { protect_threshold: 0.0, metadata: Metadata::default() };
+    let define = Command::Define { service: service.clone(), definition: Arc::new(definition) };
+
+    store.inner.room.reserve(u64::MAX);
+
+    assert_eq!(store.propose(&define).await, Err(ProposeError::Full));
+    opened(&store, 7).await;
+    let undefined = store.propose(&Command::Undefine { service }).await.expect("what frees room passes");
+    assert_eq!(undefined.1, Reply::NotFound, "a refusal leaves nothing");
+    store.inner.room.reserve(0);
+    assert_eq!(store.propose(&define).await.expect("there is room again").1, Reply::Done);
+    store.shutdown().await.unwrap();
 }
 
 #[tokio::test]
