@@ -228,7 +228,10 @@ async fn a_far_gateway_sees_what_east_registers_and_keeps_it_when_east_is_gone()
     .await;
     assert_eq!((&links[0]["peer"], &links[0]["direction"]), (&json!("east"), &json!("in")), "{links}");
     let (bytes, plain) = carried(&west).await;
-    assert!(bytes > 0.0 && bytes < plain, "{bytes} bytes went for {plain}: nothing is packed between regions");
+    assert!(
+        bytes > 0.0 && bytes < plain,
+        "{bytes} bytes went for {plain}: nothing is packed between regions"
+    );
 
     east_bridge.stop().await;
     east_member.stop().await;
