@@ -11,4 +11,5 @@ mod referee;
 mod rights;
 mod selectors;
 mod strangers;
+mod tls;
 mod upstream;

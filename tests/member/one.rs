@@ -48,8 +48,8 @@ impl One {
         Self::start_with(&[&["auth.enabled=true", "auth.password_cost=4", &file], more].concat()).await
     }
 
-    /// Starts a member with these settings.
-    pub async fn start_with(more: &[&str]) -> Self {
+    /// Starts a member with these settings and waits until its ports accept.
+    pub async fn launch(more: &[&str]) -> Self {
         let data = tempfile::tempdir().expect("a folder");
         let base = free_base().expect("free ports");
         let mut sets =
@@ -62,6 +62,12 @@ impl One {
         let running = tokio::spawn(landbridge_registry::run(config, page, shutdown.clone()));
         let one = Self { base, shutdown, running, data };
         accepts(one.grpc()).await.expect("the gRPC port accepts");
+        one
+    }
+
+    /// Starts a member with these settings and waits until it is ready.
+    pub async fn start_with(more: &[&str]) -> Self {
+        let one = Self::launch(more).await;
         until_async("the member is ready", READY_WITHIN, async || {
             (one.get("/readyz").await.0 == 200).then_some(())
         })

@@ -13,6 +13,14 @@ use rcgen::{
 };
 use tempfile::TempDir;
 
+/// What a server shows its callers, or a caller its server.
+pub struct Shown {
+    /// The certificate.
+    pub certificate: PathBuf,
+    /// Its key.
+    pub key: PathBuf,
+}
+
 /// A certificate authority and the files it has written; they go with it.
 pub struct Authority {
     issuer: CertifiedIssuer<'static, KeyPair>,
@@ -36,20 +44,26 @@ impl Authority {
     /// Writes a certificate for `landbridge://NAME`, for example `demo/east/bridge/b1`.
     pub fn files(&self, name: &str) -> TlsFiles {
         let uri = Ia5String::try_from(format!("landbridge://{name}")).expect("plain text");
+        let Shown { certificate, key } = self.write(&name.replace('/', "-"), SanType::URI(uri));
+        TlsFiles { certificate, key, authority: self.path("ca.pem") }
+    }
+
+    /// Writes a certificate for a host of this name.
+    pub fn shown(&self, host: &str) -> Shown {
+        self.write(host, SanType::DnsName(Ia5String::try_from(host).expect("plain text")))
+    }
+
+    fn write(&self, stem: &str, name: SanType) -> Shown {
         let mut params = CertificateParams::default();
-        params.subject_alt_names = vec![SanType::URI(uri)];
+        params.subject_alt_names = vec![name];
         let key = KeyPair::generate().expect("a key");
         let certificate = params.signed_by(&key, &self.issuer).expect("signed");
-        let stem = name.replace('/', "-");
-        let files = TlsFiles {
-            certificate: self.path(&format!("{stem}.pem")),
-            key: self.path(&format!("{stem}.key")),
-            authority: self.path("ca.pem"),
-        };
-        fs::write(&files.certificate, certificate.pem()).expect("written");
-        fs::write(&files.key, key.serialize_pem()).expect("written");
-        fs::set_permissions(&files.key, fs::Permissions::from_mode(0o600)).expect("set");
-        files
+        let shown =
+            Shown { certificate: self.path(&format!("{stem}.pem")), key: self.path(&format!("{stem}.key")) };
+        fs::write(&shown.certificate, certificate.pem()).expect("written");
+        fs::write(&shown.key, key.serialize_pem()).expect("written");
+        fs::set_permissions(&shown.key, fs::Permissions::from_mode(0o600)).expect("set");
+        shown
     }
 
     /// The identity of `landbridge://NAME`.

@@ -38,7 +38,11 @@ pub async fn dial(address: SocketAddr) -> Result<Channel> {
 
 /// Dials and sets the connection up; it is ready when the server has sent its abilities.
 pub async fn connect(address: SocketAddr) -> Result<Connection> {
-    let channel = dial(address).await?;
+    set_up(dial(address).await?).await
+}
+
+/// Sets a connection up that was dialled in whatever way.
+pub async fn set_up(channel: Channel) -> Result<Connection> {
     let (words, said) = mpsc::channel(ACKS_MAX);
     words.send(ask::setup("Landbridge-Tests:v1", &Namespace::parse("")?, true)).await?;
     let mut streams = BiRequestStreamClient::new(channel.clone());

@@ -30,7 +30,7 @@ pub use self::limits::HttpLimits;
 use self::pace::{Pace, Watched};
 use crate::clock::Clock;
 use crate::shutdown::Shutdown;
-use crate::tls::{Identity, PeerName};
+use crate::tls::{CallerTls, Identity, PeerName};
 
 /// Pause after the kernel cannot hand out a connection, for example for want of file descriptors.
 const ACCEPT_PAUSE_MS: u64 = 50;
@@ -65,8 +65,20 @@ where
     B: http_body::Body<Data = Bytes> + Send + Unpin + 'static,
     B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
 {
+    serve_callers(serving, None, service).await;
+}
+
+/// The same for callers from outside, who are shown a certificate and need none.
+pub async fn serve_callers<S, B>(serving: Serving, callers: Option<CallerTls>, service: S)
+where
+    S: Service<Request<Body>, Response = Response<B>, Error = Infallible> + Clone + Send + 'static,
+    S::Future: Send,
+    B: http_body::Body<Data = Bytes> + Send + Unpin + 'static,
+    B::Error: Into<Box<dyn std::error::Error + Send + Sync>>,
+{
     let Serving { listener, what, tls, limits, shutdown } = serving;
-    let port = Arc::new(Port { what, limits, tls, clock: Clock::start(), logged_ms: AtomicU64::new(0) });
+    let port =
+        Arc::new(Port { what, limits, tls, callers, clock: Clock::start(), logged_ms: AtomicU64::new(0) });
     let door = Door::new(limits.connections_max, limits.connections_per_address_max);
     let conversations = TaskTracker::new();
     loop {
@@ -97,6 +109,7 @@ struct Port {
     what: &'static str,
     limits: HttpLimits,
     tls: Option<Identity>,
+    callers: Option<CallerTls>,
     clock: Clock,
     /// When a refused handshake was last logged.
     logged_ms: AtomicU64,
@@ -120,13 +133,21 @@ impl Port {
         let _ = stream.set_nodelay(true);
         let connections = metrics::gauge!("landbridge_runtime_http_connections", "listener" => self.what);
         connections.increment(1.0);
-        match &self.tls {
-            None => {
+        match (&self.tls, &self.callers) {
+            (None, None) => {
                 let pace = Arc::new(Pace::new(self.clock));
                 let io = Watched::new(stream, Arc::clone(&pace), seat);
                 self.conversation(address, None, pace, shutdown).run(io, service).await;
             }
-            Some(identity) => match self.handshake(identity, stream, &shutdown).await {
+            (None, Some(callers)) => match self.handshake(callers.accept(stream), &shutdown).await {
+                Ok(stream) => {
+                    let pace = Arc::new(Pace::new(self.clock));
+                    let io = Watched::new(stream, Arc::clone(&pace), seat);
+                    self.conversation(address, None, pace, shutdown).run(io, service).await;
+                }
+                Err(error) => self.log_refused(address, &error),
+            },
+            (Some(identity), _) => match self.handshake(identity.accept(stream), &shutdown).await {
                 Ok((stream, name)) => {
                     let pace = Arc::new(Pace::new(self.clock));
                     let io = Watched::new(stream, Arc::clone(&pace), seat);
@@ -156,15 +177,15 @@ impl Port {
         }
     }
 
-    async fn handshake(
+    /// Waits for a handshake, but not for ever.
+    async fn handshake<T>(
         &self,
-        identity: &Identity,
-        stream: TcpStream,
+        accepting: impl Future<Output = io::Result<T>>,
         shutdown: &Shutdown,
-    ) -> io::Result<(tokio_rustls::server::TlsStream<TcpStream>, PeerName)> {
+    ) -> io::Result<T> {
         let patience = Duration::from_millis(self.limits.header_read_timeout_ms);
         tokio::select! {
-            accepted = tokio::time::timeout(patience, identity.accept(stream)) => {
+            accepted = tokio::time::timeout(patience, accepting) => {
                 accepted.unwrap_or_else(|_| Err(io::Error::new(ErrorKind::TimedOut, "the handshake took too long")))
             }
             () = shutdown.wait() => Err(io::Error::new(ErrorKind::Interrupted, "the process ends")),

@@ -5,6 +5,7 @@
 //!
 //! Invariant: a renewed certificate never changes who the process is; a bad renewal leaves the old one in use.
 
+mod callers;
 mod files;
 mod gate;
 mod name;
@@ -21,6 +22,7 @@ use serde::Deserialize;
 use tokio::io::{AsyncRead, AsyncWrite};
 use tokio_rustls::{TlsAcceptor, TlsConnector, client, server};
 
+pub use self::callers::{CallerFiles, CallerStream, CallerTls};
 pub use self::name::{PeerName, PeerRole, named_in};
 use crate::shutdown::Shutdown;
 
@@ -135,42 +137,48 @@ impl Identity {
     /// Starts the task that renews the identity when its files change or SIGHUP asks, until the process ends.
     pub fn keep_fresh(&self, shutdown: &Shutdown) {
         let identity = self.clone();
-        let ending = shutdown.clone();
-        let mut reloads = shutdown.reloads();
-        shutdown.spawn(async move {
-            let mut complained = None;
-            loop {
-                tokio::select! {
-                    () = ending.wait() => return,
-                    () = tokio::time::sleep(Duration::from_millis(RENEWAL_CHECK_MS)) => {}
-                    Ok(()) = reloads.changed() => complained = None,
-                }
-                let looking = identity.clone();
-                let found = tokio::task::spawn_blocking(move || looking.renew()).await;
-                complained =
-                    identity.report(found.unwrap_or_else(|panic| Err(panic.to_string())), complained);
-            }
-        });
+        watch_files(self.name.to_string(), shutdown, move || identity.renew());
     }
+}
 
-    /// Logs what a look found, and a mistake only once.
-    fn report(&self, found: Result<Renewal, String>, complained: Option<String>) -> Option<String> {
-        match found {
-            Ok(Renewal::Unchanged) => None,
-            Ok(Renewal::Renewed) => {
-                tracing::info!(event = "certificate_renewed", name = %self.name, "new connections use the new files");
-                None
+/// Looks at files again and again until the process ends; `name` says in logs whose they are.
+fn watch_files<Look>(name: String, shutdown: &Shutdown, renew: Look)
+where
+    Look: Fn() -> Result<Renewal, String> + Clone + Send + 'static,
+{
+    let ending = shutdown.clone();
+    let mut reloads = shutdown.reloads();
+    shutdown.spawn(async move {
+        let mut complained = None;
+        loop {
+            tokio::select! {
+                () = ending.wait() => return,
+                () = tokio::time::sleep(Duration::from_millis(RENEWAL_CHECK_MS)) => {}
+                Ok(()) = reloads.changed() => complained = None,
             }
-            Err(mistake) => {
-                if complained.as_ref() != Some(&mistake) {
-                    tracing::error!(
-                        event = "certificate_not_renewed",
-                        mistake,
-                        "the old certificate stays in use"
-                    );
-                }
-                Some(mistake)
+            let found = tokio::task::spawn_blocking(renew.clone()).await;
+            complained = report(&name, found.unwrap_or_else(|panic| Err(panic.to_string())), complained);
+        }
+    });
+}
+
+/// Logs what a look found, and a mistake only once.
+fn report(name: &str, found: Result<Renewal, String>, complained: Option<String>) -> Option<String> {
+    match found {
+        Ok(Renewal::Unchanged) => None,
+        Ok(Renewal::Renewed) => {
+            tracing::info!(event = "certificate_renewed", name, "new connections use the new files");
+            None
+        }
+        Err(mistake) => {
+            if complained.as_ref() != Some(&mistake) {
+                tracing::error!(
+                    event = "certificate_not_renewed",
+                    mistake,
+                    "the old certificate stays in use"
+                );
             }
+            Some(mistake)
         }
     }
 }

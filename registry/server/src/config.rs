@@ -11,7 +11,12 @@ use std::{
 
 use landbridge_model::{MemberId, Region};
 use landbridge_registry_core::Visibility;
-use landbridge_runtime::{config::Layers, http::HttpLimits, log::LogConfig, tls::TlsFiles};
+use landbridge_runtime::{
+    config::Layers,
+    http::HttpLimits,
+    log::LogConfig,
+    tls::{CallerFiles, TlsFiles},
+};
 use landbridge_store::Timing;
 use serde::Deserialize;
 
@@ -60,6 +65,7 @@ struct ListenPage {
     grpc_port: Option<u16>,
     feeds_port: Option<u16>,
     raft_port: Option<u16>,
+    tls: Option<CallerFiles>,
 }
 
 #[derive(Clone, Copy, Debug, Deserialize)]
@@ -167,6 +173,8 @@ pub struct Config {
     pub drain_ticks: u32,
     /// The paces of the Raft group.
     pub timing: Timing,
+    /// What SDKs and HTTP callers are shown, if they speak TLS.
+    pub callers: Option<CallerFiles>,
     /// Who this member is to bridges and gateways.
     pub tls: Option<TlsFiles>,
     /// The secret that `/landbridge/v1` asks for.
@@ -227,6 +235,7 @@ impl Config {
             company,
             drain_ticks: ticks(page.cluster.drain_ms),
             timing: page.raft.timing(),
+            callers: page.listen.tls,
             tls: page.tls,
             admin_token,
             auth,

@@ -10,12 +10,12 @@ use landbridge_runtime::{
     audit::Audit,
     clock::Clock,
     dice,
-    http::{Serving, serve},
+    http::{Serving, serve_callers},
     listen::listen,
     pages::Health,
     shutdown::Shutdown,
     telemetry::MetricsPage,
-    tls::Identity,
+    tls::{CallerTls, Identity},
 };
 use landbridge_store::Store;
 use landbridge_wire::feeds::Hello;
@@ -99,6 +99,8 @@ pub(crate) struct Shared {
     pub(crate) desks: Arc<Desks>,
     /// The Nacos that keeps configs, if one does.
     pub(crate) upstream: Option<Upstream>,
+    /// What callers are shown who speak TLS.
+    pub(crate) callers: Option<CallerTls>,
     /// What operators did here.
     pub(crate) audit: Audit,
     /// Where HTTP is served, as clients are told.
@@ -162,6 +164,8 @@ struct Doors {
     feeds: Option<(TcpListener, Identity)>,
     raft: Option<TcpListener>,
     udp: UdpSocket,
+    /// What callers are shown who speak TLS.
+    callers: Option<CallerTls>,
 }
 
 impl Doors {
@@ -178,7 +182,9 @@ impl Doors {
         let raft = several.then(|| listen(config.raft, "raft").map_err(Failure::Start)).transpose()?;
         let any_port = SocketAddr::new(config.http.ip(), 0);
         let udp = UdpSocket::bind(any_port).await;
+        let callers = config.callers.clone().map(CallerTls::load).transpose().map_err(Failure::Start)?;
         Ok(Self {
+            callers,
             http: listen(config.http, "http").map_err(Failure::Start)?,
             grpc: listen(config.grpc, "grpc").map_err(Failure::Start)?,
             feeds,
@@ -194,9 +200,9 @@ impl Doors {
 pub async fn run(config: Config, page: MetricsPage, asked: Shutdown) -> Result<(), Failure> {
     let clock = Clock::start();
     let (health, shutdown) = (Health::new(clock), Shutdown::new());
-    let Doors { http, grpc, feeds, raft, udp } = Doors::open(&config).await?;
+    let Doors { http, grpc, feeds, raft, udp, callers } = Doors::open(&config).await?;
     let identity = feeds.as_ref().map(|(_, identity)| identity.clone());
-    keep_fresh(identity.as_ref(), &asked);
+    keep_fresh(identity.as_ref(), callers.as_ref(), &asked);
     let core = Member::new(settings(&config, &feeds));
     let company = Company::new(&config, identity.clone());
     let (store, applied) = region::open_store(&config, &company, clock).await?;
@@ -209,6 +215,7 @@ pub async fn run(config: Config, page: MetricsPage, asked: Shutdown) -> Result<(
     let (udp, listed) = (Arc::new(UdpPush::new(udp, clock)), config.company.clone());
     let (desks, auth) = open_desks(&config, &store)?;
     let shared = Arc::new(Shared {
+        callers,
         upstream: upstream(&config, auth.enabled()),
         audit: Audit::default(),
         clock,
@@ -262,9 +269,12 @@ pub async fn run(config: Config, page: MetricsPage, asked: Shutdown) -> Result<(
 }
 
 /// Reads certificates again when they change.
-fn keep_fresh(identity: Option<&Identity>, asked: &Shutdown) {
+fn keep_fresh(identity: Option<&Identity>, callers: Option<&CallerTls>, asked: &Shutdown) {
     if let Some(identity) = identity {
         identity.keep_fresh(asked);
+    }
+    if let Some(callers) = callers {
+        callers.keep_fresh(asked);
     }
 }
 
@@ -374,7 +384,7 @@ fn open_doors(
         );
     let limits = shared.limits.http();
     let serving = Serving { listener: http, what: "http", tls: None, limits, shutdown: shutdown.clone() };
-    shutdown.spawn(serve(serving, app));
+    shutdown.spawn(serve_callers(serving, shared.callers.clone(), app));
     shutdown.spawn(ingress::connections::accept(grpc, Arc::clone(shared), shutdown.clone()));
     shutdown.spawn(fuzzy::run(Arc::clone(shared), shutdown.clone()));
     shutdown.spawn(ingress::watch::watch(Arc::clone(shared), shutdown.clone()));

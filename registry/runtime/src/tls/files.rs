@@ -39,14 +39,7 @@ pub(super) struct Parsed {
 
 impl Source {
     pub(super) fn read(files: &TlsFiles) -> Result<Self, String> {
-        let key_mode = fs::metadata(&files.key).map(|about| about.permissions().mode()).unwrap_or_default();
-        if key_mode & MODE_OTHERS != 0 {
-            return Err(format!(
-                "private key {} may be read by everybody (mode {:o}): run chmod 600 on it",
-                files.key.display(),
-                key_mode & 0o777
-            ));
-        }
+        check_mode(&files.key)?;
         Ok(Self {
             certificate: read("certificate", &files.certificate)?,
             key: read("private key", &files.key)?,
@@ -81,7 +74,17 @@ impl Source {
     }
 }
 
-fn read(what: &str, path: &Path) -> Result<Vec<u8>, String> {
+/// Refuses a private key that everybody may read.
+pub(super) fn check_mode(key: &Path) -> Result<(), String> {
+    let mode = fs::metadata(key).map(|about| about.permissions().mode()).unwrap_or_default();
+    if mode & MODE_OTHERS == 0 {
+        return Ok(());
+    }
+    let (shown, mode) = (key.display(), mode & 0o777);
+    Err(format!("private key {shown} may be read by everybody (mode {mode:o}): run chmod 600 on it"))
+}
+
+pub(super) fn read(what: &str, path: &Path) -> Result<Vec<u8>, String> {
     let about = |why: String| format!("{what} file {} cannot be read: {why}", path.display());
     let size = fs::metadata(path).map_err(|error| about(error.to_string()))?.len();
     if size > FILE_BYTES_MAX {
@@ -90,7 +93,11 @@ fn read(what: &str, path: &Path) -> Result<Vec<u8>, String> {
     fs::read(path).map_err(|error| about(error.to_string()))
 }
 
-fn certificates(what: &str, path: &Path, pem: &[u8]) -> Result<Vec<CertificateDer<'static>>, String> {
+pub(super) fn certificates(
+    what: &str,
+    path: &Path,
+    pem: &[u8],
+) -> Result<Vec<CertificateDer<'static>>, String> {
     let found: Result<Vec<_>, _> = CertificateDer::pem_slice_iter(pem).collect();
     match found {
         Ok(found) if found.is_empty() => Err(format!(
@@ -103,7 +110,7 @@ fn certificates(what: &str, path: &Path, pem: &[u8]) -> Result<Vec<CertificateDe
 }
 
 /// Refuses a certificate outside its dates; gives the end of its life.
-fn check_dates(certificate: &CertificateDer<'_>) -> Result<i64, String> {
+pub(super) fn check_dates(certificate: &CertificateDer<'_>) -> Result<i64, String> {
     let (_, parsed) =
         X509Certificate::from_der(certificate).map_err(|error| format!("cannot be parsed ({error})"))?;
     let dates = parsed.validity();

@@ -9,7 +9,7 @@ use hyper_util::{
     service::TowerToHyperService,
 };
 use landbridge_registry_core::{ConnectionId, Input};
-use landbridge_runtime::shutdown::Shutdown;
+use landbridge_runtime::{shutdown::Shutdown, tls::CallerStream};
 use tokio::net::{TcpListener, TcpStream};
 use tracing::debug;
 
@@ -44,6 +44,8 @@ pub(crate) async fn accept(listener: TcpListener, shared: Arc<Shared>, shutdown:
                 drop(stream);
             }
             Ok((stream, remote)) => {
+                // Pushes are small and urgent; a socket that cannot be told so works all the same.
+                let _ = stream.set_nodelay(true);
                 let session = shared.sessions.open(remote);
                 tokio::spawn(converse(Arc::clone(&shared), session, stream));
             }
@@ -58,8 +60,18 @@ pub(crate) async fn accept(listener: TcpListener, shared: Arc<Shared>, shutdown:
 /// Serves one connection, and tells the core when it is over.
 async fn converse(shared: Arc<Shared>, session: Arc<Session>, stream: TcpStream) {
     let connection = ConnectionId(session.number());
-    // Pushes are small and urgent; a socket that cannot be told so works all the same.
-    let _ = stream.set_nodelay(true);
+    let accepting = async {
+        match &shared.callers {
+            Some(tls) => tls.accept(stream).await,
+            None => Ok(CallerStream::Plain(stream)),
+        }
+    };
+    let patience = Duration::from_millis(shared.limits.header_read_timeout_ms);
+    let Ok(Ok(stream)) = tokio::time::timeout(patience, accepting).await else {
+        metrics::connection_closed("tls");
+        shared.sessions.forget(session.number());
+        return;
+    };
     shared.orders.tell(Input::ConnectionOpened { connection }).await;
     let conversation = Conversation::new(Arc::clone(&shared), Arc::clone(&session));
     let mut server = hyper::server::conn::http2::Builder::new(TokioExecutor::new());
