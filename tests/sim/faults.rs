@@ -147,6 +147,12 @@ impl World {
 
     fn fault(&mut self) -> Checked {
         let all: Vec<_> = (0..self.nodes.len()).collect();
+        // Most are mended by a reconcile before a verification sees them: it takes many for one to be doubted.
+        if self.corrupts && self.dice.chance(0.2) {
+            let n = self.dice.pick(&all);
+            self.save_all(n);
+            self.corrupt(n);
+        }
         let x = self.dice.part();
         let r = self.dice.range(0, self.regions() as i64) as usize;
         if x < 0.030 {
@@ -194,9 +200,6 @@ impl World {
             self.put_persistent(r);
         } else if x < 0.27 {
             self.save();
-        } else if x < 0.36 && self.corrupts {
-            let n = self.dice.pick(&all);
-            self.corrupt(n);
         } else if (0.36..0.37).contains(&x) {
             for r in 0..self.regions() {
                 if self.dice.chance(0.5) {
