@@ -67,8 +67,6 @@ struct Chosen {
     progress: u64,
     /// Whether another is to be tried, even one that has stalled before.
     stalled: bool,
-    /// Whether it has said anything of the feed since it is asked.
-    answers: bool,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
@@ -76,8 +74,6 @@ struct Failed {
     tick: u64,
     /// Whether it was the writer, heard all the while.
     though_heard: bool,
-    /// Whether it had said something of the feed.
-    answered: bool,
 }
 
 /// Tells whether a stream's peer asks here for a feed.
@@ -157,23 +153,7 @@ impl Choice {
     pub fn progressed(&mut self, feed: &FeedId, stream: StreamId, tick: u64) {
         if let Some(chosen) = self.chosen.get_mut(feed).filter(|chosen| chosen.stream == stream) {
             chosen.progress = tick;
-            chosen.answers = true;
         }
-        if let Some(failed) = self.failed.get_mut(&(feed.clone(), stream)) {
-            failed.answered = true;
-        }
-    }
-
-    /// Whether every process of the feed's region that is connected and may have it was asked for it lately, and none said
-    /// a word of it: who has no copy says nothing (R8).
-    pub fn asked_in_vain(&self, feed: &FeedId) -> bool {
-        let may_have = |offer: &Offer| match offer.peer.role {
-            Role::Member(_) | Role::Bridge => offer.peer.region == *feed.region(),
-            Role::Gateway => false,
-        };
-        let asked = |stream: &StreamId| self.failed.get(&(feed.clone(), *stream));
-        let mut able = self.offers.iter().filter(|(_, offer)| may_have(offer));
-        able.all(|(stream, _)| asked(stream).is_some_and(|failed| !failed.answered))
     }
 
     /// Marks suppliers that stall: behind without progress, or with older news than others have (once a tick).
@@ -219,8 +199,7 @@ impl Choice {
             let stalls = is_behind && tick - chosen.progress >= if though_heard { retry } else { patience };
             let is_stale = is_old && tick - rose.max(chosen.since) >= patience;
             if (stalls || is_stale) && !planted(Mutant::StalledSupplierKept) {
-                let failed = Failed { tick, though_heard, answered: chosen.answers };
-                self.failed.insert((feed.clone(), chosen.stream), failed);
+                self.failed.insert((feed.clone(), chosen.stream), Failed { tick, though_heard });
                 chosen.progress = tick;
                 chosen.since = tick;
                 chosen.stalled = true;
@@ -256,9 +235,8 @@ impl Choice {
             }
             match best {
                 Some(stream) => {
-                    let (since, progress) = (tick, tick);
-                    let chosen = Chosen { stream, since, progress, stalled: false, answers: false };
-                    self.chosen.insert(feed.clone(), chosen);
+                    self.chosen
+                        .insert(feed.clone(), Chosen { stream, since: tick, progress: tick, stalled: false });
                 }
                 None => {
                     self.chosen.remove(&feed);
@@ -281,7 +259,7 @@ impl Choice {
         for (feed, chosen) in &mut self.chosen {
             let ring = (feed.clone(), chosen.stream);
             if asks(chosen.stream, feed) && !self.failed.contains_key(&ring) {
-                self.failed.insert(ring, Failed { tick, though_heard: false, answered: chosen.answers });
+                self.failed.insert(ring, Failed { tick, though_heard: false });
                 chosen.stalled = true;
             }
         }

@@ -208,12 +208,6 @@ impl Holder {
         self.holdings.beats.silent_ticks(feed)
     }
 
-    /// Whether every process of its region that is connected was asked for the feed within `retry_ticks` and had none of it
-    /// to tell; also where none is connected.
-    pub fn asked_in_vain(&self, feed: &FeedId) -> bool {
-        self.choice.asked_in_vain(feed)
-    }
-
     /// Whether the records of a feed are unverified (R26).
     pub fn unverified(&self, feed: &FeedId) -> bool {
         self.holdings.beats.unverified(feed)

@@ -126,8 +126,6 @@ mutants! {
     ReadyWithoutNeed,
     /// R14: READY does not wait for what writers have announced.
     ReadyUnheard,
-    /// R14: a feed that is not here counts as empty before everybody was asked for it.
-    MissingIsEmpty,
     /// A change of a service is not told, so that its old view goes on being read.
     StaleView,
     // Bridges.

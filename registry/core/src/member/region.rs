@@ -173,7 +173,9 @@ impl Member {
     }
 
     fn complete(&self) -> bool {
-        let is_complete = || ready::complete(&self.holder, self.own.feed(), &self.settings);
+        let lone = self.settings.members <= 1;
+        let (region, limits) = (&self.settings.region, &self.settings.limits);
+        let is_complete = || ready::complete(&self.holder, region, self.own.feed(), lone, limits);
         self.caught_up && (is_complete() || planted(Mutant::ReadyAtOnce))
     }
 }

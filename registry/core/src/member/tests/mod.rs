@@ -7,5 +7,4 @@ mod leaving;
 mod policies;
 mod region;
 mod rig;
-mod short_lives;
 mod views;

@@ -444,12 +444,6 @@ impl Rig {
         self.give(at, Input::Received { stream: BRIDGE, message });
     }
 
-    /// The bridge begins to tell a feed, and says no more of it.
-    pub fn begin(&mut self, at: usize, feed: FeedId) {
-        let message = Message::Begin { feed, view: View::WHOLE };
-        self.give(at, Input::Received { stream: BRIDGE, message });
-    }
-
     /// What a far region's bridge would bring: a region with these instances in one feed.
     pub fn import(&mut self, at: usize, region: &str, ports: &[u16]) {
         let region = Region::parse(region).unwrap();
