@@ -226,9 +226,10 @@ impl Choice {
             let from = present.filter(|stream| self.offers.contains_key(stream));
             let best = self.best(&feed, holdings, asks);
             let stays = from.zip(best).is_some_and(|(from, best)| {
-                !stalled
-                    && self.standing(&feed, from, holdings, asks)
-                        <= self.standing(&feed, best, holdings, asks)
+                // Who comes to ask here is not left for that but once (`break_rings`): where all lack a feed, everybody would
+                // turn from one to the next with every message.
+                let standing = |stream| self.standing(&feed, stream, holdings, &|_, _| false);
+                !stalled && standing(from) <= standing(best)
             });
             if stays || present == best {
                 continue;

@@ -7,4 +7,5 @@ mod leaving;
 mod policies;
 mod region;
 mod rig;
+mod short_lives;
 mod views;
