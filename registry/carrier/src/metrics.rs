@@ -89,7 +89,7 @@ pub(crate) fn shelf_unreadable() {
     counter!("landbridge_carrier_shelf_unreadable_total").increment(1);
 }
 
-/// Counts a write that failed; after it nothing is saved.
+/// Counts a write of copies that failed, or a try after it; while it rises nothing is saved.
 pub(crate) fn shelf_failed() {
     counter!("landbridge_carrier_shelf_failures_total").increment(1);
 }

@@ -1,4 +1,4 @@
-//! The layout on disk and the thread that writes it.
+//! The layout on disk: how copies are read and written.
 //!
 //! One database. The keyspace `heads` holds `format` and, per feed, a head: which keyspace holds its records, how many
 //! they are, what their hashes sum to, and the copy's view and position. Each whole copy gets a keyspace of its own.
@@ -8,13 +8,9 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
-    fs,
+    fs, io,
     panic::catch_unwind,
     path::Path,
-    sync::{
-        atomic::{AtomicBool, Ordering},
-        mpsc::Receiver,
-    },
 };
 
 use fjall::{Database, Keyspace, KeyspaceCreateOptions};
@@ -104,8 +100,21 @@ pub(super) struct Disk {
 impl Disk {
     /// Opens the database and reads all copies; what cannot be read is set aside.
     pub fn open(folder: &Path) -> Result<(Self, Vec<Loaded>), String> {
+        Self::open_with(folder, Self::load)
+    }
+
+    /// Opens the database after it failed, reads no more than the heads, and forgets the feeds that are `gone`.
+    pub fn reopen(folder: &Path, gone: &BTreeSet<FeedId>) -> Result<Self, String> {
+        let (mut disk, ()) = Self::open_with(folder, Self::index)?;
+        for feed in gone {
+            disk.forget(feed).map_err(|error| format!("copies in {}: {error}", folder.display()))?;
+        }
+        Ok(disk)
+    }
+
+    fn open_with<T>(folder: &Path, read: Reader<T>) -> Result<(Self, T), String> {
         let about = |error: &dyn std::fmt::Display| format!("copies in {}: {error}", folder.display());
-        let opened = match Self::open_guarded(folder) {
+        let opened = match Self::open_guarded(folder, read) {
             Ok(opened) => opened,
             Err(Unreadable::Blocked(why)) => return Err(about(&why)),
             Err(Unreadable::Damaged(why)) => {
@@ -118,19 +127,19 @@ impl Disk {
                     "starting without saved copies"
                 );
                 metrics::shelf_unreadable();
-                Self::open_guarded(folder).map_err(|why| match why {
+                Self::open_guarded(folder, read).map_err(|why| match why {
                     Unreadable::Blocked(why) | Unreadable::Damaged(why) => about(&why),
                 })?
             }
         };
-        let (mut disk, loaded) = opened;
+        let (mut disk, found) = opened;
         disk.sweep().map_err(|error| about(&error))?;
-        Ok((disk, loaded))
+        Ok((disk, found))
     }
 
     /// Opens the folder, and makes sure that one which ends the process does so only a few times.
-    fn open_guarded(folder: &Path) -> Result<(Self, Vec<Loaded>), Unreadable> {
-        let blocked = |error: std::io::Error| Unreadable::Blocked(error.to_string());
+    fn open_guarded<T>(folder: &Path, read: Reader<T>) -> Result<(Self, T), Unreadable> {
+        let blocked = |error: io::Error| Unreadable::Blocked(error.to_string());
         fs::create_dir_all(folder).map_err(blocked)?;
         let file = folder.join(ATTEMPTS_FILE);
         let attempts = fs::read(&file).map_or(0, |marks| marks.len());
@@ -139,12 +148,12 @@ impl Disk {
             return Err(Unreadable::Damaged(why));
         }
         fs::write(&file, vec![b'.'; attempts + 1]).map_err(blocked)?;
-        let opened = catch_unwind(|| Self::open_as_it_is(folder));
+        let opened = catch_unwind(|| Self::open_as_it_is(folder, read));
         fs::remove_file(&file).map_err(blocked)?;
         opened.unwrap_or_else(|_| Err(Unreadable::Damaged("reading them panicked".to_owned())))
     }
 
-    fn open_as_it_is(folder: &Path) -> Result<(Self, Vec<Loaded>), Unreadable> {
+    fn open_as_it_is<T>(folder: &Path, read: Reader<T>) -> Result<(Self, T), Unreadable> {
         let database = Database::builder(folder)
             .cache_size(CACHE_BYTES)
             .max_journaling_size(JOURNAL_BYTES)
@@ -160,19 +169,35 @@ impl Disk {
             }
         }
         let mut disk = Self { database, heads, places: BTreeMap::new(), next: 0 };
-        let loaded = disk.load()?;
-        Ok((disk, loaded))
+        let found = read(&mut disk)?;
+        Ok((disk, found))
     }
 
     fn load(&mut self) -> Result<Vec<Loaded>, Unreadable> {
+        self.each(Self::read)
+    }
+
+    fn index(&mut self) -> Result<(), Unreadable> {
+        self.each(|_, _, _| Ok(())).map(drop)
+    }
+
+    /// Reads something of each copy, and notes its place; one that cannot be read is given up.
+    fn each<T>(
+        &mut self,
+        read: impl Fn(&Self, &Head, u64) -> Result<T, String>,
+    ) -> Result<Vec<T>, Unreadable> {
         let mut found = BTreeMap::new();
         for entry in self.heads.iter() {
             let (key, value) = entry.into_inner()?;
             if &*key == FORMAT_KEY {
                 continue;
             }
-            match Head::decode(&value).and_then(|(head, place)| Ok((self.read(&head, place)?, place))) {
-                Ok((loaded, place)) => drop(found.insert(loaded.feed.clone(), (loaded, place))),
+            let taken = Head::decode(&value).and_then(|(head, place)| {
+                let taken = read(self, &head, place)?;
+                Ok((head.feed, (taken, place)))
+            });
+            match taken {
+                Ok((feed, taken)) => drop(found.insert(feed, taken)),
                 Err(why) => {
                     tracing::error!(event = "copy_unreadable", why, "its feed starts empty");
                     metrics::shelf_unreadable();
@@ -181,7 +206,7 @@ impl Disk {
             }
         }
         self.places = found.iter().map(|(feed, (_, place))| (feed.clone(), *place)).collect();
-        Ok(found.into_values().map(|(loaded, _)| loaded).collect())
+        Ok(found.into_values().map(|(taken, _)| taken).collect())
     }
 
     /// Reads one copy and holds it against its head.
@@ -221,25 +246,8 @@ impl Disk {
         Ok(())
     }
 
-    /// Writes jobs until there are no more; the first failure is the end, for later steps would miss it.
-    pub fn work(mut self, queue: &Receiver<Job>, broken: &AtomicBool) {
-        for job in queue {
-            if broken.load(Ordering::Relaxed) {
-                continue;
-            }
-            if let Err(error) = self.write(job) {
-                broken.store(true, Ordering::Relaxed);
-                tracing::error!(
-                    event = "shelf_failed",
-                    %error,
-                    "copies are not saved any more: mend the disk and restart"
-                );
-                metrics::shelf_failed();
-            }
-        }
-    }
-
-    fn write(&mut self, job: Job) -> fjall::Result<()> {
+    /// Writes one job; after an error nothing more can be written before the database is opened again.
+    pub fn write(&mut self, job: Job) -> fjall::Result<()> {
         match job {
             Job::Step { head, changes } => self.step(&head, changes),
             Job::Whole { head, copy } => self.whole(&head, &copy),
@@ -292,6 +300,9 @@ impl Disk {
     }
 }
 
+/// What is read of the copies while a folder is opened.
+type Reader<T> = fn(&mut Disk) -> Result<T, Unreadable>;
+
 /// Why a folder cannot be opened.
 enum Unreadable {
     /// An operator must act; what is there may be good.
@@ -307,9 +318,20 @@ impl From<fjall::Error> for Unreadable {
             fjall::Error::Io(cause)
                 if !matches!(
                     cause.kind(),
-                    std::io::ErrorKind::UnexpectedEof
-                        | std::io::ErrorKind::InvalidData
-                        | std::io::ErrorKind::NotFound
+                    io::ErrorKind::UnexpectedEof | io::ErrorKind::InvalidData | io::ErrorKind::NotFound
+                ) =>
+            {
+                Self::Blocked(cause.to_string())
+            }
+            // Opening writes too: on a full disk good copies must not be taken for damaged ones.
+            fjall::Error::Storage(fjall::LsmError::Io(cause))
+                if matches!(
+                    cause.kind(),
+                    io::ErrorKind::StorageFull
+                        | io::ErrorKind::QuotaExceeded
+                        | io::ErrorKind::ReadOnlyFilesystem
+                        | io::ErrorKind::PermissionDenied
+                        | io::ErrorKind::NotADirectory
                 ) =>
             {
                 Self::Blocked(cause.to_string())
@@ -320,7 +342,7 @@ impl From<fjall::Error> for Unreadable {
 }
 
 /// Moves a folder out of the way, in the place of one that was moved before.
-fn set_aside(folder: &Path) -> std::io::Result<std::path::PathBuf> {
+fn set_aside(folder: &Path) -> io::Result<std::path::PathBuf> {
     let mut name = folder.file_name().unwrap_or_default().to_owned();
     name.push(".unreadable");
     let aside = folder.with_file_name(name);
