@@ -16,7 +16,7 @@ use std::{
         Arc,
         atomic::{AtomicU32, AtomicU64, Ordering::Relaxed},
     },
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use arc_swap::ArcSwap;
@@ -34,12 +34,12 @@ use rustc_hash::FxHashMap;
 
 use crate::config::Limit;
 
-type Bucket = RateLimiter<NotKeyed, InMemoryState, MonotonicClock, NoOpMiddleware<std::time::Instant>>;
+type Bucket = RateLimiter<NotKeyed, InMemoryState, MonotonicClock, NoOpMiddleware<Instant>>;
 
-/// Cells that a call costs where the part is the whole, at most; at rates above 10,000 a second fewer,
+/// Cells that a call costs where the part is the whole; fewer at rates of more than 10,000 calls a second.
 const CELLS_MAX: u32 = 1_000;
 
-/// so that no more than these are paid for in a second: governor counts their time in whole nanoseconds.
+/// Cells that are paid for in a second at most: governor counts their time in whole nanoseconds.
 const CELLS_PER_SECOND_MAX: u32 = 10_000_000;
 
 /// This gateway's parts of the limits that it shares with others of its region.
@@ -91,8 +91,9 @@ struct Counted {
     bucket: Bucket,
     /// Cells that one call costs by this gateway's part of the rate.
     cost: AtomicU32,
-    /// Cells taken for a call that costs more than the bucket holds at once.
-    saved: AtomicU32,
+    begun: Instant,
+    /// When a call is paid for that cost more than the bucket holds, in nanoseconds since `begun`.
+    paid_at_ns: AtomicU64,
     /// Calls that asked since they were counted last.
     asked: AtomicU64,
 }
@@ -132,14 +133,25 @@ impl Cells {
 
 impl Counted {
     fn new(name: EcoString, cells: Cells, part: f64) -> Arc<Self> {
-        let (cost, saved) = (AtomicU32::new(cells.cost(part)), AtomicU32::new(0));
-        Arc::new(Self { name, bucket: cells.bucket(), cost, saved, asked: AtomicU64::new(0) })
+        Arc::new(Self {
+            name,
+            bucket: cells.bucket(),
+            cost: AtomicU32::new(cells.cost(part)),
+            begun: Instant::now(),
+            paid_at_ns: AtomicU64::new(0),
+            asked: AtomicU64::new(0),
+        })
     }
 
     /// Lets one call pass, or tells how long to wait.
     fn take(&self, cells: Cells) -> Result<(), Duration> {
         self.asked.fetch_add(1, Relaxed);
         let cost = self.cost.load(Relaxed);
+        let now = self.begun.elapsed();
+        let owed = Duration::from_nanos(self.paid_at_ns.load(Relaxed)).saturating_sub(now);
+        if !owed.is_zero() {
+            return Err(owed);
+        }
         let taken = NonZero::new(cost).map_or(cells.burst, |cost| cost.min(cells.burst));
         match self.bucket.check_n(taken) {
             Ok(Ok(())) => {}
@@ -147,13 +159,12 @@ impl Counted {
             // Not possible: no more is taken than the bucket holds.
             Err(_) => return Err(cells.time(cost)),
         }
-        let Some(more) = cost.checked_sub(taken.get()).filter(|more| *more > 0) else { return Ok(()) };
-        // The bucket never holds a whole call: what refused ones took is kept for the one that it suffices for.
-        let pay = |saved: u32| Some(saved.checked_sub(more).unwrap_or(saved.saturating_add(taken.get())));
-        match self.saved.fetch_update(Relaxed, Relaxed, pay) {
-            Ok(saved) if saved >= more => Ok(()),
-            Ok(saved) | Err(saved) => Err(cells.time(more.saturating_sub(saved))),
+        if cost > taken.get() {
+            // The bucket never holds a whole call: one passes when it is full, and is paid for before the next.
+            let paid_at = (now + cells.time(cost)).as_nanos();
+            self.paid_at_ns.store(u64::try_from(paid_at).unwrap_or(u64::MAX), Relaxed);
         }
+        Ok(())
     }
 }
 
@@ -412,7 +423,7 @@ mod tests {
         let limit = Limit { requests_per_second: 2_000, burst: 1, ..limit(LimitBy::Service) };
         let cells = Cells::of(&limit);
         let (whole, tenth) = (Counted::new("a".into(), cells, 1.0), Counted::new("a".into(), cells, 0.1));
-        let begun = std::time::Instant::now();
+        let begun = Instant::now();
         let (mut of_whole, mut of_tenth) = (0, 0);
 
         while of_whole < 200 {
@@ -422,5 +433,22 @@ mod tests {
 
         assert!(of_tenth <= of_whole / 10 + 1, "{of_tenth} of {of_whole} in {:?}", begun.elapsed());
         assert!(of_tenth > 0, "it is not kept from all");
+    }
+    #[test]
+    fn a_call_that_waits_as_it_was_told_passes_however_small_the_part_is() {
+        let limit = Limit { requests_per_second: 1_000, burst: 1, ..limit(LimitBy::Service) };
+        let cells = Cells::of(&limit);
+        let counted = Counted::new("a".into(), cells, 0.05);
+
+        assert_eq!(counted.take(cells), Ok(()), "the first call has nothing to wait for");
+        for _ in 0..3 {
+            let wait = counted.take(cells).unwrap_err();
+            assert!(wait <= Duration::from_millis(20), "a twentieth of 1,000 a second: {wait:?}");
+            let until = Instant::now() + wait;
+            while Instant::now() <= until {
+                std::hint::spin_loop();
+            }
+            assert_eq!(counted.take(cells), Ok(()));
+        }
     }
 }
