@@ -100,12 +100,14 @@ async fn a_silent_endpoint_costs_one_try_and_then_its_place_in_the_rotation() {
     let (silent, good) = (Endpoint::silent().await, Endpoint::named("good").await);
     let house = House::before(&[&silent, &good], "[timeouts]\ntry_ms = 100\n").await;
 
+    let begun = Instant::now();
     for _ in 0..40 {
         assert_eq!(house.get("/").await, (200, "good".to_owned()));
     }
 
-    // Four suffice where the machine never stands still; half of all meet one that stays in rotation.
-    assert!(silent.count() <= 10, "{} of 40 calls met the silent endpoint", silent.count());
+    // On probation it is tried once a second, where the machine is so slow that the calls take seconds.
+    let allowed = 4 + begun.elapsed().as_secs() as usize;
+    assert!(silent.count() <= allowed, "{} of 40 calls met the silent endpoint", silent.count());
 }
 
 #[tokio::test]
