@@ -249,8 +249,8 @@ mod tests {
         loaded.into_iter().map(|loaded| (loaded.feed, (loaded.position, loaded.records.len()))).collect()
     }
 
-    #[test]
-    fn a_failed_write_delays_copies_and_loses_none() {
+    /// A holder whose shelf has been saved, and has just failed to write.
+    fn failing() -> (tempfile::TempDir, Holder, Shelf) {
         let root = tempfile::tempdir().expect("a folder");
         let mut holder = member();
         let mut shelf = saved(root.path(), &holder);
@@ -258,6 +258,12 @@ mod tests {
         step(&mut holder, Input::Begun { feed: feed(2), records: Vec::new() });
         shelf.save(holder.copies());
         wait_for(|| shelf.told.round().is_none(), "no write failed");
+        (root, holder, shelf)
+    }
+
+    #[test]
+    fn a_failed_write_delays_copies_and_loses_none() {
+        let (root, mut holder, mut shelf) = failing();
         join(&mut holder, 3);
         shelf.save(holder.copies());
 
@@ -276,13 +282,7 @@ mod tests {
 
     #[test]
     fn a_feed_forgotten_while_the_disk_fails_does_not_come_back() {
-        let root = tempfile::tempdir().expect("a folder");
-        let mut holder = member();
-        let mut shelf = saved(root.path(), &holder);
-        fail_disk(root.path());
-        step(&mut holder, Input::Begun { feed: feed(2), records: Vec::new() });
-        shelf.save(holder.copies());
-        wait_for(|| shelf.told.round().is_none(), "no write failed");
+        let (root, _, mut shelf) = failing();
 
         shelf.forget(|_| false);
         mend_disk(root.path());
