@@ -14,16 +14,17 @@ import urllib.request
 from checks import until
 
 REGIONS = ["east", "west"]
+# Ports that each region listens on, so far behind its first.
+OFFSETS = [0, 20, 21, 22, 23, *range(40, 50), 1000, 1001]
 
 
-def free_base(begin):
-    """A port from which on everything that two regions listen on is free."""
-    for base in range(begin, begin + 3000, 200):
-        wanted = [base + 100 * at + offset for at in range(len(REGIONS)) for offset in (0, 20, 21, 22, 23, *range(40, 50), 1000, 1001)]
+def free_base(bases, offsets):
+    """The first of these ports from which on nobody listens on any of the ports so far behind it."""
+    for base in bases:
         try:
-            for port in wanted:
+            for offset in offsets:
                 with socket.socket() as probe:
-                    probe.bind(("127.0.0.1", port))
+                    probe.bind(("127.0.0.1", base + offset))
             return base
         except OSError:
             continue
@@ -76,7 +77,9 @@ class Federation:
         self.program, self.folder, self.through_gateway = program, pathlib.Path(folder), through_gateway
         shutil.rmtree(self.folder, ignore_errors=True)
         self.folder.mkdir(parents=True)
-        self.base, self.running = free_base(28000 if through_gateway else 25000), {}
+        begin, self.running = 28000 if through_gateway else 25000, {}
+        listened = [100 * at + offset for at in range(len(REGIONS)) for offset in OFFSETS]
+        self.base = free_base(range(begin, begin + 3000, 200), listened)
         regions = [word for region in REGIONS for word in ("--region", region)]
         self.run("certs", str(self.folder / "certs"), "--deployment", "trial", *regions)
         for region in REGIONS:

@@ -9,14 +9,13 @@ import os
 import pathlib
 import shlex
 import shutil
-import socket
 import subprocess
 import threading
 import urllib.error
 import urllib.request
 
 from checks import Checks, until
-from federation import answers
+from federation import answers, free_base
 
 HOME = os.environ["HOME"]
 WATCHED = "member-watched"
@@ -27,19 +26,6 @@ READY = 120.0
 REDONE = 60.0
 
 
-def free_base():
-    """A port from which on everything that three members listen on is free."""
-    for base in range(31000, 34000, 40):
-        try:
-            for port in [base + 10 * at + offset for at in range(3) for offset in (0, 1000, 1001, -1000)]:
-                with socket.socket() as probe:
-                    probe.bind(("127.0.0.1", port))
-            return base
-        except OSError:
-            continue
-    raise AssertionError("no free ports")
-
-
 class Region:
     """Three members as processes."""
 
@@ -47,7 +33,8 @@ class Region:
         self.program, self.folder = program, pathlib.Path(folder)
         shutil.rmtree(self.folder, ignore_errors=True)
         self.folder.mkdir(parents=True)
-        self.base, self.running = free_base(), {}
+        listened = [10 * at + offset for at in range(3) for offset in (0, 1000, 1001, -1000)]
+        self.base, self.running = free_base(range(31000, 34000, 40), listened), {}
         words = ["certs", str(self.folder / "certs"), "--deployment", "trial", "--region", "east", "--each", "3"]
         subprocess.run([program, *words], check=True, capture_output=True, timeout=30)
         members = ", ".join(f"{member}@{self.address(member)}" for member in MEMBERS)
