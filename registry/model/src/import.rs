@@ -72,6 +72,19 @@ pub struct ImportPolicy {
 }
 
 impl ImportPolicy {
+    /// Shows these services as they are: under their names, with their weights, however old.
+    pub fn allowing(allow: Vec<KeyGlob>) -> Self {
+        Self {
+            allow,
+            deny: Vec::new(),
+            namespaces: BTreeMap::new(),
+            groups: BTreeMap::new(),
+            weight_scale: 1.0,
+            max_stale_ms: None,
+            visibility: None,
+        }
+    }
+
     /// Under which name a service of the origin shows here, if it does.
     pub fn local(&self, origin: &ServiceKey) -> Option<ServiceKey> {
         let hit = |globs: &[KeyGlob]| globs.iter().any(|glob| glob.matches(origin));
@@ -126,13 +139,11 @@ mod tests {
         let glob = |text: &str| KeyGlob::parse(text).unwrap();
         let namespace = |name: &str| Namespace::parse(name).unwrap();
         ImportPolicy {
-            allow: vec![glob(allow)],
             deny: deny.iter().map(|text| glob(text)).collect(),
             namespaces: namespaces.iter().map(|(from, to)| (namespace(from), namespace(to))).collect(),
             groups: BTreeMap::from([(Group::parse("g").unwrap(), Group::parse("west-g").unwrap())]),
             weight_scale: 0.5,
-            max_stale_ms: None,
-            visibility: None,
+            ..ImportPolicy::allowing(vec![glob(allow)])
         }
     }
 

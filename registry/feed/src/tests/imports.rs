@@ -5,38 +5,12 @@ use std::{collections::BTreeMap, sync::Arc};
 use landbridge_model::{Change, ImportPolicy, KeyGlob, Namespace, Record, RecordKey, ServiceKey};
 
 use super::world::*;
-use crate::{Effect, Input, Standing, StreamId};
+use crate::{Effect, Standing};
 
 const FAR: [&str; 2] = ["member", "gateway"];
 
-/// A writer and its bridge in the east; a bridge, a member and a gateway in the west.
-fn two_regions() -> (World, StreamId) {
-    let mut world = World::new();
-    world.member("a", 1, &[listed(1, 0), policy(2, "public/*/*")]);
-    world.bridge("east", near());
-    world.bridge("west", far());
-    world.add("member", far(), crate::Role::Member(landbridge_model::MemberId(1)), limits());
-    world.add("gateway", far(), crate::Role::Gateway, limits());
-    world.give("member", Input::Installed { position: at(5), records: Vec::new() });
-    world.connect("east", "a");
-    let link = world.connect("west", "east");
-    world.connect("west", "member");
-    world.connect("member", "gateway");
-    world.write("a", vec![set(1, session(1, "x")), set(2, session(1, "y"))]);
-    world.tick(3);
-    (world, link)
-}
-
 fn everything() -> ImportPolicy {
-    ImportPolicy {
-        allow: vec![KeyGlob::parse("*/*/*").unwrap()],
-        deny: Vec::new(),
-        namespaces: BTreeMap::new(),
-        groups: BTreeMap::new(),
-        weight_scale: 1.0,
-        max_stale_ms: None,
-        visibility: None,
-    }
+    ImportPolicy::allowing(vec![KeyGlob::parse("*/*/*").unwrap()])
 }
 
 fn say(world: &mut World, index: u64, policy: Option<ImportPolicy>) {

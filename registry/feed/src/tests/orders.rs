@@ -5,21 +5,9 @@ use landbridge_model::{Change, Hold, LinkOrder, Position, Record, RecordKey};
 use super::world::*;
 use crate::{Differs, Effect, Input, Standing, StreamId};
 
-/// A writer and its bridge in the east; a bridge, a member and a gateway in the west.
-fn two_regions() -> (World, StreamId) {
-    let mut world = World::new();
-    world.member("a", 1, &[listed(1, 0), policy(2, "public/*/*")]);
-    world.bridge("east", near());
-    world.bridge("west", far());
-    world.add("member", far(), crate::Role::Member(landbridge_model::MemberId(1)), limits());
-    world.add("gateway", far(), crate::Role::Gateway, limits());
-    world.give("member", Input::Installed { position: at(5), records: Vec::new() });
-    world.connect("east", "a");
-    let link = world.connect("west", "east");
-    world.connect("west", "member");
-    world.connect("member", "gateway");
-    world.write("a", vec![set(1, session(1, "x")), set(2, session(1, "y"))]);
-    world.tick(3);
+/// Two regions, of which the west shows all that the east has.
+fn two_showing() -> (World, StreamId) {
+    let (world, link) = two_regions();
     for name in FAR {
         assert_eq!(world.shown(name).len(), 2, "{name} does not show what east has");
     }
@@ -40,7 +28,7 @@ fn values(world: &World, name: &str) -> Vec<String> {
 
 #[test]
 fn a_frozen_region_stays_as_it_was_at_every_holder_and_turns_stale() {
-    let (mut world, _) = two_regions();
+    let (mut world, _) = two_showing();
     order(&mut world, 6, Some(Hold::Frozen));
 
     world.write("a", vec![unset(1), set(2, session(2, "new"))]);
@@ -55,7 +43,7 @@ fn a_frozen_region_stays_as_it_was_at_every_holder_and_turns_stale() {
 
 #[test]
 fn a_region_that_is_frozen_no_longer_is_caught_up_with() {
-    let (mut world, _) = two_regions();
+    let (mut world, _) = two_showing();
     order(&mut world, 6, Some(Hold::Frozen));
     world.write("a", vec![unset(1), set(2, session(2, "new"))]);
     world.tick(12);
@@ -71,7 +59,7 @@ fn a_region_that_is_frozen_no_longer_is_caught_up_with() {
 
 #[test]
 fn an_evicted_region_is_gone_everywhere_and_does_not_come_back_by_itself() {
-    let (mut world, _) = two_regions();
+    let (mut world, _) = two_showing();
 
     order(&mut world, 6, Some(Hold::Evicted));
 
@@ -91,7 +79,7 @@ fn an_evicted_region_is_gone_everywhere_and_does_not_come_back_by_itself() {
 
 #[test]
 fn an_evicted_region_comes_back_whole_when_the_order_is_taken_back() {
-    let (mut world, _) = two_regions();
+    let (mut world, _) = two_showing();
     order(&mut world, 6, Some(Hold::Evicted));
     world.tick(3);
 
@@ -105,7 +93,7 @@ fn an_evicted_region_comes_back_whole_when_the_order_is_taken_back() {
 
 #[test]
 fn a_copy_of_an_evicted_region_is_not_loaded_from_disk() {
-    let (mut world, _) = two_regions();
+    let (mut world, _) = two_showing();
     order(&mut world, 6, Some(Hold::Evicted));
 
     world.load("west", raft(), at(10), Vec::new());
@@ -115,7 +103,7 @@ fn a_copy_of_an_evicted_region_is_not_loaded_from_disk() {
 
 #[test]
 fn an_order_about_another_region_stays_at_home() {
-    let (mut world, _) = two_regions();
+    let (mut world, _) = two_showing();
     let key = RecordKey::Link(region("north"));
     let record = Some(Record::Link(LinkOrder { hold: Hold::Frozen, since_ms: 7 }));
 
@@ -128,7 +116,7 @@ fn an_order_about_another_region_stays_at_home() {
 
 #[test]
 fn a_look_finds_nothing_between_a_copy_and_its_origin_that_agree() {
-    let (mut world, _) = two_regions();
+    let (mut world, _) = two_showing();
 
     world.give("west", Input::Look { region: near() });
     world.run();
@@ -142,7 +130,7 @@ fn a_look_finds_nothing_between_a_copy_and_its_origin_that_agree() {
 
 #[test]
 fn a_look_names_what_differs_and_changes_nothing() {
-    let (mut world, _) = two_regions();
+    let (mut world, _) = two_showing();
     order(&mut world, 6, Some(Hold::Frozen));
     world.write("a", vec![unset(1), set(2, session(2, "new")), set(3, session(2, "z"))]);
     world.tick(2);
@@ -162,7 +150,7 @@ fn a_look_names_what_differs_and_changes_nothing() {
 
 #[test]
 fn a_feed_that_was_looked_at_goes_on_afterwards() {
-    let (mut world, _) = two_regions();
+    let (mut world, _) = two_showing();
     let swaps = world.copy("west", &feed(1)).unwrap().swaps();
     world.give("west", Input::Look { region: near() });
     world.write("a", vec![set(3, session(2, "during"))]);
@@ -177,7 +165,7 @@ fn a_feed_that_was_looked_at_goes_on_afterwards() {
 
 #[test]
 fn a_look_sees_what_a_silent_fault_has_changed() {
-    let (mut world, _) = two_regions();
+    let (mut world, _) = two_showing();
     let holder = world.holders.get_mut("west").unwrap();
     holder.holdings.copy_mut(&feed(1)).unwrap().body.corrupt(&key(1), session(1, "rotten"));
 
@@ -190,7 +178,7 @@ fn a_look_sees_what_a_silent_fault_has_changed() {
 
 #[test]
 fn a_look_without_a_stream_fails_and_one_whose_stream_ends_too() {
-    let (mut world, link) = two_regions();
+    let (mut world, link) = two_showing();
     let said = |world: &World| world.holders["west"].look_of(&near()).and_then(|look| look.outcome());
 
     world.give("west", Input::Look { region: near() });
@@ -204,7 +192,7 @@ fn a_look_without_a_stream_fails_and_one_whose_stream_ends_too() {
 
 #[test]
 fn a_resync_rebuilds_every_copy_and_takes_nothing_back() {
-    let (mut world, _) = two_regions();
+    let (mut world, _) = two_showing();
     let before = world.copy("west", &feed(1)).unwrap().position();
     let holder = world.holders.get_mut("west").unwrap();
     holder.holdings.copy_mut(&feed(1)).unwrap().body.corrupt(&key(1), session(1, "rotten"));

@@ -280,3 +280,21 @@ impl World {
         self.run();
     }
 }
+
+/// A writer and its bridge in the east; a bridge, a member and a gateway in the west.
+pub(super) fn two_regions() -> (World, StreamId) {
+    let mut world = World::new();
+    world.member("a", 1, &[listed(1, 0), policy(2, "public/*/*")]);
+    world.bridge("east", near());
+    world.bridge("west", far());
+    world.add("member", far(), Role::Member(MemberId(1)), limits());
+    world.add("gateway", far(), Role::Gateway, limits());
+    world.give("member", Input::Installed { position: at(5), records: Vec::new() });
+    world.connect("east", "a");
+    let link = world.connect("west", "east");
+    world.connect("west", "member");
+    world.connect("member", "gateway");
+    world.write("a", vec![set(1, session(1, "x")), set(2, session(1, "y"))]);
+    world.tick(3);
+    (world, link)
+}

@@ -14,15 +14,7 @@ fn west() -> Region {
 }
 
 fn everything() -> ImportPolicy {
-    ImportPolicy {
-        allow: vec![KeyGlob::parse("*/*/*").unwrap()],
-        deny: Vec::new(),
-        namespaces: BTreeMap::new(),
-        groups: BTreeMap::new(),
-        weight_scale: 1.0,
-        max_stale_ms: None,
-        visibility: None,
-    }
+    ImportPolicy::allowing(vec![KeyGlob::parse("*/*/*").unwrap()])
 }
 
 fn denied() -> ImportPolicy {
