@@ -7,10 +7,13 @@ use landbridge_wire::nacos::{
     grpc::{Payload, ask},
 };
 
+/// A name for it, and what is sent under that name.
+pub type Kind = (&'static str, Vec<Vec<u8>>);
+
 const EVERYTHING: &str = r#"{"headers":{"a":"b"},"requestId":"7","namespace":"public","serviceName":"svc","groupName":"DEFAULT_GROUP","type":"registerInstance","instance":{"instanceId":null,"ip":"10.0.0.1","port":8080,"weight":1.0,"healthy":true,"enabled":true,"ephemeral":true,"clusterName":"a","metadata":{"k":"v","preserved.heart.beat.interval":"1000"}},"instances":[{"ip":"10.0.0.1","port":"80","weight":"0.5","metadata":null}],"cluster":"a,b","clusters":"","healthyOnly":"True","subscribe":true,"pageNo":1,"pageSize":10,"udpPort":0,"selector":"{\"type\":\"none\"}","groupKeyPattern":"public>>DEFAULT_GROUP>>*","receivedGroupKeys":["public@@DEFAULT_GROUP@@svc"],"watchType":"WATCH","initializing":true,"clientVersion":"Nacos-Java-Client:v3.1.0","tenant":"public","labels":{"module":"naming","source":"sdk"},"abilityTable":{"fuzzyWatch":true},"resultCode":200,"errorCode":0,"success":true,"serviceInfo":{"name":"svc","groupName":"g","clusters":"","hosts":[{"ip":"10.0.0.1","port":1}],"lastRefTime":1700000000000},"count":1,"serviceNames":["svc"],"module":"naming"}"#;
 
 /// Every type that a side reads, with bodies for it.
-pub fn grpc() -> Vec<(&'static str, Vec<Vec<u8>>)> {
+pub fn grpc() -> Vec<Kind> {
     const KINDS: [&str; 26] = [
         "ServerCheckRequest",
         "HealthCheckRequest",
@@ -90,15 +93,68 @@ pub fn queries() -> Vec<Vec<u8>> {
     .to_vec()
 }
 
-/// JSON and near-JSON as it stands inside parameters.
-pub fn json_parameters() -> Vec<Vec<u8>> {
-    [
-        r#"{"ip":"10.0.0.1","port":8080,"serviceName":"DEFAULT_GROUP@@svc","cluster":"DEFAULT","weight":1.0,"ephemeral":true,"metadata":{"a":"b"},"scheduled":false,"period":5000,"stopped":false,"cpu":0.5,"rt":1}"#,
-        r#"{"a":"b","preserved.heart.beat.timeout":"1000"}"#,
-        "k1=v1,k2=v2",
+fn bytes<const N: usize>(texts: [&str; N]) -> Vec<Vec<u8>> {
+    texts.map(|text| text.as_bytes().to_vec()).to_vec()
+}
+
+/// Requests about configs, which pass to another server after rights were judged by them.
+pub fn configs() -> Vec<Kind> {
+    const ONE: &str = r#"{"headers":{"charset":"UTF-8"},"requestId":"3","dataId":"app.yaml","group":"DEFAULT_GROUP","tenant":"dev","tag":null,"content":"a: 1","casMd5":"","module":"config"}"#;
+    const MANY: &str = r#"{"listen":true,"configListenContexts":[{"group":"g","md5":"","dataId":"a","tenant":""},{"group":null,"md5":"x","dataId":"b","tenant":"dev"}],"module":"config"}"#;
+    ["ConfigQueryRequest", "ConfigPublishRequest", "ConfigRemoveRequest", "ConfigBatchListenRequest"]
+        .map(|kind| (kind, bytes([ONE, MANY])))
+        .to_vec()
+}
+
+/// Beats of Java, Node and Python, whole and light.
+pub fn beats() -> Vec<Kind> {
+    vec![(
+        "beat",
+        bytes([
+            r#"{"ip":"10.0.0.1","port":8080,"serviceName":"DEFAULT_GROUP@@svc","cluster":"DEFAULT","weight":1.0,"ephemeral":true,"metadata":{"a":"b"},"scheduled":false,"period":5000,"stopped":false,"cpu":0.5,"rt":1}"#,
+            r#"{"cluster":"DEFAULT","ip":"10.0.0.1","metadata":{"preserved.heart.beat.timeout":"1000"},"port":8080,"scheduled":true,"serviceName":"g@@s","weight":0.5}"#,
+            r#"{"serviceName": "DEFAULT_GROUP@@svc", "ip": "10.0.0.1", "port": "8080", "weight": 1.0, "ephemeral": true}"#,
+            "",
+        ]),
+    )]
+}
+
+/// JSON and near-JSON as it stands inside parameters, under their names.
+pub fn json_parameters() -> Vec<Kind> {
+    let metadata = [r#"{"a":"b","preserved.heart.beat.timeout":"1000"}"#, "k1=v1,k2=v2", "{}"];
+    let selectors = [
         r#"{"type":"label","expression":"CONSUMER.label.A = PROVIDER.label.A & CONSUMER.label.B = PROVIDER.label.B"}"#,
+        r#"{"type":"none"}"#,
+    ];
+    let instances = [
         r#"[{"ip":"1.1.1.1","port":80,"clusterName":"a"},{"ip":"2.2.2.2","port":"81","metadata":null}]"#,
-    ]
-    .map(|text| text.as_bytes().to_vec())
-    .to_vec()
+        "[]",
+    ];
+    vec![("metadata", bytes(metadata)), ("selector", bytes(selectors)), ("instances", bytes(instances))]
+}
+
+/// Health checkers of a cluster.
+pub fn checkers() -> Vec<Vec<u8>> {
+    bytes([
+        r#"{"healthChecker":{"type":"HTTP","path":"/healthz","headers":"Host:a|X-A:b","expectedResponseCode":"200-299,301"},"healthyCheckPort":80,"useInstancePortForCheck":true}"#,
+        r#"{"healthChecker":{"type":"MYSQL","user":"u","pwd":"p","cmd":"show global variables"},"healthyCheckPort":3306,"useInstancePortForCheck":false}"#,
+        r#"{"healthChecker":{"type":"TCP"}}"#,
+    ])
+}
+
+/// What clients answer to a push over UDP.
+pub fn acknowledgements() -> Vec<Vec<u8>> {
+    bytes([
+        r#"{"type":"push-ack","lastRefTime":"1700000000000","data":""}"#,
+        r#"{"type":"push-ack","lastRefTime":1700000000000,"data":""}"#,
+    ])
+}
+
+/// Claims of tokens, none of which is what the user's good token says.
+pub fn claims() -> Vec<Vec<u8>> {
+    bytes([
+        r#"{"sub":"alice","exp":99999999999,"pwd":"AAAAAAAAAAAA"}"#,
+        r#"{"sub":"alice","exp":1,"pwd":""}"#,
+        r#"{"sub":"nacos","iat":1,"exp":99999999999}"#,
+    ])
 }

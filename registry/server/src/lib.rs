@@ -7,6 +7,8 @@ pub mod metrics;
 
 pub mod peers;
 
+pub mod strangers;
+
 mod member;
 
 mod answer;

@@ -3,7 +3,7 @@
 //! Invariant: a probe takes at most the time to connect and the time to answer, and holds nothing else up meanwhile.
 //! Invariant: nobody is made to probe this machine or its link (cloud metadata) unless the configuration allows it.
 
-mod checker;
+pub(crate) mod checker;
 mod dialled;
 mod http;
 mod mysql;
