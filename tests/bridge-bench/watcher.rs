@@ -1,7 +1,7 @@
 //! A follower of a far member, as its gateways are: what it has of an origin, and how late each change came.
 
 use std::{
-    collections::BTreeSet,
+    collections::{BTreeMap, BTreeSet},
     sync::{Arc, LazyLock, Mutex, PoisonError},
     time::{Duration, Instant},
 };
@@ -84,7 +84,8 @@ impl Watcher {
         let limits = Limits { reconnect_floor_ms: 20, reconnect_cap_ms: 200, ..Limits::STANDARD };
         let (events, inbox) = mpsc::channel(EVENTS_MAX);
         let shutdown = Shutdown::new();
-        let config = CarrierConfig { hello, identity, listen: None, neighbours: BTreeSet::new(), limits };
+        let (neighbours, budgets) = (BTreeSet::new(), BTreeMap::new());
+        let config = CarrierConfig { hello, identity, listen: None, neighbours, budgets, limits };
         let carrier = Carrier::start(config, events, &shutdown);
         let target = Target { address: format!("127.0.0.1:{port}"), region: region(near) };
         carrier.dial(BTreeSet::from([target]));

@@ -1,6 +1,10 @@
 //! One end of a carried stream, driven by hand.
 
-use std::{collections::BTreeSet, net::SocketAddr, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    net::SocketAddr,
+    time::Duration,
+};
 
 use landbridge_carrier::{Carrier, CarrierConfig, Event, Limits, Target};
 use landbridge_feed::{Peer, Role};
@@ -73,7 +77,8 @@ impl End {
         let neighbours: BTreeSet<Region> = neighbours.iter().map(|name| region(name)).collect();
         let (sender, events) = mpsc::channel(64);
         let shutdown = Shutdown::new();
-        let config = CarrierConfig { hello, identity, listen: Some(listener), neighbours, limits };
+        let listen = Some(listener);
+        let config = CarrierConfig { hello, identity, listen, neighbours, budgets: BTreeMap::new(), limits };
         let carrier = Carrier::start(config, sender, &shutdown);
         Self { carrier, events, address, shutdown }
     }

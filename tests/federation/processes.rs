@@ -20,6 +20,9 @@ use crate::end::{LIMITS, region};
 /// How long real seconds may take here: an origin is marked stale after ten.
 pub(crate) const PATIENCE: Duration = Duration::from_secs(40);
 
+/// The bytes a second that bridges here may send to another region.
+const BUDGET: u32 = 1_000_000;
+
 /// One running role.
 pub(crate) struct Running {
     shutdown: Shutdown,
@@ -104,13 +107,14 @@ impl Place {
     pub(crate) fn bridge(&self, authority: &Authority, peer: &Self) -> Running {
         let files = authority.files(&format!("demo/{}/bridge/1", self.name));
         let page = format!(
-            "region = {:?}\nregistries = [\"127.0.0.1:{}\"]\ndata = {:?}\n[peers]\n{} = [\"127.0.0.1:{}\"]\n\
+            "region = {:?}\nregistries = [\"127.0.0.1:{}\"]\ndata = {:?}\n[peers]\n{} = [\"127.0.0.1:{}\"]\n[budgets]\n{} = {BUDGET}\n\
              [feeds]\nlisten = \"127.0.0.1:{}\"\n[admin]\nlisten = \"127.0.0.1:{}\"\n{}",
             self.name,
             self.members,
             self.folder.path().join("bridge"),
             peer.name,
             peer.bridges,
+            peer.name,
             self.bridges,
             self.bridge_admin,
             tls_lines(&files)
@@ -180,16 +184,12 @@ impl Place {
     }
 }
 
-/// What bridges said and heard so far: the bytes of frames as they went, and before they were packed. All processes of this
-/// test count into one page; what stays in a region is never packed.
-async fn carried(place: &Place) -> (f64, f64) {
+/// The sum of a metric's rows. All processes of this test count into one page.
+async fn counted(place: &Place, metric: &str) -> f64 {
     let admin = format!("127.0.0.1:{}", place.bridge_admin).parse().expect("an address");
     let (_, page) = ask(admin, "GET", "/metrics").await.expect("a page");
-    let sum = |name: &str| {
-        let rows = page.lines().filter(|row| row.starts_with(name));
-        rows.filter_map(|row| row.rsplit_once(' ')?.1.parse::<f64>().ok()).sum::<f64>()
-    };
-    (sum("landbridge_carrier_bytes_total"), sum("landbridge_carrier_plain_bytes_total"))
+    let rows = page.lines().filter(|row| row.starts_with(metric));
+    rows.filter_map(|row| row.rsplit_once(' ')?.1.parse::<f64>().ok()).sum()
 }
 
 fn address(host: u16) -> String {
@@ -227,10 +227,17 @@ async fn a_far_gateway_sees_what_east_registers_and_keeps_it_when_east_is_gone()
     })
     .await;
     assert_eq!((&links[0]["peer"], &links[0]["direction"]), (&json!("east"), &json!("in")), "{links}");
-    let (bytes, plain) = carried(&west).await;
+    // What stays in a region is never packed.
+    let bytes = counted(&west, "landbridge_carrier_bytes_total").await;
+    let plain = counted(&west, "landbridge_carrier_plain_bytes_total").await;
     assert!(
         bytes > 0.0 && bytes < plain,
         "{bytes} bytes went for {plain}: nothing is packed between regions"
+    );
+    let budget = counted(&west, "landbridge_carrier_budget_bytes_per_second{peer=\"east\"}").await;
+    assert!(
+        (budget - f64::from(BUDGET)).abs() < 1.0,
+        "west's bridge sends east at most {budget} bytes a second"
     );
 
     east_bridge.stop().await;

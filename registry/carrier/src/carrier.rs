@@ -3,6 +3,7 @@
 use std::{
     collections::{BTreeMap, BTreeSet},
     fmt,
+    num::NonZeroU32,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
@@ -20,6 +21,7 @@ use tokio::{
 use tokio_util::sync::CancellationToken;
 
 use crate::{
+    budget::{Budgets, budgets},
     dial::{self, Attempts},
     exchange::{Ending, Parting},
     gate::{Gate, Refusal},
@@ -38,6 +40,8 @@ pub struct CarrierConfig {
     pub listen: Option<TcpListener>,
     /// Other regions whose bridges may hold a stream with this one; empty for all but bridges.
     pub neighbours: BTreeSet<Region>,
+    /// Bytes a second that may go to a region, on all streams with it together; a region without one has no bound.
+    pub budgets: BTreeMap<Region, NonZeroU32>,
     /// Its bounds.
     pub limits: Limits,
 }
@@ -144,6 +148,7 @@ pub(crate) struct Shared {
     pub gate: Gate,
     pub identity: Identity,
     pub limits: Limits,
+    pub budgets: Budgets,
     pub events: mpsc::Sender<Event>,
     pub shutdown: Shutdown,
     /// Counts streams that went, so that whoever waits for one to go can look again.
@@ -190,6 +195,7 @@ impl Carrier {
             gate: Gate { hello: config.hello, neighbours: config.neighbours },
             identity: config.identity,
             limits: config.limits,
+            budgets: budgets(&config.budgets),
             events,
             shutdown: shutdown.clone(),
             changed: watch::Sender::new(0),

@@ -13,6 +13,7 @@ use tokio_util::sync::CancellationToken;
 use tonic::{Status, Streaming};
 
 use crate::{
+    budget::Toll,
     carrier::{Event, Shared},
     gate::Refusal,
     metrics::{self, Side, Traffic, Way},
@@ -175,6 +176,10 @@ pub(crate) fn enter(
     }
     let (drained, last) = (Arc::clone(&tap.drained), Arc::clone(&tap.last));
     tap.traffic.get_or_init(|| Traffic::with(peer, Way::Out));
+    if let Some(budget) = shared.budgets.get(&peer.region) {
+        let toll = Toll { budget: Arc::clone(budget), waited: metrics::budget_waits(&peer.region) };
+        tap.toll.get_or_init(|| toll);
+    }
     let entry = shared.streams().enter(peer, dialled, (tap.queue, Arc::clone(&ending)));
     match entry {
         Entry::Duplicate => Err(Refusal::Duplicate),

@@ -3,6 +3,7 @@
 //! Invariant: a peer is who its certificate says, never who its address or its Hello says.
 //! Invariant: nothing here decides about records; a holder does, and this room carries its words and its copies.
 
+mod budget;
 mod carrier;
 mod limits;
 

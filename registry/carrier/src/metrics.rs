@@ -1,6 +1,7 @@
 //! All metric names of this room.
 
 use landbridge_feed::{Peer, Role};
+use landbridge_model::Region;
 use metrics::{Counter, Gauge, counter, gauge};
 
 use crate::gate::Refusal;
@@ -82,6 +83,16 @@ pub(crate) fn refused(refusal: &Refusal, side: Side) {
 pub(crate) fn parted(peer: &Peer, reason: &'static str) {
     let region = peer.region.to_string();
     counter!("landbridge_carrier_streams_closed_total", "reason" => reason, "peer" => region).increment(1);
+}
+
+/// Tells the bytes a second that may go to a region.
+pub(crate) fn tell_budget(peer: &Region, bytes_per_second: u32) {
+    gauge!("landbridge_carrier_budget_bytes_per_second", "peer" => peer.to_string()).set(bytes_per_second);
+}
+
+/// Frames to a region that had to wait for its budget.
+pub(crate) fn budget_waits(peer: &Region) -> Counter {
+    counter!("landbridge_carrier_budget_waits_total", "peer" => peer.to_string())
 }
 
 /// Counts a saved copy, or a whole shelf, that could not be read.

@@ -1,6 +1,8 @@
-//! What waits to leave on one stream: a bounded queue that HTTP/2 empties at the peer's pace.
+//! What waits to leave on one stream: a bounded queue that HTTP/2 empties at the peer's pace, and no faster than the
+//! region's budget.
 
 use std::{
+    future::Future,
     io,
     pin::Pin,
     sync::{
@@ -12,11 +14,14 @@ use std::{
 
 use landbridge_wire::feeds::{Frame, Packer, Said};
 use prost::Message as _;
-use tokio::sync::{Notify, mpsc};
+use tokio::{
+    sync::{Notify, mpsc},
+    time::{Instant, Sleep},
+};
 use tokio_stream::Stream;
 use tonic::Status;
 
-use crate::metrics::Traffic;
+use crate::{budget::Toll, metrics::Traffic};
 
 /// Counts what HTTP/2 has taken from an outbox since it was last asked.
 #[derive(Debug, Default)]
@@ -51,11 +56,24 @@ pub(crate) struct Outflow {
     drained: Arc<Drained>,
     traffic: Arc<OnceLock<Traffic>>,
     packs: Arc<OnceLock<()>>,
+    toll: Arc<OnceLock<Toll>>,
+    /// Packed, and not yet gone.
+    ready: Option<Ready>,
+    /// When the frame that is ready may try again to go.
+    rest: Option<Pin<Box<Sleep>>>,
     /// Made with the first frame that is packed.
     packer: Option<Packer>,
     /// What to say when the queue is closed, if this side answers.
     last: Arc<OnceLock<Status>>,
     over: bool,
+}
+
+/// A frame as it goes out.
+struct Ready {
+    frame: Frame,
+    plain_bytes: usize,
+    /// The weight for which the stream gets credit back.
+    weight_bytes: usize,
 }
 
 /// What the owner of an outbox keeps.
@@ -66,6 +84,8 @@ pub(crate) struct Tap {
     pub traffic: Arc<OnceLock<Traffic>>,
     /// Set before anything is queued, if frames are to be packed.
     pub packs: Arc<OnceLock<()>>,
+    /// Set as soon as the peer is known, if its region has a budget.
+    pub toll: Arc<OnceLock<Toll>>,
     pub last: Arc<OnceLock<Status>>,
 }
 
@@ -77,6 +97,7 @@ pub(crate) fn outbox(first: &Said, frames_max: usize) -> (Tap, Outflow) {
         drained: Arc::default(),
         traffic: Arc::default(),
         packs: Arc::default(),
+        toll: Arc::default(),
         last: Arc::default(),
     };
     let outflow = Outflow {
@@ -85,6 +106,9 @@ pub(crate) fn outbox(first: &Said, frames_max: usize) -> (Tap, Outflow) {
         drained: Arc::clone(&tap.drained),
         traffic: Arc::clone(&tap.traffic),
         packs: Arc::clone(&tap.packs),
+        toll: Arc::clone(&tap.toll),
+        ready: None,
+        rest: None,
         packer: None,
         last: Arc::clone(&tap.last),
         over: false,
@@ -102,29 +126,62 @@ impl Stream for Outflow {
         if self.over {
             return Poll::Ready(None);
         }
-        let Some(said) = ready!(self.queue.poll_recv(context)) else {
-            self.over = true;
-            return Poll::Ready(self.last.get().cloned().map(Err));
-        };
-        let plain = said.encode();
-        if let Said::Message(message) = &said {
-            self.drained.add(message.weight_bytes());
+        if self.ready.is_none() {
+            let Some(said) = ready!(self.queue.poll_recv(context)) else {
+                self.over = true;
+                return Poll::Ready(self.last.get().cloned().map(Err));
+            };
+            let Ok(ready) = self.made_ready(&said) else {
+                self.over = true;
+                return Poll::Ready(Some(Err(Status::resource_exhausted(
+                    "there is no memory to pack a frame in",
+                ))));
+            };
+            self.ready = Some(ready);
         }
-        let plain_bytes = plain.encoded_len();
-        let Ok(frame) = self.packed(plain) else {
-            self.over = true;
-            return Poll::Ready(Some(Err(Status::resource_exhausted(
-                "there is no memory to pack a frame in",
-            ))));
-        };
-        if let Some(traffic) = self.traffic.get() {
-            traffic.count(frame.encoded_len(), plain_bytes);
-        }
-        Poll::Ready(Some(Ok(frame)))
+        ready!(self.poll_paid(context));
+        Poll::Ready(self.ready.take().map(|ready| Ok(self.gone(ready))))
     }
 }
 
 impl Outflow {
+    fn made_ready(&mut self, said: &Said) -> io::Result<Ready> {
+        let plain = said.encode();
+        let weight_bytes = match said {
+            Said::Message(message) => message.weight_bytes(),
+            Said::Hello(_) | Said::Credit { .. } | Said::BeatForward(_) | Said::BeatAnswer(_) => 0,
+        };
+        let plain_bytes = plain.encoded_len();
+        Ok(Ready { frame: self.packed(plain)?, plain_bytes, weight_bytes })
+    }
+
+    /// Waits until the frame that is ready has been paid for.
+    fn poll_paid(&mut self, context: &mut Context<'_>) -> Poll<()> {
+        loop {
+            if let Some(rest) = &mut self.rest {
+                ready!(rest.as_mut().poll(context));
+            }
+            let (Some(toll), Some(ready)) = (self.toll.get(), &self.ready) else { break };
+            let Err(wait) = toll.budget.pay(ready.frame.encoded_len()) else { break };
+            if self.rest.is_none() {
+                toll.waited.increment(1);
+            }
+            self.rest = Some(Box::pin(tokio::time::sleep_until(Instant::now() + wait)));
+        }
+        self.rest = None;
+        Poll::Ready(())
+    }
+
+    fn gone(&self, ready: Ready) -> Frame {
+        if ready.weight_bytes > 0 {
+            self.drained.add(ready.weight_bytes);
+        }
+        if let Some(traffic) = self.traffic.get() {
+            traffic.count(ready.frame.encoded_len(), ready.plain_bytes);
+        }
+        ready.frame
+    }
+
     fn packed(&mut self, plain: Frame) -> io::Result<Frame> {
         if self.packs.get().is_none() {
             return Ok(plain);
@@ -141,10 +198,14 @@ impl Outflow {
 
 #[cfg(test)]
 mod tests {
+    use std::num::NonZeroU32;
+
     use landbridge_feed::Message;
+    use metrics::Counter;
     use tokio_stream::StreamExt;
 
     use super::*;
+    use crate::budget::Budget;
 
     fn beats() -> Message {
         Message::Beats { unix_ms: 5, beats: Vec::new(), hears: Vec::new() }
@@ -178,6 +239,39 @@ mod tests {
             assert_ne!(frame, Said::Message(beats()).encode(), "it is not packed");
             assert_eq!(unpacker.open(frame).expect("a good pack"), Said::Message(beats()).encode());
         }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn streams_of_one_region_share_its_budget_and_get_no_credit_for_what_waits() {
+        let per_second = NonZeroU32::new(1000).expect("not zero");
+        let budget = Arc::new(Budget::new(per_second));
+        let mut streams: Vec<_> = (0..2).map(|_| outbox(&Said::Credit { bytes: 0 }, 1024)).collect();
+        for (tap, outflow) in &mut streams {
+            let toll = Toll { budget: Arc::clone(&budget), waited: Counter::noop() };
+            assert!(tap.toll.set(toll).is_ok(), "set once");
+            outflow.next().await.expect("the first frame").expect("no end");
+        }
+        let frame_bytes = Said::Message(beats()).encode().encoded_len();
+        let each = 2 * 1000 / frame_bytes;
+        for (tap, _) in &streams {
+            for _ in 0..each {
+                tap.queue.try_send(Said::Message(beats())).expect("room");
+            }
+        }
+        let begun = Instant::now();
+
+        let [(tap, first), (_, second)] = streams.as_mut_slice() else { panic!("two streams") };
+        let all = async {
+            for _ in 0..each {
+                first.next().await.expect("a frame").expect("no end");
+                second.next().await.expect("a frame").expect("no end");
+            }
+        };
+        let too_soon = tokio::time::timeout(std::time::Duration::from_millis(2500), all).await;
+
+        assert!(too_soon.is_err(), "4,000 bytes left in {:?}", begun.elapsed());
+        let left = tap.drained.take().await / beats().weight_bytes();
+        assert!((each / 2..each).contains(&left), "credit for {left} of {each} frames");
     }
 
     #[tokio::test]

@@ -4,7 +4,12 @@
 //! streams ──▶ holder ──touched──▶ join ──at most every publish_ms──▶ table ──at most every keepsake_ms──▶ file
 //! ```
 
-use std::{collections::BTreeSet, path::PathBuf, sync::Arc, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    path::PathBuf,
+    sync::Arc,
+    time::Duration,
+};
 
 use arc_swap::ArcSwap;
 use landbridge_carrier::{Carrier, CarrierConfig, Event};
@@ -80,6 +85,7 @@ impl Follower {
             identity: config.identity.clone(),
             listen: None,
             neighbours: BTreeSet::new(),
+            budgets: BTreeMap::new(),
             limits: config.carrying,
         };
         let carrier = Carrier::start(carrying, events, shutdown);

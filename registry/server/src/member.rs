@@ -1,6 +1,11 @@
 //! Puts a member together, runs it, and takes it apart in order.
 
-use std::{collections::BTreeSet, fmt, net::SocketAddr, sync::Arc};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    fmt,
+    net::SocketAddr,
+    sync::Arc,
+};
 
 use landbridge_carrier::{Carrier, CarrierConfig, Loaded, Shelf};
 use landbridge_feed::{Peer, Role};
@@ -358,6 +363,7 @@ fn carry(config: &Config, listener: TcpListener, identity: Identity) -> CarrierC
         identity,
         listen: Some(listener),
         neighbours: BTreeSet::new(),
+        budgets: BTreeMap::new(),
         limits: landbridge_carrier::Limits::STANDARD,
     }
 }

@@ -4,6 +4,7 @@ use std::{
     collections::{BTreeMap, BTreeSet},
     fmt::Display,
     net::SocketAddr,
+    num::NonZeroU32,
     path::{Path, PathBuf},
 };
 
@@ -32,6 +33,8 @@ struct Page {
     data: Option<PathBuf>,
     #[serde(default)]
     peers: BTreeMap<String, Vec<String>>,
+    #[serde(default)]
+    budgets: BTreeMap<String, NonZeroU32>,
     feeds: FeedsPage,
     admin: AdminPage,
     tls: Option<TlsFiles>,
@@ -85,6 +88,8 @@ pub struct Limits {
 pub struct Config {
     /// Its region, the members to begin with and the other regions' bridges.
     pub plan: Plan,
+    /// Bytes a second that may go to a peer region; without one there is no bound.
+    pub budgets: BTreeMap<Region, NonZeroU32>,
     /// Where its copies lie.
     pub data: PathBuf,
     /// Where peers call.
@@ -157,12 +162,14 @@ fn checked(page: Page) -> Result<Config, Vec<String>> {
         let list = addresses(&place, list, &mut wrong);
         peers.extend(peer.map(|peer| (peer, list)));
     }
+    let budgets = budgets(page.budgets, &peers, page.limits.credit_bytes, &mut wrong);
     check_admin(&page.admin, &mut wrong);
     check_limits(&page.limits, &mut wrong);
     wrong.taken("log.level", page.log.check());
     match (region, data, tls) {
         (Some(own), Some(data), Some(tls)) if wrong.0.is_empty() => Ok(Config {
             plan: Plan { own, registries, peers },
+            budgets,
             data,
             feeds_listen: page.feeds.listen,
             admin_listen: page.admin.listen,
@@ -173,6 +180,28 @@ fn checked(page: Page) -> Result<Config, Vec<String>> {
         }),
         _ => Err(wrong.0),
     }
+}
+
+/// The budgets of peers. One below a stream's credit would hold heartbeats back by more than a second.
+fn budgets(
+    page: BTreeMap<String, NonZeroU32>,
+    peers: &BTreeMap<Region, BTreeSet<String>>,
+    credit_bytes: usize,
+    wrong: &mut Mistakes,
+) -> BTreeMap<Region, NonZeroU32> {
+    let mut budgets = BTreeMap::new();
+    for (name, budget) in page {
+        let peer = peers.keys().find(|peer| peer.as_str() == name);
+        wrong.require(peer.is_some(), format_args!("budgets.{name}: [peers] has no such region"));
+        wrong.require(
+            budget.get() as usize >= credit_bytes,
+            format_args!(
+                "budgets.{name} is {budget}: write at least limits.credit_bytes ({credit_bytes}), or make that smaller"
+            ),
+        );
+        budgets.extend(peer.map(|peer| (peer.clone(), budget)));
+    }
+    budgets
 }
 
 fn addresses(place: &str, list: Vec<String>, wrong: &mut Mistakes) -> BTreeSet<String> {
@@ -280,6 +309,8 @@ mod tests {
         let sets = [
             "admin.listen=0.0.0.0:8948",
             "limits.save_ms=5000",
+            "budgets.west=1000",
+            "budgets.nowhere=1000000",
             "limits.reconnect_cap_ms=1",
             "registries=[\"nowhere\"]",
             "peers.east=[\"a:1\"]",
@@ -287,8 +318,15 @@ mod tests {
 
         let wrong = read(GOOD, &sets).unwrap_err();
 
-        let places =
-            ["admin.listen", "limits.save_ms", "limits.reconnect_cap_ms", "registries", "peers.east"];
+        let places = [
+            "admin.listen",
+            "limits.save_ms",
+            "limits.reconnect_cap_ms",
+            "registries",
+            "peers.east",
+            "budgets.west",
+            "budgets.nowhere",
+        ];
         for place in places {
             assert!(wrong.iter().any(|mistake| mistake.starts_with(place)), "{place} is not in {wrong:?}");
         }

@@ -72,6 +72,7 @@ pub async fn run(config: Config, shutdown: Shutdown) -> Result<(), String> {
         identity: ground.identity,
         listen: Some(ground.feeds),
         neighbours: config.plan.peers.keys().cloned().collect(),
+        budgets: config.budgets,
         limits: carrying(&config.limits),
     };
     let carrier = Carrier::start(carrying, events, &shutdown);
