@@ -156,3 +156,21 @@ async fn a_lost_connection_takes_its_instances_along() {
     .await;
     one.end().await.expect("ends in order");
 }
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn who_would_write_a_config_is_told_so_in_words_that_keep_the_connection() {
+    let one = One::start().await;
+    let mut client = connect(one.grpc()).await.expect("a connection");
+
+    for (kind, answered) in
+        [("ConfigPublishRequest", "ConfigPublishResponse"), ("ConfigRemoveRequest", "ConfigRemoveResponse")]
+    {
+        let asked = Payload::new(kind, br#"{"dataId":"a","group":"g","content":"b"}"#.to_vec());
+        let answer = client.requests.request(asked).await.expect("an answer").into_inner();
+        assert_eq!(answer.type_name(), answered);
+        assert_eq!((&json(&answer)["success"], &json(&answer)["errorCode"]), (&false.into(), &501.into()));
+    }
+
+    ask_well(&mut client.requests, ask::register(&service("own"), &enrolment(1))).await.expect("registered");
+    one.end().await.expect("ends in order");
+}

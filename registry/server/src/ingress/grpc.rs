@@ -144,6 +144,7 @@ impl Unary {
             Request::Subscribe(subscribe) => self.subscribe(&subscribe),
             Request::FuzzyWatch(asked) => self.fuzzy_watch(asked),
             Request::ConfigQuery => Err(say::config_not_found()),
+            Request::ConfigWrite => Err(say::config_not_kept(kind)),
             Request::ConfigListen => Ok(say::config_unchanged()),
             Request::ConnectionSetup(_) | Request::Ack(_) => {
                 Err(say::error(codes::BAD_PAYLOAD, "this message belongs on the stream"))

@@ -121,6 +121,8 @@ pub const STARTING_TEXT: &str = "Server is starting,please try later.";
 pub const UNREGISTERED_TEXT: &str = "Connection is unregistered.";
 /// Said of an unknown type.
 pub const NO_HANDLER_TEXT: &str = "RequestHandler Not Found";
+/// To who would write a config.
+pub const CONFIG_NOT_KEPT_TEXT: &str = "no configs are kept here; config.upstream names a Nacos that does";
 /// Said of an unknown config.
 pub const CONFIG_NOT_FOUND_TEXT: &str = "config data not exist";
 /// Said when the heartbeat numbers of a registration contradict each other.

@@ -55,6 +55,7 @@ pub(super) fn need(request: &Request) -> Need {
         | Request::ConnectionSetup(_)
         | Request::Ack(_)
         | Request::ConfigQuery
+        | Request::ConfigWrite
         | Request::ConfigListen
         | Request::Unknown(_) => Need::Nothing,
         Request::Instance { service, .. }

@@ -72,6 +72,7 @@ impl Unary {
                 | Request::Subscribe(_)
                 | Request::FuzzyWatch(_)
                 | Request::ConfigQuery
+                | Request::ConfigWrite
                 | Request::ConfigListen
                 | Request::Unknown(_),
             ) => metrics::grpc(payload.kind().name(), "on_stream"),

@@ -84,6 +84,11 @@ pub fn config_not_found() -> Payload {
     refused(Kind::ConfigQuery, codes::CONFIG_NOT_FOUND, codes::CONFIG_NOT_FOUND_TEXT)
 }
 
+/// Answers what would write a config. Clients take an `ErrorResponse` for a sick server and connect anew; this they log.
+pub fn config_not_kept(kind: Kind) -> Payload {
+    refused(kind, codes::NOT_IMPLEMENTED, codes::CONFIG_NOT_KEPT_TEXT)
+}
+
 /// A refusal in the handler's own response type, for filters such as rights, parameters and limits.
 pub fn refused(kind: Kind, error_code: u16, message: &str) -> Payload {
     let mut json = failure(codes::FAILED, error_code, message);
@@ -100,6 +105,8 @@ pub fn refused(kind: Kind, error_code: u16, message: &str) -> Payload {
         | Kind::ServiceQuery
         | Kind::Subscribe
         | Kind::FuzzyWatch
+        | Kind::ConfigPublish
+        | Kind::ConfigRemove
         | Kind::ConfigListen
         | Kind::NotifyAck
         | Kind::FuzzySyncAck

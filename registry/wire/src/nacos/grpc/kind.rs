@@ -50,6 +50,8 @@ kinds! {
     Subscribe "SubscribeServiceRequest" "SubscribeServiceResponse",
     FuzzyWatch "NamingFuzzyWatchRequest" "NamingFuzzyWatchResponse",
     ConfigQuery "ConfigQueryRequest" "ConfigQueryResponse",
+    ConfigPublish "ConfigPublishRequest" "ConfigPublishResponse",
+    ConfigRemove "ConfigRemoveRequest" "ConfigRemoveResponse",
     ConfigListen "ConfigBatchListenRequest" "ConfigChangeBatchListenResponse",
     NotifyAck "NotifySubscriberResponse" "ErrorResponse",
     FuzzySyncAck "NamingFuzzyWatchSyncResponse" "ErrorResponse",

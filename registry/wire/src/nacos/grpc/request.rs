@@ -62,6 +62,8 @@ pub enum Request {
     FuzzyWatch(FuzzyWatch),
     /// Read a config.
     ConfigQuery,
+    /// Write or remove a config.
+    ConfigWrite,
     /// Watch configs.
     ConfigListen,
     /// The answer to something that the server asked.
@@ -157,6 +159,7 @@ impl Request {
             Kind::Subscribe => subscribe(json),
             Kind::FuzzyWatch => fuzzy_watch(json),
             Kind::ConfigQuery => Ok(Self::ConfigQuery),
+            Kind::ConfigPublish | Kind::ConfigRemove => Ok(Self::ConfigWrite),
             Kind::ConfigListen => Ok(Self::ConfigListen),
             Kind::NotifyAck
             | Kind::FuzzySyncAck
