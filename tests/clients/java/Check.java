@@ -9,70 +9,14 @@ import java.util.List;
 import java.util.Map;
 import java.util.Properties;
 import java.util.TreeMap;
-import java.util.concurrent.Callable;
 import java.util.concurrent.TimeUnit;
 import java.util.concurrent.atomic.AtomicReference;
 
-public final class Check {
-    static final String SDK = "java " + System.getProperty("sdk") + System.getProperty("with", "");
+public final class Check extends Proofs {
     static final boolean HTTP = System.getProperty("sdk").startsWith("1.");
     static final String SERVER = System.getenv("SERVER");
-    static final String CONTROL = System.getenv("SERVER_CONTROL");
     static final String IP = "10.4.0.1";
     static final String GROUP = "DEFAULT_GROUP";
-    /** A push takes milliseconds; a busy machine takes its time. Clients of 2.x and 3.x never ask by themselves. */
-    static final long PUSHED_MS = 30_000;
-    static final long REDONE_MS = 60_000;
-
-    static int passed;
-    static int failed;
-    static int skipped;
-
-    interface Proof {
-        void prove() throws Exception;
-    }
-
-    static void holds(String sentence, Proof proof) {
-        try {
-            proof.prove();
-            passed++;
-            System.out.println(SDK + ": " + sentence + " ... ok");
-        } catch (Throwable why) {
-            failed++;
-            System.out.println(SDK + ": " + sentence + " ... FAILED\n    " + String.valueOf(why).replace('\n', ' '));
-            why.printStackTrace();
-        }
-    }
-
-    static void is(Object what, boolean truth) {
-        if (!truth) {
-            throw new IllegalStateException(String.valueOf(what));
-        }
-    }
-
-    static <T> T until(String what, long milliseconds, Callable<T> ask) throws Exception {
-        long end = System.nanoTime() + TimeUnit.MILLISECONDS.toNanos(milliseconds);
-        Exception last = null;
-        while (System.nanoTime() < end) {
-            try {
-                T answer = ask.call();
-                if (answer != null && !Boolean.FALSE.equals(answer)) {
-                    return answer;
-                }
-            } catch (Exception while_it_restarts) {
-                last = while_it_restarts;
-            }
-            Thread.sleep(20);
-        }
-        throw new IllegalStateException("not within " + milliseconds + " ms: " + what, last);
-    }
-
-    static void control(String verb) throws Exception {
-        Process process = new ProcessBuilder(CONTROL, verb).redirectErrorStream(true)
-                .redirectOutput(ProcessBuilder.Redirect.DISCARD).start();
-        is(verb, process.waitFor(60, TimeUnit.SECONDS) && process.exitValue() == 0);
-    }
-
     static NamingService connect() throws Exception {
         Properties properties = new Properties();
         properties.setProperty("serverAddr", SERVER);
@@ -101,14 +45,6 @@ public final class Check {
 
     static Map<Integer, Instance> listed(NamingService naming, String service) throws Exception {
         return byPort(naming.getAllInstances(service, false));
-    }
-
-    static String sentenceOf(Throwable why) {
-        StringBuilder all = new StringBuilder();
-        for (Throwable at = why; at != null; at = at.getCause()) {
-            all.append(at).append(' ');
-        }
-        return all.toString();
     }
 
     public static void main(String[] arguments) throws Exception {
@@ -213,18 +149,15 @@ public final class Check {
         }
 
         restarts(provider, consumer, heard);
-        System.out.println("counts " + passed + " " + failed + " " + skipped);
-        System.exit(failed > 0 ? 1 : 0);
+        close();
     }
 
     static void restarts(NamingService provider, NamingService consumer, AtomicReference<Map<Integer, Instance>> heard) {
         String redone = "after a restart without data the instances are registered again";
         String told = "after a restart without data the subscription is told of changes again";
         if (CONTROL == null || CONTROL.isEmpty()) {
-            for (String sentence : new String[] {redone, told}) {
-                skipped++;
-                System.out.println(SDK + ": " + sentence + " ... skipped: the server is not ours to restart");
-            }
+            skips(redone, NOT_OURS);
+            skips(told, NOT_OURS);
             return;
         }
         holds(redone, () -> {

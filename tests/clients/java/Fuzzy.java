@@ -7,7 +7,7 @@ import java.util.Set;
 import java.util.concurrent.ConcurrentHashMap;
 import java.util.concurrent.Executor;
 
-public final class Fuzzy implements Check.Proof {
+public final class Fuzzy implements Proofs.Proof {
     private final NamingService consumer;
     private final NamingService provider;
 
@@ -35,9 +35,9 @@ public final class Fuzzy implements Check.Proof {
                 return null;
             }
         });
-        Check.until("the service that was there", Check.PUSHED_MS, () -> there.contains("java-fuzzy-before"));
+        Proofs.until("the service that was there", Proofs.PUSHED_MS, () -> there.contains("java-fuzzy-before"));
         provider.registerInstance("java-fuzzy-later", "watched", Check.instance(4022));
-        Check.until("the service that came", Check.PUSHED_MS, () -> there.contains("java-fuzzy-later"));
-        Check.is(there, there.size() == 2);
+        Proofs.until("the service that came", Proofs.PUSHED_MS, () -> there.contains("java-fuzzy-later"));
+        Proofs.is(there, there.size() == 2);
     }
 }

@@ -1,0 +1,5 @@
+// What the pair agree on.
+
+public interface Greeter {
+    String greeting();
+}
