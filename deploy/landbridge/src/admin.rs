@@ -110,7 +110,7 @@ fn who_knows(verb: &AdminVerb) -> &'static str {
         AdminVerb::Links | AdminVerb::Link(LinkVerb::Resync { .. } | LinkVerb::Diff { .. }) => {
             "127.0.0.1:8948"
         }
-        AdminVerb::Explain { .. } => "127.0.0.1:8949",
+        AdminVerb::Explain { .. } | AdminVerb::Route(_) => "127.0.0.1:8949",
         AdminVerb::Check
         | AdminVerb::Status
         | AdminVerb::Regions
@@ -162,6 +162,12 @@ impl Desk {
                 let from = from.unwrap_or_default();
                 let mut pairs = vec![("service", name.as_str())];
                 pairs.extend((!from.is_empty()).then_some(("from", from.as_str())));
+                let told: Value = self.admin.read(&format!("{DOOR}/explain?{}", query(&pairs))).await?;
+                explained::print(&told, self.output)
+            }
+            AdminVerb::Route(call) => {
+                let pairs = explained::asked(&call);
+                let pairs: Vec<_> = pairs.iter().map(|(name, value)| (*name, value.as_str())).collect();
                 let told: Value = self.admin.read(&format!("{DOOR}/explain?{}", query(&pairs))).await?;
                 explained::print(&told, self.output)
             }

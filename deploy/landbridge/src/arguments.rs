@@ -52,7 +52,7 @@ pub(crate) enum Output {
 #[command(next_help_heading = "Asking a running process")]
 pub(crate) struct Target {
     /// Admin address of a process; without it, of the role that knows on this machine: a registry (port 8848), for
-    /// `links`, `link resync` and `link diff` a bridge (8948), for `explain` a gateway (8949).
+    /// `links`, `link resync` and `link diff` a bridge (8948), for `explain` and `route` a gateway (8949).
     #[arg(long, global = true, env = "LANDBRIDGE_ADDRESS", value_name = "HOST:PORT")]
     pub(crate) at: Option<String>,
 
@@ -312,6 +312,9 @@ pub(crate) enum AdminVerb {
         from: Option<String>,
     },
 
+    /// Ask a gateway which of its routes takes a call, where it would go, and why
+    Route(RoutedCall),
+
     /// Register an instance and keep it alive until interrupted
     Register(InstanceName),
 
@@ -368,6 +371,29 @@ pub(crate) struct ServiceName {
     /// Namespace of the service.
     #[arg(short, long, default_value = "public")]
     pub(crate) namespace: String,
+}
+
+/// A call as a gateway would get it.
+#[derive(Clone, Debug, Args)]
+pub(crate) struct RoutedCall {
+    /// Host and path of the call, as in `shop.example/api/x` or `http://shop.example/api/x`.
+    pub(crate) target: String,
+
+    /// Its method.
+    #[arg(short = 'X', long, default_value = "GET")]
+    pub(crate) method: String,
+
+    /// A header of it, `name: value`; may be given again.
+    #[arg(short = 'H', long = "header", value_name = "HEADER")]
+    pub(crate) headers: Vec<String>,
+
+    /// The listener it comes by; the first, if not given.
+    #[arg(long)]
+    pub(crate) listener: Option<String>,
+
+    /// Where it comes from: a region, or region/zone.
+    #[arg(long, value_name = "REGION[/ZONE]")]
+    pub(crate) from: Option<String>,
 }
 
 /// An instance of a service.

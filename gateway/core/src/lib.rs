@@ -31,7 +31,9 @@ pub use pick::{
     Choice, Compared, Decision, Explanation, PickRules, Weighed, explain, overtake, pick, spread,
 };
 pub use protect::{Guard, GuardRules};
-pub use route::{Asked, HostMatch, Matched, Policy, Positions, Route, RouteTable, Target};
+pub use route::{
+    Asked, HostMatch, Looked, Matched, Misfit, Policy, Positions, Route, RouteTable, Routed, Rule, Target,
+};
 pub use service::{Endpoint, EndpointSpec, Name, Service};
 pub use sharing::{Demands, Sharing, Word};
 pub use snapshot::{Book, Snapshot};

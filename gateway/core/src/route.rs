@@ -1,6 +1,7 @@
 //! Which service a call is for: configured routes first, then header, host name and path, as a listener allows them.
 //!
 //! Invariant: a path with dot segments never passes a rule that looks at the path.
+//! Invariant: an explanation runs the very code of the search; it only listens.
 
 use std::collections::BTreeMap;
 
@@ -204,11 +205,92 @@ fn name_forms(key: &ServiceKey) -> Vec<EcoString> {
     forms
 }
 
+/// What a table looks at, in this order.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Rule {
+    /// A configured route, by its position.
+    Route(u32),
+    /// The header that names a service.
+    ByHeader,
+    /// A host name below the listener's suffix.
+    ByHost,
+    /// The path that names a service.
+    ByPath,
+}
+
+/// Why a rule did not take a call.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Misfit {
+    /// The listener does not allow it.
+    Closed,
+    /// The call is for another host.
+    Host,
+    /// A header is not there or has another value; for a route its position among the headers it wants.
+    Header(u32),
+    /// The path begins otherwise.
+    Path,
+}
+
+/// One rule as an explanation shows it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Looked {
+    /// Which one.
+    pub rule: Rule,
+    /// Why it did not take the call; `None` for the one that did.
+    pub misfit: Option<Misfit>,
+}
+
+/// Why a call is for the service it is for.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Routed {
+    /// The outcome, as routing has it.
+    pub matched: Matched,
+    /// The rules that were looked at, in that order; at most the last took the call.
+    pub looked: Vec<Looked>,
+}
+
+/// Listens to a call being matched.
+trait Witness {
+    fn looked(&mut self, rule: Rule, misfit: Option<Misfit>);
+}
+
+/// The witness of the request path: nothing is left of it after compilation.
+struct Nobody;
+
+impl Witness for Nobody {
+    fn looked(&mut self, _: Rule, _: Option<Misfit>) {}
+}
+
+impl Witness for Vec<Looked> {
+    fn looked(&mut self, rule: Rule, misfit: Option<Misfit>) {
+        self.push(Looked { rule, misfit });
+    }
+}
+
 impl RouteTable {
     /// Finds where a call goes. `targets` are the positions of the configured routes' services.
     pub fn find(&self, index: &Index, targets: &[Positions], asked: &impl Asked) -> Matched {
+        self.search(index, targets, asked, &mut Nobody)
+    }
+
+    /// Finds as [`RouteTable::find`] does and tells why.
+    pub fn explain(&self, index: &Index, targets: &[Positions], asked: &impl Asked) -> Routed {
+        let mut looked = Vec::new();
+        let matched = self.search(index, targets, asked, &mut looked);
+        Routed { matched, looked }
+    }
+
+    fn search(
+        &self,
+        index: &Index,
+        targets: &[Positions],
+        asked: &impl Asked,
+        witness: &mut impl Witness,
+    ) -> Matched {
         for (position, (route, targets)) in (0..).zip(self.routes.iter().zip(targets)) {
-            if let Some(cut) = route.takes(asked) {
+            let taken = route.takes(asked);
+            witness.looked(Rule::Route(position), taken.err());
+            if let Ok(cut) = taken {
                 if cut > 0 && hides(asked.path()) {
                     return Matched::UnsafePath;
                 }
@@ -216,38 +298,58 @@ impl RouteTable {
                 return route.choose(targets, asked).map_or(Matched::NoSuchService, to);
             }
         }
-        self.find_by_name(index, asked)
+        self.search_by_name(index, asked, witness)
     }
 
-    fn find_by_name(&self, index: &Index, asked: &impl Asked) -> Matched {
+    fn search_by_name(&self, index: &Index, asked: &impl Asked, witness: &mut impl Witness) -> Matched {
         let found = |service: Option<u32>, cut| match service {
             Some(service) => Matched::To { service, route: None, cut },
             None => Matched::NoSuchService,
         };
-        if self.by_header
-            && let Some(name) = asked.header(SERVICE_HEADER)
-        {
+        let by_header = self.header_name(asked);
+        witness.looked(Rule::ByHeader, by_header.err());
+        if let Ok(name) = by_header {
             return found(index.named(name), 0);
         }
-        if let Some(suffix) = &self.host_suffix {
-            let host = asked.host();
-            let stem = host.len().checked_sub(suffix.len()).map(|end| host.split_at_checked(end));
-            if let Some(Some((stem, end))) = stem
-                && end.eq_ignore_ascii_case(suffix)
-            {
-                return found(index.under_host(stem), 0);
-            }
+        let by_host = self.host_stem(asked);
+        witness.looked(Rule::ByHost, by_host.err());
+        if let Ok(stem) = by_host {
+            return found(index.under_host(stem), 0);
         }
-        if self.by_path
-            && let Some(rest) = asked.path().strip_prefix(SERVICE_PREFIX)
-        {
-            let name = rest.split('/').next().unwrap_or_default();
-            if hides(asked.path()) {
-                return Matched::UnsafePath;
-            }
-            return found(index.named(name), SERVICE_PREFIX.len() + name.len());
+        let by_path = self.path_name(asked);
+        witness.looked(Rule::ByPath, by_path.err());
+        match by_path {
+            Ok(_) if hides(asked.path()) => Matched::UnsafePath,
+            Ok(name) => found(index.named(name), SERVICE_PREFIX.len() + name.len()),
+            Err(_) => Matched::NoRoute,
         }
-        Matched::NoRoute
+    }
+
+    /// The service that the header names.
+    fn header_name<'a>(&self, asked: &'a impl Asked) -> Result<&'a str, Misfit> {
+        if self.by_header {
+            asked.header(SERVICE_HEADER).ok_or(Misfit::Header(0))
+        } else {
+            Err(Misfit::Closed)
+        }
+    }
+
+    /// What stands before the suffix of host names.
+    fn host_stem<'a>(&self, asked: &'a impl Asked) -> Result<&'a str, Misfit> {
+        let suffix = self.host_suffix.as_ref().ok_or(Misfit::Closed)?;
+        let host = asked.host();
+        let parts = host.len().checked_sub(suffix.len()).and_then(|end| host.split_at_checked(end));
+        let (stem, end) = parts.ok_or(Misfit::Host)?;
+        if end.eq_ignore_ascii_case(suffix) { Ok(stem) } else { Err(Misfit::Host) }
+    }
+
+    /// The service that the path names.
+    fn path_name<'a>(&self, asked: &'a impl Asked) -> Result<&'a str, Misfit> {
+        if !self.by_path {
+            return Err(Misfit::Closed);
+        }
+        let rest = asked.path().strip_prefix(SERVICE_PREFIX).ok_or(Misfit::Path)?;
+        Ok(rest.split('/').next().unwrap_or_default())
     }
 }
 
@@ -273,18 +375,22 @@ impl Route {
     }
 
     /// The length of the path prefix it replaces, if it takes the call.
-    fn takes(&self, asked: &impl Asked) -> Option<usize> {
+    fn takes(&self, asked: &impl Asked) -> Result<usize, Misfit> {
         if !self.hosts.is_empty() && !self.hosts.iter().any(|host| host.takes(asked.host())) {
-            return None;
+            return Err(Misfit::Host);
         }
-        if !self.headers.iter().all(|(name, value)| asked.header(name) == Some(value.as_str())) {
-            return None;
+        for (position, (name, value)) in (0..).zip(&self.headers) {
+            if asked.header(name) != Some(value.as_str()) {
+                return Err(Misfit::Header(position));
+            }
         }
-        let Some(prefix) = &self.path_prefix else { return Some(0) };
+        let Some(prefix) = &self.path_prefix else { return Ok(0) };
         let prefix = prefix.strip_suffix('/').unwrap_or(prefix);
-        let rest = asked.path().strip_prefix(prefix)?;
-        let whole_segment = rest.is_empty() || rest.starts_with('/');
-        whole_segment.then_some(if self.rewrite_prefix.is_some() { prefix.len() } else { 0 })
+        let rest = asked.path().strip_prefix(prefix).ok_or(Misfit::Path)?;
+        if !rest.is_empty() && !rest.starts_with('/') {
+            return Err(Misfit::Path);
+        }
+        Ok(if self.rewrite_prefix.is_some() { prefix.len() } else { 0 })
     }
 }
 
@@ -298,168 +404,5 @@ fn hides(path: &str) -> bool {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn one(name: &str, weight: u32) -> Target {
-        Target { name: Name::Static(name.into()), weight }
-    }
-
-    struct Dice(u64);
-
-    impl Asked for Dice {
-        fn host(&self) -> &str {
-            "any"
-        }
-
-        fn path(&self) -> &str {
-            "/"
-        }
-
-        fn header(&self, _: &str) -> Option<&str> {
-            None
-        }
-
-        fn dice(&self) -> u64 {
-            self.0
-        }
-    }
-
-    #[test]
-    fn a_route_spreads_its_calls_by_weight_over_the_services_that_are_there() {
-        let route = Route {
-            id: "split".into(),
-            hosts: Vec::new(),
-            path_prefix: None,
-            headers: Vec::new(),
-            targets: vec![one("old", 9), one("new", 1), one("none", 0)],
-            rewrite_prefix: None,
-            policy: Policy::default(),
-        };
-        let table = RouteTable { routes: vec![route], ..RouteTable::default() };
-        let counted = |targets: [Option<u32>; 3]| {
-            let targets = [Positions::from(targets)];
-            let find = |dice| table.find(&Index::default(), &targets, &Dice(dice));
-            let to = |service| Matched::To { service, route: Some(0), cut: 0 };
-            [0, 1, 2].map(|service| (0..1_000).filter(|dice| find(*dice) == to(service)).count())
-        };
-
-        assert_eq!(counted([Some(0), Some(1), Some(2)]), [900, 100, 0]);
-        assert_eq!(counted([None, Some(1), Some(2)]), [0, 1_000, 0], "what is not there gets nothing");
-        assert_eq!(counted([None, None, Some(2)]), [0, 0, 0]);
-    }
-
-    struct Call(&'static str, &'static str, &'static [(&'static str, &'static str)]);
-
-    impl Asked for Call {
-        fn host(&self) -> &str {
-            self.0
-        }
-
-        fn path(&self) -> &str {
-            self.1
-        }
-
-        fn header(&self, name: &str) -> Option<&str> {
-            self.2.iter().find(|(have, _)| *have == name).map(|(_, value)| *value)
-        }
-
-        fn dice(&self) -> u64 {
-            0
-        }
-    }
-
-    fn registered(namespace: &str, group: &str, service: &str) -> Name {
-        Name::Registered(ServiceKey::parse(namespace, group, service).unwrap())
-    }
-
-    fn index() -> Index {
-        let names = [
-            registered("", "", "orders"),
-            registered("dev", "pay", "Card_Check"),
-            Name::Static("web".into()),
-        ];
-        Index::new(names.iter())
-    }
-
-    fn open() -> RouteTable {
-        let host_suffix = Some(".svc.local".into());
-        RouteTable { host_suffix, by_path: true, by_header: true, ..RouteTable::default() }
-    }
-
-    fn to(service: u32, cut: usize) -> Matched {
-        Matched::To { service, route: None, cut }
-    }
-
-    #[test]
-    fn a_host_name_finds_its_service_whatever_its_case() {
-        let find = |host| open().find(&index(), &[], &Call(host, "/", &[]));
-
-        assert_eq!(find("orders.default-group.public.svc.local"), to(0, 0));
-        assert_eq!(find("Orders.DEFAULT_GROUP.public.SVC.local"), to(0, 0));
-        assert_eq!(find("card-check.pay.dev.svc.local"), to(1, 0));
-        assert_eq!(find("orders.svc.local"), Matched::NoSuchService);
-        assert_eq!(find("svc.local"), Matched::NoRoute);
-        assert_eq!(find("\u{e9}vc.local"), Matched::NoRoute);
-    }
-
-    #[test]
-    fn a_path_finds_its_service_and_loses_the_prefix() {
-        let find = |path| open().find(&index(), &[], &Call("any", path, &[]));
-
-        assert_eq!(find("/svc/orders/a/b"), to(0, "/svc/orders".len()));
-        assert_eq!(find("/svc/orders"), to(0, "/svc/orders".len()));
-        assert_eq!(find("/svc/dev@@pay@@Card_Check/x"), to(1, "/svc/dev@@pay@@Card_Check".len()));
-        assert_eq!(find("/svc/nobody/x"), Matched::NoSuchService);
-        assert_eq!(find("/other"), Matched::NoRoute);
-    }
-
-    #[test]
-    fn a_path_that_hides_where_it_leads_is_refused() {
-        for path in
-            ["/svc/orders/../pay/x", "/svc/orders/%2e%2E/x", "/svc/orders/..%2fx", "/svc/orders\\..\\x"]
-        {
-            let found = open().find(&index(), &[], &Call("any", path, &[]));
-            assert_eq!(found, Matched::UnsafePath, "{path}");
-        }
-        assert_eq!(open().find(&index(), &[], &Call("any", "/svc/orders/a..b/.c", &[])), to(0, 11));
-    }
-
-    #[test]
-    fn the_header_names_a_service_only_where_the_listener_allows_it() {
-        let call = Call("any", "/", &[(SERVICE_HEADER, "orders")]);
-        let closed = RouteTable { by_header: false, ..open() };
-
-        assert_eq!(open().find(&index(), &[], &call), to(0, 0));
-        assert_eq!(closed.find(&index(), &[], &call), Matched::NoRoute);
-    }
-
-    #[test]
-    fn a_configured_route_wins_and_takes_whole_segments_only() {
-        let route = Route {
-            id: "web".into(),
-            hosts: vec![HostMatch::parse("*.Shop.example")],
-            path_prefix: Some("/api/".into()),
-            headers: vec![("x-canary".into(), "yes".into())],
-            targets: vec![one("web", 1)],
-            rewrite_prefix: Some("/v2".into()),
-            policy: Policy::default(),
-        };
-        let table = RouteTable { routes: vec![route], ..open() };
-        let find =
-            |host, path, headers| table.find(&index(), &[[Some(2)].into()], &Call(host, path, headers));
-        let canary: &[(&str, &str)] = &[("x-canary", "yes")];
-
-        let hit = Matched::To { service: 2, route: Some(0), cut: 4 };
-        assert_eq!(find("a.shop.example", "/api/x", canary), hit);
-        assert_eq!(find("a.shop.example", "/api", canary), hit);
-        for (host, path, headers) in [
-            ("shop.example", "/api/x", canary),
-            ("a.shop.example", "/apix", canary),
-            ("a.shop.example", "/api/x", &[]),
-        ] {
-            assert_eq!(find(host, path, headers), Matched::NoRoute, "{host}{path}");
-        }
-        assert_eq!(find("a.shop.example", "/api/../x", canary), Matched::UnsafePath);
-    }
-}
+#[path = "route_tests.rs"]
+mod tests;

@@ -13,7 +13,7 @@ use crate::{
     endpoint::{EndpointState, HealthRules},
     evacuation::Evacuation,
     ladder::{Caller, Costs, Ladder, Orders, Terms},
-    route::{Asked, Index, Matched, Policy, Positions, Route, RouteTable},
+    route::{Asked, Index, Matched, Policy, Positions, Route, RouteTable, Routed},
     service::{Endpoint, EndpointSpec, Name, Service, ServiceState},
     speech::Speech,
 };
@@ -41,6 +41,11 @@ impl Snapshot {
     /// Finds where a call on a listener goes.
     pub fn find(&self, listener: usize, asked: &impl Asked) -> Matched {
         self.listeners[listener].find(&self.index, &self.targets[listener], asked)
+    }
+
+    /// Finds as [`Snapshot::find`] does and tells why.
+    pub fn explain(&self, listener: usize, asked: &impl Asked) -> Routed {
+        self.listeners[listener].explain(&self.index, &self.targets[listener], asked)
     }
 
     /// All services.

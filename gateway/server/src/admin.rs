@@ -1,6 +1,7 @@
 //! What operators ask: routes, endpoints, and why a call goes where it goes.
 
 mod evacuate;
+mod explain;
 
 use std::{collections::BTreeMap, sync::Arc};
 
@@ -12,12 +13,9 @@ use axum::{
     response::{IntoResponse, Response},
     routing::{delete, get, post},
 };
-use landbridge_gateway_core::{
-    Caller, Decision, Endpoint, HostMatch, Route, RouteTable, Service, Step, Target, explain,
-};
-use landbridge_model::{Moment, Region, Zone};
+use landbridge_gateway_core::{Endpoint, HostMatch, Route, RouteTable, Service, Target};
+use landbridge_model::Moment;
 use landbridge_runtime::{
-    dice,
     http::{HttpLimits, Serving, serve as serve_http},
     pages::{self, Health},
     shutdown::Shutdown,
@@ -60,7 +58,7 @@ pub(crate) async fn serve(
         .route("/landbridge/v1/routes", get(routes))
         .route("/landbridge/v1/services", get(services))
         .route("/landbridge/v1/endpoints", get(endpoints))
-        .route("/landbridge/v1/explain", get(explained))
+        .route("/landbridge/v1/explain", get(explain::explained))
         .route("/landbridge/v1/limits", get(limits))
         .route("/landbridge/v1/table/release", post(release))
         .route("/landbridge/v1/reload", post(reload))
@@ -162,16 +160,10 @@ fn endpoint_json(view: &View, now: Moment, endpoint: &Endpoint) -> Value {
     })
 }
 
-/// Which service is asked about, and by whom it would be called.
+/// Which service is asked about.
 #[derive(Deserialize)]
 struct Asking {
     service: String,
-    /// `region/zone`, or a region.
-    from: Option<String>,
-    /// The same number gives the same choice while nothing else changes.
-    dice: Option<u64>,
-    /// Endpoints that failed the call already, as positions separated by commas.
-    tried: Option<String>,
 }
 
 async fn endpoints(State(office): State<Office>, Query(asking): Query<Asking>) -> Response {
@@ -182,69 +174,6 @@ async fn endpoints(State(office): State<Office>, Query(asking): Query<Asking>) -
     };
     let endpoints: Vec<_> = service.endpoints().iter().map(|one| endpoint_json(&view, now, one)).collect();
     Json(json!({ "service": service.name.to_string(), "endpoints": endpoints })).into_response()
-}
-
-fn caller(home: &Caller, from: Option<&str>) -> Result<Caller, String> {
-    let Some(from) = from else { return Ok(home.clone()) };
-    let (region, zone) = from.split_once('/').unwrap_or((from, "unknown"));
-    let region = Region::parse(region).map_err(|why| why.to_string())?;
-    Ok(Caller { region, zone: Zone::parse(zone).map_err(|why| why.to_string())? })
-}
-
-async fn explained(State(office): State<Office>, Query(asking): Query<Asking>) -> Response {
-    let view = office.shared.view.load_full();
-    let now = Moment(office.shared.clock.now());
-    let Some(service) = view.snapshot.named(&asking.service) else {
-        return refusal(StatusCode::NOT_FOUND, format!("no service is called {:?}", asking.service));
-    };
-    let caller = match caller(&view.snapshot.home, asking.from.as_deref()) {
-        Ok(caller) => caller,
-        Err(why) => return refusal(StatusCode::BAD_REQUEST, why),
-    };
-    let count = service.endpoints().len();
-    let tried = asking.tried.iter().flat_map(|list| list.split(',')).filter(|text| !text.is_empty());
-    let tried: Result<Vec<u32>, _> = tried.map(str::parse).collect();
-    let Some(tried) = tried.ok().filter(|tried| tried.iter().all(|at| (*at as usize) < count)) else {
-        return refusal(StatusCode::BAD_REQUEST, format!("tried names positions below {count}"));
-    };
-    let ladder = view.snapshot.ladder(&caller, service);
-    let dice = asking.dice.unwrap_or_else(dice::seed);
-    let told = explain(&view.settings.pick, service, &ladder, now, dice, &tried);
-    let address = |at: u32| {
-        let endpoint = service.endpoint(at);
-        format!("{}:{}", endpoint.address, endpoint.port)
-    };
-    let decision = match told.decision {
-        Decision::Use(choice) => json!({
-            "endpoint": address(choice.endpoint), "position": choice.endpoint,
-            "rung": choice.rung.as_str(), "panic": choice.panic,
-        }),
-        Decision::Nobody => Value::Null,
-    };
-    let step = |(at, step): (usize, &Step)| {
-        let weighed = told.weighed.iter().rev().find(|weighed| weighed.step == at);
-        json!({
-            "rung": step.rung.as_str(), "region": step.region.as_str(), "verified": step.verified,
-            "evacuated": step.leaving.is_some(),
-            "weight": step.weight(), "available": weighed.map(|weighed| weighed.available),
-            "share": weighed.map(|weighed| weighed.capacity),
-            "endpoints": step.endpoints().map(address).collect::<Vec<_>>(),
-        })
-    };
-    let compared =
-        told.compared.iter().map(|one| json!({ "endpoint": address(one.endpoint), "cost": one.cost }));
-    let steps: Vec<_> = ladder.steps().iter().enumerate().map(step).collect();
-    Json(json!({
-        "service": service.name.to_string(),
-        "from": format!("{}/{}", caller.region, caller.zone),
-        "dice": dice,
-        "version": view.snapshot.version,
-        "decision": decision,
-        "ladder": steps,
-        "compared": compared.collect::<Vec<_>>(),
-        "endpoints": service.endpoints().iter().map(|one| endpoint_json(&view, now, one)).collect::<Vec<_>>(),
-    }))
-    .into_response()
 }
 
 /// This gateway's parts of the limits that it shares.

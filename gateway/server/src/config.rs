@@ -206,6 +206,8 @@ pub struct Retries {
     pub methods: Vec<Method>,
     /// Answers that count as a failure.
     pub statuses: Vec<StatusCode>,
+    /// The same for gRPC, where the answer is over with its head; 1 to 16.
+    pub grpc_statuses: Vec<u32>,
     /// The most tries.
     pub tries_max: u32,
     /// The longest body that can be repeated.

@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 
-use crate::arguments::Output;
+use crate::arguments::{Output, RoutedCall};
 use crate::ending::Trouble;
 use crate::output::{self, Shape};
 
@@ -30,6 +30,22 @@ const ENDPOINTS: Shape = Shape {
     name: "address",
 };
 
+/// The rules of a listener that were looked at.
+const RULES: Shape = Shape { columns: &["rule", "takes", "because"], name: "rule" };
+
+/// What a gateway is asked about a call.
+pub(crate) fn asked(call: &RoutedCall) -> Vec<(&'static str, String)> {
+    let target = call.target.split_once("://").map_or(call.target.as_str(), |(_, rest)| rest);
+    let (host, path) = target.split_at(target.find('/').unwrap_or(target.len()));
+    let path = if path.is_empty() { "/" } else { path };
+    let mut pairs = vec![("method", call.method.clone()), ("path", path.to_owned())];
+    pairs.extend((!host.is_empty()).then(|| ("host", host.to_owned())));
+    pairs.extend(call.headers.iter().map(|header| ("header", header.clone())));
+    pairs.extend(call.listener.clone().map(|listener| ("listener", listener)));
+    pairs.extend(call.from.clone().map(|from| ("from", from)));
+    pairs
+}
+
 /// Writes what a gateway explained.
 pub(crate) fn print(told: &Value, output: Output) -> Result<(), Trouble> {
     let part = |name: &str| told.get(name).unwrap_or(&Value::Null);
@@ -38,12 +54,29 @@ pub(crate) fn print(told: &Value, output: Output) -> Result<(), Trouble> {
         Output::Json => output::print(told, LADDER, output),
         Output::Name => output::print(decision, Shape { columns: &[], name: "endpoint" }, output),
         Output::Table => {
+            if let Some(route) = told.get("route") {
+                output::write_out(&routed(route))?;
+                output::print(route.get("rules").unwrap_or(&Value::Null), RULES, output)?;
+                output::write_out("\n")?;
+                if part("service").is_null() {
+                    return Ok(());
+                }
+            }
             output::write_out(&headline(part("service"), part("from"), decision))?;
             output::write_out("\n")?;
             output::print(part("ladder"), LADDER, output)?;
             output::write_out("\n")?;
             output::print(part("endpoints"), ENDPOINTS, output)
         }
+    }
+}
+
+/// What became of a call at its listener, in one sentence.
+fn routed(route: &Value) -> String {
+    let text = |name: &str| output::escaped(route.get(name).and_then(Value::as_str).unwrap_or("?"));
+    match route.get("refused").and_then(Value::as_str) {
+        Some(reason) => format!("{} refuses the call: {}\n", text("listener"), output::escaped(reason)),
+        None => format!("{} takes the call, with the path {}\n", text("listener"), text("path")),
     }
 }
 
@@ -72,6 +105,33 @@ mod tests {
         let line = headline(&json!("public@@G@@orders"), &json!("east/a"), &decision);
 
         assert_eq!(line, "a call from east/a to public@@G@@orders goes to 10.0.0.1:80 (same_zone)\n");
+    }
+
+    #[test]
+    fn a_call_is_asked_about_by_its_host_path_method_and_headers() {
+        let call = |target: &str| RoutedCall {
+            target: target.to_owned(),
+            method: "POST".to_owned(),
+            headers: vec!["x-a: 1".to_owned(), "x-b: 2".to_owned()],
+            listener: None,
+            from: Some("east/a".to_owned()),
+        };
+        let asked = |target: &str| {
+            let pairs = asked(&call(target));
+            pairs.into_iter().map(|(name, value)| format!("{name}={value}")).collect::<Vec<_>>().join("&")
+        };
+
+        let rest = "header=x-a: 1&header=x-b: 2&from=east/a";
+        assert_eq!(asked("http://shop/api?q"), format!("method=POST&path=/api?q&host=shop&{rest}"));
+        assert_eq!(asked("shop"), format!("method=POST&path=/&host=shop&{rest}"));
+        assert_eq!(asked("/api"), format!("method=POST&path=/api&{rest}"));
+    }
+
+    #[test]
+    fn a_refused_call_is_told_with_its_reason() {
+        let route = json!({ "listener": "calls", "refused": "no_route" });
+
+        assert_eq!(routed(&route), "calls refuses the call: no_route\n");
     }
 
     #[test]

@@ -287,6 +287,7 @@ pub(super) struct Timeouts {
 pub(super) struct Retries {
     pub(super) methods: Vec<String>,
     pub(super) statuses: Vec<u16>,
+    pub(super) grpc_statuses: Vec<u32>,
     pub(super) tries_max: u32,
     pub(super) body_bytes_max: usize,
     pub(super) budget_percent: u32,

@@ -400,14 +400,21 @@ fn endpoint_tls(wrong: &mut Mistakes, page: &page::Page) -> Option<EndpointTls> 
     page.endpoint_tls.clone()
 }
 
+/// The greatest status that gRPC knows.
+const GRPC_STATUS_MAX: u32 = 16;
+
 fn retries(wrong: &mut Mistakes, page: &page::Retries) -> Retries {
     let method =
         |text: &String| Method::from_bytes(text.as_bytes()).map_err(|_| format!("{text:?} is no method"));
     let status = |code: &u16| StatusCode::from_u16(*code).map_err(|_| format!("{code} is no status"));
+    let failures = |code: &u32| (1..=GRPC_STATUS_MAX).contains(code);
+    let all_fail = page.grpc_statuses.iter().all(failures);
+    wrong.require(all_fail, format!("retries.grpc_statuses: from 1 to {GRPC_STATUS_MAX}"));
     wrong.require((1..=8).contains(&page.tries_max), "retries.tries_max: from 1 (the first try) to 8");
     Retries {
         methods: page.methods.iter().filter_map(|m| wrong.taken("retries.methods", method(m))).collect(),
         statuses: page.statuses.iter().filter_map(|s| wrong.taken("retries.statuses", status(s))).collect(),
+        grpc_statuses: page.grpc_statuses.clone(),
         tries_max: page.tries_max,
         body_bytes_max: page.body_bytes_max,
         budget: BudgetRules {

@@ -54,7 +54,13 @@ fn refuse(request: &Request<Incoming>, refusal: Refusal) -> Answer {
 const KEPT: [&str; 6] =
     ["host", "content-length", "transfer-encoding", "content-type", "authorization", "cookie"];
 
-fn check(method: &Method, uri: &http::Uri, version: Version, headers: &HeaderMap) -> Result<(), Refusal> {
+/// Refuses by what a parsed head shows.
+pub(crate) fn check(
+    method: &Method,
+    uri: &http::Uri,
+    version: Version,
+    headers: &HeaderMap,
+) -> Result<(), Refusal> {
     if *method == Method::CONNECT || *method == Method::TRACE {
         return Err(Refusal::Method);
     }

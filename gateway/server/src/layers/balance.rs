@@ -7,7 +7,7 @@ use std::{
     time::Duration,
 };
 
-use http::{HeaderName, HeaderValue, Response, header};
+use http::{HeaderMap, HeaderName, HeaderValue, Response, StatusCode, header};
 use landbridge_gateway_core::{Choice, Decision, Endpoint, overtake, pick};
 use tokio::time::{Instant, sleep, sleep_until};
 use tower::{Service, service_fn};
@@ -21,7 +21,7 @@ use super::{
 };
 use crate::{
     answer::{Answer, EndpointBody, Held, Outgoing},
-    config::Settings,
+    config::{Retries, Settings},
     crossing::Crossing,
     local::Local,
     tally::Miss,
@@ -30,8 +30,8 @@ use crate::{
     view::Seen,
 };
 
-/// The status with which a gRPC endpoint says that it cannot serve.
-const GRPC_UNAVAILABLE: &[u8] = b"14";
+/// How an answer of gRPC ended; in its head if it is over with that.
+const GRPC_STATUS: HeaderName = HeaderName::from_static("grpc-status");
 
 const SHOWN_REGION: HeaderName = HeaderName::from_static("x-landbridge-endpoint-region");
 const SHOWN_ZONE: HeaderName = HeaderName::from_static("x-landbridge-endpoint-zone");
@@ -175,11 +175,10 @@ fn reached(mut held: Held, choice: Choice, sent: Sent) -> Reached {
     let now = Instant::now();
     let (mut head, incoming) = response.into_parts();
     let settings = &held.view.settings;
-    let unavailable = head.headers.get("grpc-status").is_some_and(|code| code.as_bytes() == GRPC_UNAVAILABLE);
-    let failure = settings.retries.statuses.contains(&head.status);
+    let failure = fails(&settings.retries, head.status, &head.headers);
     strip_hop_by_hop(&mut head.headers);
     show_place(settings, held.endpoint(), &mut head.headers);
-    if failure || unavailable {
+    if failure {
         held.failed(now);
     } else {
         held.answered(now);
@@ -198,7 +197,16 @@ fn reached(mut held: Held, choice: Choice, sent: Sent) -> Reached {
     Reached { answer, rung: choice.rung, failure }
 }
 
-fn show_place(settings: &Settings, endpoint: &Endpoint, headers: &mut http::HeaderMap) {
+/// True for an answer that is a failure of its endpoint, by its status or by that of gRPC.
+fn fails(rules: &Retries, status: StatusCode, headers: &HeaderMap) -> bool {
+    let listed = |code: &HeaderValue| {
+        let code = code.to_str().ok().and_then(|code| code.parse().ok());
+        code.is_some_and(|code| rules.grpc_statuses.contains(&code))
+    };
+    rules.statuses.contains(&status) || headers.get(GRPC_STATUS).is_some_and(listed)
+}
+
+fn show_place(settings: &Settings, endpoint: &Endpoint, headers: &mut HeaderMap) {
     if settings.show_place {
         let place = [(SHOWN_REGION, endpoint.region.as_str()), (SHOWN_ZONE, endpoint.zone.as_str())];
         for (name, value) in place {

@@ -9,6 +9,7 @@ use http::{
     uri::{PathAndQuery, Scheme},
 };
 use http_body::Body as _;
+use landbridge_gateway_core::Route;
 use tower::{Service, service_fn};
 
 use super::{Called, Passage, Peer, deadline, limit::CALLER, route::host};
@@ -71,7 +72,8 @@ fn rewrite(local: &Local, called: &mut Called) -> Result<(), Refusal> {
         join_cookies(&mut called.head.headers);
     }
     called.head.headers.append(header::VIA, local.shared.via.clone());
-    let path = new_path(called)?;
+    let route = called.route.map(|route| called.view.snapshot.route(called.peer.listener, route));
+    let path = rewritten(route, called.cut, &called.head.uri)?;
     address(called, path)
 }
 
@@ -184,15 +186,18 @@ fn claims_underscored(name: &str) -> bool {
     name == "forwarded" || name == "x-real-ip" || name.starts_with("x-forwarded-") || name.starts_with(OURS)
 }
 
-/// The path for the endpoint, if it is another than the caller's.
-fn new_path(called: &Called) -> Result<Option<PathAndQuery>, Refusal> {
-    if called.cut == 0 {
+/// The path for the endpoint, if it is another than the caller's: the route replaces its first `cut` bytes.
+pub(crate) fn rewritten(
+    route: Option<&Route>,
+    cut: usize,
+    uri: &Uri,
+) -> Result<Option<PathAndQuery>, Refusal> {
+    if cut == 0 {
         return Ok(None);
     }
-    let route = called.route.map(|route| called.view.snapshot.route(called.peer.listener, route));
     let prefix = route.and_then(|route| route.rewrite_prefix.as_deref()).unwrap_or_default();
-    let rest = called.head.uri.path_and_query().map_or("/", PathAndQuery::as_str);
-    let rest = rest.get(called.cut..).unwrap_or_default();
+    let rest = uri.path_and_query().map_or("/", PathAndQuery::as_str);
+    let rest = rest.get(cut..).unwrap_or_default();
     let slash = if prefix.is_empty() && !rest.starts_with('/') { "/" } else { "" };
     let path = format!("{prefix}{slash}{rest}").try_into();
     path.map(Some).map_err(|_| Refusal::Malformed("the path cannot be rewritten"))

@@ -18,10 +18,10 @@ use std::{
     time::Duration,
 };
 
-use http::{Request, request::Parts};
+use http::{Method, Request, request::Parts};
 use http_body::Body as _;
 use hyper::body::Incoming;
-use landbridge_gateway_core::{Haste, NEAR_TRIES_MAX, Next, Rung, Waiting};
+use landbridge_gateway_core::{Haste, NEAR_TRIES_MAX, Next, Policy, Rung, Waiting};
 use tokio::time::{Instant, Sleep, sleep_until};
 use tower::{Service, service_fn};
 
@@ -32,6 +32,7 @@ use super::{
 };
 use crate::{
     answer::Answer,
+    config::Retries,
     local::Local,
     payload::{Payload, Tape, Upload},
     refusal::Refusal,
@@ -178,12 +179,16 @@ enum Verdict {
     Wait,
 }
 
+/// True if a call may be sent again: as its route says, else by its method.
+pub(crate) fn repeatable(rules: &Retries, policy: &Policy, method: &Method) -> bool {
+    policy.repeatable.unwrap_or_else(|| rules.methods.contains(method))
+}
+
 impl Course {
     fn new(local: Rc<Local>, called: Called) -> (Self, Ask) {
         let Called { head, body, begun, view, service, policy, grpc, told, peer, .. } = called;
         let settings = &view.settings;
-        let by_method = || settings.retries.methods.contains(&head.method);
-        let repeatable = policy.repeatable.unwrap_or_else(by_method);
+        let repeatable = repeatable(&settings.retries, &policy, &head.method);
         let tries = policy.tries_max.unwrap_or(settings.retries.tries_max).clamp(1, TRIES_MAX as u32);
         let upload = (!body.is_end_stream()).then(|| Rc::new(Upload::begin(begun)));
         let websocket = upgrade::asks_websocket(&head.headers);

@@ -32,17 +32,20 @@ fn find(local: &Local, arrived: Arrived) -> Result<Called, (Refusal, bool)> {
     if arrived_by_relay {
         relay::guard(&head.headers, &view.snapshot.home.region).map_err(|refusal| (refusal, grpc))?;
     }
-    let refusal = match view.snapshot.find(peer.listener, &Question(&head, local)) {
-        Matched::To { service, route, cut } => {
-            let policy = view.snapshot.policy(peer.listener, route);
-            let told = None;
-            return Ok(Called { head, body, peer, begun, view, service, route, cut, policy, grpc, told });
-        }
-        Matched::NoSuchService => Refusal::NoSuchService,
-        Matched::NoRoute => Refusal::NoRoute,
-        Matched::UnsafePath => Refusal::Malformed("the path hides where it leads"),
-    };
-    Err((refusal, grpc))
+    let matched = view.snapshot.find(peer.listener, &question(&head, || local.throw()));
+    let (service, route, cut) = led(matched).map_err(|refusal| (refusal, grpc))?;
+    let policy = view.snapshot.policy(peer.listener, route);
+    Ok(Called { head, body, peer, begun, view, service, route, cut, policy, grpc, told: None })
+}
+
+/// Service, route and how much of the path is cut; or what a call is refused with that leads nowhere.
+pub(crate) fn led(matched: Matched) -> Result<(u32, Option<u32>, usize), Refusal> {
+    match matched {
+        Matched::To { service, route, cut } => Ok((service, route, cut)),
+        Matched::NoSuchService => Err(Refusal::NoSuchService),
+        Matched::NoRoute => Err(Refusal::NoRoute),
+        Matched::UnsafePath => Err(Refusal::Malformed("the path hides where it leads")),
+    }
 }
 
 /// The host of a call, with its port if it names one.
@@ -53,11 +56,19 @@ pub(super) fn host(head: &Parts) -> &str {
     }
 }
 
-struct Question<'a>(&'a Parts, &'a Local);
+/// What routing asks of a head; `throw` gives a random number where one is wanted.
+pub(crate) fn question<'a>(head: &'a Parts, throw: impl Fn() -> u64 + 'a) -> impl Asked + 'a {
+    Question { head, throw }
+}
 
-impl Asked for Question<'_> {
+struct Question<'a, Throw> {
+    head: &'a Parts,
+    throw: Throw,
+}
+
+impl<Throw: Fn() -> u64> Asked for Question<'_, Throw> {
     fn host(&self) -> &str {
-        let host = host(self.0);
+        let host = host(self.head);
         match host.rsplit_once(':') {
             Some((name, port)) if port.bytes().all(|byte| byte.is_ascii_digit()) => name,
             Some(_) | None => host,
@@ -65,14 +76,14 @@ impl Asked for Question<'_> {
     }
 
     fn path(&self) -> &str {
-        self.0.uri.path()
+        self.head.uri.path()
     }
 
     fn header(&self, name: &str) -> Option<&str> {
-        self.0.headers.get(name)?.to_str().ok()
+        self.head.headers.get(name)?.to_str().ok()
     }
 
     fn dice(&self) -> u64 {
-        self.1.throw()
+        (self.throw)()
     }
 }

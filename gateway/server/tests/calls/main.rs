@@ -8,6 +8,7 @@ mod access;
 mod admission;
 mod callers;
 mod given;
+mod grpc;
 mod passing;
 mod ports;
 mod reloading;

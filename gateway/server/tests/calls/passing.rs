@@ -85,7 +85,7 @@ async fn a_long_answer_streams_and_its_connection_is_used_again() {
     assert_eq!(endpoint.connections.load(std::sync::atomic::Ordering::SeqCst), 1);
 }
 
-async fn http2(house: &House) -> hyper::client::conn::http2::SendRequest<crate::harness::Body> {
+pub(crate) async fn http2(house: &House) -> hyper::client::conn::http2::SendRequest<crate::harness::Body> {
     let stream = TcpStream::connect(house.address).await.unwrap();
     let (sender, connection) =
         hyper::client::conn::http2::handshake(TokioExecutor::new(), TokioIo::new(stream)).await.unwrap();

@@ -144,6 +144,36 @@ async fn explain_names_the_endpoint_that_routing_takes() {
 }
 
 #[tokio::test]
+async fn explain_names_the_rule_that_takes_a_call_and_why_the_others_do_not() {
+    let endpoint = Endpoint::named("a").await;
+    let more = "repeatable = true\n[[listeners.routes]]\nid = \"canary\"\nhosts = [\"other.test\"]\n\
+                headers = { x-canary = \"yes\" }\npath_prefix = \"/api\"\nrewrite_prefix = \"/v2\"\nstatic = \"web\"\n";
+    let house = House::before(&[&endpoint], more).await;
+    let ask = async |query: &str| {
+        let told = house.ask(&format!("/landbridge/v1/explain?{query}")).await;
+        serde_json::from_str::<serde_json::Value>(&told).unwrap()
+    };
+
+    let taken = ask("method=POST&host=other.test:80&path=/api/x&header=x-canary:%20yes&header=x-b:1").await;
+    let missed = ask("host=other.test&path=/api/x&header=x-canary:no").await;
+    let first = ask("method=POST&host=web.test&path=/x").await;
+
+    assert_eq!((&taken["route"]["id"], &taken["route"]["path"]), (&"canary".into(), &"/v2/x".into()));
+    assert_eq!(taken["route"]["rules"][0]["because"], "the call is for another host");
+    assert_eq!(taken["route"]["rules"][1]["takes"], true);
+    assert_eq!(taken["route"]["repeatable"], false);
+    assert_eq!(taken["decision"]["endpoint"], endpoint.address.to_string());
+    assert_eq!((&first["route"]["id"], &first["route"]["repeatable"]), (&"all".into(), &true.into()));
+    assert_eq!((&missed["route"]["refused"], &missed["service"]), (&"no_route".into(), &().into()));
+    assert_eq!(missed["route"]["rules"][1]["because"], "the header x-canary is not \"yes\"");
+    assert_eq!(missed["route"]["rules"].as_array().unwrap().len(), 5);
+    assert_eq!(ask("host=web.test&method=TRACE").await["route"]["refused"], "method");
+    for nonsense in ["", "service=static:web&path=/x", "path=/x&wat=1", "path=/x&header=none"] {
+        assert!(ask(nonsense).await["error"].is_string(), "{nonsense}");
+    }
+}
+
+#[tokio::test]
 async fn operators_see_routes_endpoints_metrics_and_health() {
     let endpoint = Endpoint::named("a").await;
     let house = House::before(&[&endpoint], "").await;
