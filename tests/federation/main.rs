@@ -6,6 +6,7 @@ mod keeper;
 mod breaks;
 mod crossing;
 mod orders;
+mod ports;
 mod processes;
 mod refusals;
 mod relay;

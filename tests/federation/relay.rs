@@ -24,7 +24,7 @@ use tokio::{
 
 use crate::end::region;
 
-const PATIENCE: Duration = Duration::from_secs(30);
+pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
 
 /// An address that nobody has: TEST-NET-3 (RFC 5737). What is told of it cannot be reached directly.
 const NOWHERE: &str = "203.0.113.7";
@@ -32,9 +32,9 @@ const NOWHERE: &str = "203.0.113.7";
 type Body = BoxBody<Bytes, std::io::Error>;
 
 /// A gateway that runs in this process, told its table by the test.
-struct House {
-    gateway: Gateway,
-    calls: SocketAddr,
+pub(crate) struct House {
+    pub(crate) gateway: Gateway,
+    pub(crate) calls: SocketAddr,
     tables: watch::Sender<Arc<Table>>,
     shutdown: Shutdown,
 }
@@ -46,7 +46,7 @@ impl Drop for House {
 }
 
 impl House {
-    async fn open(authority: &Authority, own: &str, number: u8, more: &str) -> Self {
+    pub(crate) async fn open(authority: &Authority, own: &str, number: u8, more: &str) -> Self {
         let files = authority.files(&format!("demo/{own}/gateway/{number}"));
         let page = format!(
             "region = {own:?}\nzone = \"a\"\nname = \"{own}-{number}\"\nthreads = 1\n\
@@ -71,11 +71,11 @@ impl House {
         Self::open(authority, "east", 1, &peer).await
     }
 
-    fn relay(&self) -> SocketAddr {
+    pub(crate) fn relay(&self) -> SocketAddr {
         self.gateway.relay().expect("it listens")
     }
 
-    fn tell(&self, services: &[(&str, Vec<Endpoint>)]) {
+    pub(crate) fn tell(&self, services: &[(&str, Vec<Endpoint>)]) {
         let one = |(name, endpoints): &(&str, Vec<Endpoint>)| {
             (ServiceKey::parse("", "", name).expect("a name"), endpoints.clone().into())
         };
@@ -88,7 +88,7 @@ impl House {
     }
 }
 
-fn listed(origin: &str, ip: &str, port: u16, metadata: &[(&str, &str)]) -> Endpoint {
+pub(crate) fn listed(origin: &str, ip: &str, port: u16, metadata: &[(&str, &str)]) -> Endpoint {
     let pairs = metadata.iter().map(|(key, value)| ((*key).into(), (*value).into()));
     Endpoint {
         ip: Address::parse(ip).expect("an address"),
@@ -106,7 +106,7 @@ fn listed(origin: &str, ip: &str, port: u16, metadata: &[(&str, &str)]) -> Endpo
 }
 
 /// What east is told of the gateways of west.
-fn gateways(addresses: &[SocketAddr]) -> (&'static str, Vec<Endpoint>) {
+pub(crate) fn gateways(addresses: &[SocketAddr]) -> (&'static str, Vec<Endpoint>) {
     let one = |address: &SocketAddr| {
         listed("west", "127.0.0.1", 1, &[("landbridge.relay-port", &address.port().to_string())])
     };
@@ -116,7 +116,7 @@ fn gateways(addresses: &[SocketAddr]) -> (&'static str, Vec<Endpoint>) {
 }
 
 /// What east is told of the service: an instance of west that cannot be reached from there.
-fn far() -> (&'static str, Vec<Endpoint>) {
+pub(crate) fn far() -> (&'static str, Vec<Endpoint>) {
     ("orders", vec![listed("west", NOWHERE, 80, &[])])
 }
 

@@ -80,6 +80,11 @@ impl Outgoing {
         Self::of(Source::Tunnel(Some(Box::new(half))))
     }
 
+    /// True if bytes pass unread after this answer.
+    pub(crate) fn is_tunnel(&self) -> bool {
+        matches!(self.source, Source::Tunnel(_))
+    }
+
     /// The tunnel that is to begin after this answer, if there is one, and the call that goes on with it.
     pub(crate) fn take_tunnel(&mut self) -> Option<(Box<Half>, OpenCall)> {
         match &mut self.source {

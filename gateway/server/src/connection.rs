@@ -11,7 +11,7 @@ use std::{
     time::Duration,
 };
 
-use http::{Request, Response, StatusCode};
+use http::{Request, Response};
 use hyper::{
     body::Incoming,
     server::conn::{http1, http2},
@@ -120,7 +120,7 @@ where
             let (answering, tunnel) = (call.call(request), tunnel.clone());
             async move {
                 let mut response = answering.await?;
-                if response.status() == StatusCode::SWITCHING_PROTOCOLS {
+                if response.body().is_tunnel() {
                     tunnel.set(response.body_mut().take_tunnel());
                 }
                 Ok::<_, Infallible>(response)

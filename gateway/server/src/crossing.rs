@@ -84,7 +84,7 @@ pub(crate) fn crossings(peers: &[PeerRegion]) -> Arc<Crossings> {
 }
 
 impl Crossing {
-    fn new(peer: &PeerRegion) -> Self {
+    pub(crate) fn new(peer: &PeerRegion) -> Self {
         let quota = |rate: u32| Quota::per_second(NonZero::new(rate).unwrap_or(NonZero::<u32>::MIN));
         let name = peer.region.to_string();
         let way = if peer.relayed { "relay" } else { "direct" };
@@ -107,7 +107,7 @@ impl Crossing {
     pub(crate) fn leave(&self) -> Result<(), Duration> {
         let calls = self.calls.as_ref().map_or(Ok(()), Bucket::check);
         let late = calls.map_err(|until| until.wait_time_from(MonotonicClock.now())).err();
-        match late.max(self.bytes.as_ref().and_then(Debt::wait)) {
+        match late.max(self.owes()) {
             Some(wait) => {
                 self.denied.increment(1);
                 Err(wait)
@@ -117,6 +117,11 @@ impl Crossing {
                 Ok(())
             }
         }
+    }
+
+    /// How long bytes are to wait, because more than a second's worth is owed.
+    pub(crate) fn owes(&self) -> Option<Duration> {
+        self.bytes.as_ref().and_then(Debt::wait)
     }
 
     /// Counts bytes that went there or came from there.

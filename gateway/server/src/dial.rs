@@ -37,8 +37,8 @@ const KEEPALIVE_MS: u64 = 5_000;
 pub(crate) enum Purpose {
     /// Calls, one after the other.
     Calls,
-    /// One call that may turn it into a WebSocket.
-    Websocket,
+    /// One call that may turn it into a tunnel.
+    Tunnel,
 }
 
 /// Opens a TCP connection to an endpoint.
@@ -113,7 +113,7 @@ where
     tokio::task::spawn_local(async move {
         let ended = match purpose {
             Purpose::Calls => connection.await,
-            Purpose::Websocket => connection.with_upgrades().await,
+            Purpose::Tunnel => connection.with_upgrades().await,
         };
         // The call on the connection sees the error too, and says what follows from it.
         if let Err(error) = ended {

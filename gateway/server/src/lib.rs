@@ -25,6 +25,7 @@ mod seat;
 mod tls;
 mod watched;
 
+mod toll;
 mod tunnel;
 mod upgrade;
 

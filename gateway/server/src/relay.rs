@@ -6,6 +6,8 @@
 //! Invariant: a call that came by relay is answered in this region or not at all, so no call can go in circles.
 //! Invariant: who asks for a call by relay, and who answers it, is a gateway of this deployment by its certificate.
 
+pub(crate) mod connect;
+
 use std::{
     collections::BTreeMap,
     hash::{Hash as _, Hasher as _},

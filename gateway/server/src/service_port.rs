@@ -3,12 +3,15 @@
 //! A port may serve HTTP call by call instead; its connections are told apart by their first bytes, which stay unread.
 //!
 //! Invariant: no byte of a caller is sent before its endpoint is connected, so that every failure to connect may be
-//! tried elsewhere.
+//! tried elsewhere. A far gateway connects its endpoint before it agrees.
 
 use std::{net::SocketAddr, rc::Rc, sync::Arc, time::Duration};
 
 use ecow::EcoString;
-use landbridge_gateway_core::{Decision, Name, Policy, Protocol, Route, RouteTable, Target, pick};
+use landbridge_gateway_core::{
+    Decision, Endpoint, Name, Policy, Protocol, Route, RouteTable, Service, Target, pick,
+};
+use landbridge_model::Region;
 use tokio::{
     net::TcpStream,
     time::{Instant, timeout},
@@ -23,10 +26,11 @@ use crate::{
     local::Local,
     proxy,
     refusal::Refusal,
+    relay::{self, connect::Denied},
     seat::{OpenCall, Seat},
     tally::Miss,
-    tunnel::{Kind, OpenTunnel, pass},
-    view::Seen,
+    tunnel::{Far, Kind, OpenTunnel},
+    view::{Seen, View},
     watched::Watched,
 };
 
@@ -104,11 +108,11 @@ pub(crate) async fn carry(
     if let Some(idle_ms) = carriage.idle_timeout_ms {
         seat.be_patient(idle_ms);
     }
-    let reached = match admit(&local, &carriage) {
-        Ok((view, service)) => reach(&local, view, service).await,
+    let reached = match find(&local, &carriage) {
+        Ok((view, service)) => reach(&local, view, service, false, carriage.idle_timeout_ms).await,
         Err(refusal) => Err(refusal),
     };
-    let (mut far, _held) = match reached {
+    let (far, held) = match reached {
         Ok(reached) => reached,
         Err(refusal) => {
             local.tally.borrow_mut().refused(refusal);
@@ -123,62 +127,87 @@ pub(crate) async fn carry(
         Ok(_) | Err(_) => Vec::new(),
     };
     let mut near = Watched::new(near, seat.clone(), local.beat.clone(), None, Vec::new());
-    if let Err(error) = pass(&mut near, &mut far, &introduction, &seat).await {
-        tracing::debug!(event = "tunnel_broke", %error);
-    }
+    far.pass(&mut near, &held, &introduction, &seat).await;
 }
 
-/// Finds the service, and whether there is room for one more; a connection counts as one call where calls are limited.
-fn admit(local: &Local, carriage: &Carriage) -> Result<(Rc<Seen>, u32), Refusal> {
+/// Finds the service, and whether there is room for one more.
+fn find(local: &Local, carriage: &Carriage) -> Result<(Rc<Seen>, u32), Refusal> {
+    let view = local.view();
+    let position = view.snapshot.position(&carriage.target).ok_or(Refusal::NoSuchService)?;
+    admit(local, &view, position, view.snapshot.home.region.clone())?;
+    Ok((view, position))
+}
+
+/// Lets one more connection in, if there is room; where calls are limited it counts as one, from this `region`.
+pub(crate) fn admit(local: &Local, view: &View, service: u32, region: Region) -> Result<(), Refusal> {
     let part = local.shared.connections.tunnels_max.div_ceil(local.shared.threads);
     if local.beat.tunnels.get() as usize >= part {
         return Err(Refusal::Overloaded);
     }
-    let view = local.view();
-    let position = view.snapshot.position(&carriage.target).ok_or(Refusal::NoSuchService)?;
-    if !view.rules.is_empty() {
-        let mut limiter = local.limiter.borrow_mut();
-        let who = Who { region: view.snapshot.home.region.clone(), caller: ANONYMOUS.into() };
-        let service = view.snapshot.service(position);
-        limiter.check(&view.rules, &who, service).map_err(Refusal::Limited)?;
+    if view.rules.is_empty() {
+        return Ok(());
     }
-    Ok((view, position))
+    let who = Who { region, caller: ANONYMOUS.into() };
+    let mut limiter = local.limiter.borrow_mut();
+    limiter.check(&view.rules, &who, view.snapshot.service(service)).map_err(Refusal::Limited)
 }
 
-/// Connects to an endpoint: another one, another zone, another region, as often as calls are tried.
-async fn reach(local: &Rc<Local>, view: Rc<Seen>, service: u32) -> Result<(TcpStream, Held), Refusal> {
+/// Connects to an endpoint: another one, another zone, another region, as often as calls are tried. What `stays` never
+/// leaves this region.
+pub(crate) async fn reach(
+    local: &Rc<Local>,
+    view: Rc<Seen>,
+    service: u32,
+    stays: bool,
+    idle_ms: Option<u64>,
+) -> Result<(Far, Held), Refusal> {
     let tries = view.settings.retries.tries_max.clamp(1, TRIES_MAX as u32);
     let target = view.snapshot.service(service);
+    let ladder = if stays { target.near() } else { target.home() };
     let mut tried = Tried::default();
     for _ in 0..tries {
         let begun = Instant::now();
         let now = local.moment(begun);
-        let decision = pick(&view.settings.pick, target, target.home(), now, local.throw(), tried.as_slice());
+        let decision = pick(&view.settings.pick, target, ladder, now, local.throw(), tried.as_slice());
         let choice = match decision {
             Decision::Use(choice) => choice,
             Decision::Nobody => return Err(Refusal::NoEndpoint),
         };
-        if target.endpoint(choice.endpoint).speech.protocol == Protocol::Relay {
-            // A relay carries calls, not connections.
-            tried.add(choice.endpoint);
-            continue;
+        let endpoint = target.endpoint(choice.endpoint);
+        let crossing = view.crossings.get(&endpoint.region).cloned();
+        if let Some(crossing) = &crossing {
+            crossing.leave().map_err(Refusal::Limited)?;
         }
         let mut held = Held::begin(local.clone(), view.clone(), service, choice.endpoint, begun);
-        let opened = dial::tcp(target.endpoint(choice.endpoint), &view).await;
+        held.crossing = crossing;
+        let opened = open(&view, target, endpoint, idle_ms).await;
         local.tally.borrow_mut().opened_upstream();
         match opened {
             Ok(far) => {
                 held.answered(Instant::now());
                 return Ok((far, held));
             }
-            Err(_) => {
-                held.failed(Instant::now());
-                local.tally.borrow_mut().missed(choice.rung, Miss::Connect);
-                tried.add(choice.endpoint);
-            }
+            Err(Denied::Failed) => held.failed(Instant::now()),
+            Err(Denied::Refused) => held.excuse(),
         }
+        local.tally.borrow_mut().missed(choice.rung, Miss::Connect);
+        tried.add(choice.endpoint);
     }
     Err(Refusal::Unreachable)
+}
+
+/// Opens a connection to an endpoint, or by a far gateway to one of its own.
+async fn open(
+    view: &View,
+    service: &Service,
+    endpoint: &Endpoint,
+    idle_ms: Option<u64>,
+) -> Result<Far, Denied> {
+    if endpoint.speech.protocol == Protocol::Relay {
+        let far = relay::connect::ask(view, service, endpoint, idle_ms).await?;
+        return Ok(Far::Upgraded(Box::new(far)));
+    }
+    dial::tcp(endpoint, view).await.map(Far::Plain).map_err(|_| Denied::Failed)
 }
 
 #[cfg(test)]

@@ -1,4 +1,4 @@
-//! Connections whose bytes are passed on unread: WebSockets after their handshake, and service ports.
+//! Connections whose bytes are passed on unread: WebSockets after their handshake, service ports, and both by relay.
 //!
 //! ```text
 //! open ──both sides have ended──▶ closed
@@ -10,11 +10,15 @@ use std::{future::poll_fn, io, pin::pin, rc::Rc, task::Poll};
 
 use hyper::upgrade::Upgraded;
 use hyper_util::rt::TokioIo;
-use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt, copy_bidirectional_with_sizes};
+use tokio::{
+    io::{AsyncRead, AsyncWrite, AsyncWriteExt, copy_bidirectional_with_sizes},
+    net::TcpStream,
+};
 
 use crate::{
     answer::Held,
     seat::{Beat, OpenCall, Order, Seat},
+    toll::Toll,
 };
 
 /// What one direction of a tunnel holds of what its receiver does not take.
@@ -27,6 +31,8 @@ pub(crate) enum Kind {
     Websocket,
     /// A connection to a service port.
     ServicePort,
+    /// One to a service port of another region's gateway, which asked for it.
+    Relay,
 }
 
 impl Kind {
@@ -34,20 +40,49 @@ impl Kind {
         match self {
             Self::Websocket => "websocket",
             Self::ServicePort => "service_port",
+            Self::Relay => "relay",
+        }
+    }
+}
+
+/// An endpoint's side.
+pub(crate) enum Far {
+    /// A connection of its own.
+    Plain(TcpStream),
+    /// One that HTTP was spoken on before.
+    Upgraded(Box<Upgraded>),
+}
+
+impl Far {
+    /// Passes bytes on until both sides have ended or the seat is cut; what leaves the region is counted.
+    pub(crate) async fn pass<Near>(self, near: &mut Near, held: &Held, early: &[u8], seat: &Seat)
+    where
+        Near: AsyncRead + AsyncWrite + Unpin,
+    {
+        let crossing = held.crossing.clone();
+        let passed = match self {
+            Self::Plain(far) => pass(near, &mut Toll::new(far, crossing), early, seat).await,
+            Self::Upgraded(far) => {
+                pass(near, &mut Toll::new(TokioIo::new(*far), crossing), early, seat).await
+            }
+        };
+        if let Err(error) = passed {
+            tracing::debug!(event = "tunnel_broke", %error);
         }
     }
 }
 
 /// An endpoint's side that waits for its caller's.
 pub(crate) struct Half {
-    far: Upgraded,
+    far: Far,
     held: Held,
+    kind: Kind,
 }
 
 impl Half {
     /// The endpoint has agreed; `held` counts it as in use.
-    pub(crate) fn new(far: Upgraded, held: Held) -> Self {
-        Self { far, held }
+    pub(crate) fn new(far: Far, held: Held, kind: Kind) -> Self {
+        Self { far, held, kind }
     }
 
     /// Passes bytes on until both sides have ended or the seat is cut. `early` came from the caller before it was asked.
@@ -57,25 +92,17 @@ impl Half {
     {
         let local = self.held.local().clone();
         let _counted = OpenTunnel::begin(&local.beat);
-        local.tally.borrow_mut().tunnelled(Kind::Websocket);
-        let mut far = TokioIo::new(self.far);
-        if let Err(error) = pass(&mut near, &mut far, early, seat).await {
-            tracing::debug!(event = "tunnel_broke", %error);
-        }
+        local.tally.borrow_mut().tunnelled(self.kind);
+        self.far.pass(&mut near, &self.held, early, seat).await;
         drop(call);
     }
 }
 
 /// Passes bytes both ways; an order to leave lets the tunnel go on, an order to cut ends it at once.
-pub(crate) async fn pass<Near, Far>(
-    near: &mut Near,
-    far: &mut Far,
-    early: &[u8],
-    seat: &Seat,
-) -> io::Result<()>
+async fn pass<Near, Io>(near: &mut Near, far: &mut Io, early: &[u8], seat: &Seat) -> io::Result<()>
 where
     Near: AsyncRead + AsyncWrite + Unpin,
-    Far: AsyncRead + AsyncWrite + Unpin,
+    Io: AsyncRead + AsyncWrite + Unpin,
 {
     let mut passing = pin!(async {
         far.write_all(early).await?;

@@ -246,8 +246,9 @@ async fn receive_relay(
             converse(local, stream, peer, answering).await;
         }
         Ok(Ok((stream, region))) => {
-            let stack = stack(&local);
-            converse(local, stream, Peer { trusted: true, relayed_from: Some(region), ..peer }, stack).await;
+            let answering = relay::connect::answering(&local, stack(&local));
+            let peer = Peer { trusted: true, relayed_from: Some(region), ..peer };
+            converse(local, stream, peer, answering).await;
         }
         Ok(Err(error)) => tracing::warn!(event = "relay_refused", %error),
         Err(_) => tracing::debug!(event = "handshake_late"),

@@ -25,7 +25,7 @@ use crate::{
     crossing::Crossing,
     local::Local,
     tally::Miss,
-    tunnel::Half,
+    tunnel::{Far, Half, Kind},
     upgrade,
     view::Seen,
 };
@@ -188,7 +188,7 @@ fn reached(mut held: Held, choice: Choice, sent: Sent) -> Reached {
     let body = match upgraded {
         Some(far) => {
             upgrade::write_websocket(&mut head.headers);
-            Outgoing::tunnel(Half::new(far, held))
+            Outgoing::tunnel(Half::new(Far::Upgraded(Box::new(far)), held, Kind::Websocket))
         }
         None => Outgoing::endpoint(EndpointBody { incoming, connection, held, ended: false }),
     };

@@ -179,7 +179,7 @@ async fn send_upgrade(
     endpoint: &Endpoint,
     request: Box<Request<Payload>>,
 ) -> Result<Sent, Failure> {
-    let opened = dial::one(endpoint, view, Purpose::Websocket).await;
+    let opened = dial::one(endpoint, view, Purpose::Tunnel).await;
     local.tally.borrow_mut().opened_upstream();
     let Ok(mut connection) = opened else { return Err(Failure::Unsent(Ask::Own(request))) };
     let mut response = match connection.try_send_request(*request).await {
