@@ -85,12 +85,13 @@ impl Pace {
         let p95_ms = self.p95_us.div_ceil(1_000);
         let known = |times: u64, unknown: u64| if p95_ms == 0 { unknown } else { times * p95_ms };
         let delay_max = rules.delay_max_ms.max(rules.delay_min_ms);
-        let delay = known(2, delay_max).clamp(rules.delay_min_ms, delay_max);
+        let usual = known(2, delay_max).max(rules.delay_min_ms);
         let silence = known(4, 2 * delay_max).max(rules.silence_min_ms);
         let silences = rules.silence_min_ms > 0;
         Haste {
-            delay_ms: (rules.delay_max_ms > 0).then_some(delay),
-            far_ms: silences.then_some(delay.max(rules.silence_min_ms)),
+            delay_ms: (rules.delay_max_ms > 0).then_some(usual.min(delay_max)),
+            usual_ms: usual,
+            far_ms: silences.then_some(usual.max(rules.silence_min_ms)),
             silence_ms: silences.then_some(silence),
         }
     }
@@ -101,6 +102,8 @@ impl Pace {
 pub struct Haste {
     /// Before it is tried beside; `None`: never.
     pub delay_ms: Option<u64>,
+    /// Up to here waiting tells nothing but that the service is slow, and a try beside costs its budget.
+    pub usual_ms: u64,
     /// Before it is tried in another region beside, if its newest try meets silence; `None`: never.
     pub far_ms: Option<u64>,
     /// Before an endpoint that answers nobody counts as silent; `None`: never.
@@ -180,6 +183,10 @@ mod tests {
         assert!((400..=600).contains(&silence.unwrap()), "{silence:?}");
         assert_eq!(times(&[(100, 3_000_000)]).0, Some(500));
         assert!(times(&[(100, 3_000_000)]).1 >= Some(12_000), "what is always slow is not silent");
+        let slow = haste(&[(100, 3_000_000)]);
+        assert!(slow.usual_ms >= 6_000, "a try beside that comes sooner costs its budget: {slow:?}");
+        assert!(slow.far_ms >= Some(6_000), "and nobody leaves the region for it: {slow:?}");
+        assert_eq!((haste(&[]).usual_ms, haste(&[(100, 1_000)]).usual_ms), (500, 50));
     }
 
     #[test]
@@ -191,11 +198,12 @@ mod tests {
     fn rules_of_zero_switch_off() {
         let off = HedgeRules { delay_max_ms: 0, silence_min_ms: 0, ..RULES };
 
-        assert_eq!(Pace::default().haste(&off), Haste { delay_ms: None, far_ms: None, silence_ms: None });
+        let expected = Haste { delay_ms: None, usual_ms: 50, far_ms: None, silence_ms: None };
+        assert_eq!(Pace::default().haste(&off), expected);
     }
 
     fn next(now: u64, silent: bool, near: bool) -> Next {
-        let haste = Haste { delay_ms: Some(50), far_ms: Some(250), silence_ms: Some(900) };
+        let haste = Haste { delay_ms: Some(50), usual_ms: 50, far_ms: Some(250), silence_ms: Some(900) };
         haste.next(Moment(1_000 + now), &Waiting { since: Moment(1_000), silent, near })
     }
 

@@ -248,7 +248,7 @@ pub struct Probe {
 }
 
 /// A rate that calls may not exceed.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Limit {
     /// What is counted together.
     pub by: LimitBy,

@@ -206,6 +206,11 @@ impl Rule {
         })
     }
 
+    /// Whether this is the rule of such a limit.
+    pub(crate) fn holds(&self, limit: &Limit, keys_max: usize) -> bool {
+        self.limit == *limit && self.keys_max == keys_max
+    }
+
     fn key(&self, who: &Who, service: &Service) -> Option<Key> {
         if self.limit.services.as_ref().is_some_and(|services| !services.contains(&service.name)) {
             return None;

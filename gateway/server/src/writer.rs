@@ -49,9 +49,14 @@ const RETIRED_MAX: usize = 64;
 /// Drills that may run at once.
 pub(crate) const EVACUATIONS_MAX: usize = 16;
 
-fn rules_of(live: &Live, shares: &Shares) -> Arc<[Arc<Rule>]> {
-    let keys_max = live.settings.limiter_keys_max;
-    live.settings.limits.iter().map(|limit| Rule::new(limit, keys_max, shares)).collect()
+/// The rules of these settings; those of limits that stay are the old ones, with all that they have counted.
+fn rules_of(live: &Live, shares: &Shares, old: &[Arc<Rule>]) -> Arc<[Arc<Rule>]> {
+    let (keys_max, mut old) = (live.settings.limiter_keys_max, old.to_vec());
+    let rule = |limit| match old.iter().position(|rule| rule.holds(limit, keys_max)) {
+        Some(stays) => old.remove(stays),
+        None => Rule::new(limit, keys_max, shares),
+    };
+    live.settings.limits.iter().map(rule).collect()
 }
 
 impl Writer {
@@ -69,7 +74,7 @@ impl Writer {
         }
         book.set_orders(live.orders.clone());
         let shares = Shares::default();
-        let rules = rules_of(&live, &shares);
+        let rules = rules_of(&live, &shares, &[]);
         Self {
             book,
             guard: Guard::default(),
@@ -221,15 +226,12 @@ impl Writer {
             self.settle(now);
         }
         let old = &self.live;
-        let same_limits = |(old, new): (&crate::config::Limit, &crate::config::Limit)| {
-            old.by == new.by
-                && old.services == new.services
-                && old.requests_per_second == new.requests_per_second
-                && old.burst == new.burst
-        };
-        let (before, after) = (&old.settings.limits, &live.settings.limits);
-        if before.len() != after.len() || !before.iter().zip(after).all(same_limits) {
-            self.rules = rules_of(&live, &self.shares);
+        let rules = rules_of(&live, &self.shares, &self.rules);
+        // Cores look for their buckets anew where the rules are others.
+        if rules.len() != self.rules.len()
+            || !rules.iter().zip(&*self.rules).all(|(new, old)| Arc::ptr_eq(new, old))
+        {
+            self.rules = rules;
         }
         for (name, _) in
             old.statics.iter().filter(|(name, _)| !live.statics.iter().any(|(new, _)| new == name))

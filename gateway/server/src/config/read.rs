@@ -460,7 +460,7 @@ fn limit_of(wrong: &mut Mistakes, page: &page::Limit) -> Option<Limit> {
     wrong.require(page.burst > 0, "limits.burst: at least 1");
     let mut services = None;
     for text in page.services.iter().flatten() {
-        let name = wrong.taken("limits.services", service_name(text))?;
+        let name = wrong.taken("limits.services", any_name(text))?;
         services.get_or_insert_with(BTreeSet::new).insert(name);
     }
     let (requests_per_second, burst) = (page.requests_per_second.max(1), page.burst.max(1));

@@ -70,7 +70,7 @@ mod tests {
     use super::*;
 
     fn patience(upload: Option<Rc<Upload>>) -> Patience {
-        let haste = Haste { delay_ms: Some(50), far_ms: Some(250), silence_ms: Some(250) };
+        let haste = Haste { delay_ms: Some(50), usual_ms: 50, far_ms: Some(250), silence_ms: Some(250) };
         let (overall, one_try) = (Duration::from_secs(30), Duration::from_secs(5));
         Patience { called: Instant::now(), overall, one_try, haste, told: false, upload }
     }

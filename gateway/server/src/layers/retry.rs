@@ -413,9 +413,11 @@ impl Course {
         };
         self.due = Some(now + delay);
         let rules = self.view.settings.hedging.budget;
-        // Where silence is overtaken, nobody works twice.
-        let may =
-            silent || self.local.with_means(&self.view, service, |means| means.hedges.spend(&rules, moment));
+        // Where silence is overtaken, nobody works twice; but where all calls take longer than the longest delay, an
+        // endpoint with few calls at once is silent before each answer.
+        let overtaken = silent && moment >= since.after(self.patience.haste.usual_ms);
+        let may = overtaken
+            || self.local.with_means(&self.view, service, |means| means.hedges.spend(&rules, moment));
         if !may {
             self.local.tally.borrow_mut().hedge_denied(service);
             return None;

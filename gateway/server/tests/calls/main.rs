@@ -12,6 +12,7 @@ mod grpc;
 mod passing;
 mod ports;
 mod reloading;
+mod repeating;
 mod speech;
 #[cfg(feature = "otel")]
 mod traces;
@@ -21,6 +22,7 @@ mod upgrades;
 mod places;
 mod probing;
 mod rates;
+mod shrinking;
 
 mod hostile;
 mod lasting;

@@ -1,6 +1,8 @@
 //! Limits on how much may come at once and over time.
 
-use crate::harness::{Endpoint, House, full};
+use landbridge_gateway::Config;
+
+use crate::harness::{Endpoint, House, at, full, page};
 
 #[tokio::test]
 async fn calls_over_the_rate_are_told_when_to_come_back() {
@@ -54,6 +56,32 @@ async fn a_trusted_caller_says_who_calls_and_a_stranger_is_anonymous() {
 
         assert_eq!(passed, expected);
     }
+}
+
+#[tokio::test]
+async fn a_limit_that_stays_forgets_nothing_when_settings_are_read_again() {
+    let endpoint = Endpoint::named("a").await;
+    let limit = |by: &str, burst: u32| {
+        format!("[[limits]]\nby = \"{by}\"\nrequests_per_second = 1\nburst = {burst}\n")
+    };
+    let places = [at(endpoint.address, "east", "a")];
+    let stays = limit("service", 3);
+    let house = House::open(&page(&places, &stays)).await;
+    let begun = std::time::Instant::now();
+    let mut passed = 0;
+
+    for round in 0..10_u32 {
+        // Another limit comes before it, changes and goes.
+        let other = if round.is_multiple_of(3) { String::new() } else { limit("caller", 1_000 + round) };
+        let fresh = Config::read(&page(&places, &format!("{other}{stays}"))).unwrap();
+        house.gateway.as_ref().unwrap().reload(fresh).await.unwrap();
+        for _ in 0..2 {
+            passed += u64::from(house.get("/").await.0 == 200);
+        }
+    }
+
+    let most = 3 + begun.elapsed().as_secs() + 1;
+    assert!((3..=most).contains(&passed), "{passed} of 20 passed, {most} may");
 }
 
 #[tokio::test]

@@ -199,3 +199,95 @@ async fn an_operator_reloads_by_asking_and_is_told_what_is_wrong() {
     assert_eq!(addresses(&house).len(), 2);
     assert_eq!(call(&mut connect(addresses(&house)[1]).await).await.unwrap(), (200, false));
 }
+
+/// Calls on one connection after the other, or on one that stays, until told to stop; every call must be answered well.
+fn calling(
+    address: SocketAddr,
+    anew: bool,
+    sender: Sender,
+    stop: &Arc<AtomicBool>,
+    calls: &Arc<AtomicUsize>,
+) -> tokio::task::JoinHandle<()> {
+    let (stop, calls, mut sender) = (stop.clone(), calls.clone(), sender);
+    tokio::spawn(async move {
+        while !stop.load(SeqCst) {
+            if anew {
+                sender = connect(address).await;
+            }
+            assert_eq!(call(&mut sender).await.unwrap(), (200, false));
+            calls.fetch_add(1, SeqCst);
+        }
+    })
+}
+
+/// Who answers a host, or nobody if the call is refused.
+async fn answered(house: &House, host: &str) -> Option<String> {
+    let request = Request::get(format!("http://{}/", house.address)).header("host", host);
+    let answer = house.send(request.body(full("")).unwrap()).await;
+    let good = answer.status() == 200;
+    assert!(good || answer.status() == 429, "{host}: {}", answer.status());
+    let text = answer.into_body().collect().await.unwrap().to_bytes();
+    good.then(|| String::from_utf8_lossy(&text).into_owned())
+}
+
+#[tokio::test]
+async fn routes_limits_listeners_and_certificates_change_under_load_and_no_call_is_lost() {
+    let (one, two) = (Endpoint::named("one").await, Endpoint::named("two").await);
+    let dir = tempfile::tempdir().unwrap();
+    let mut trusted = certify(dir.path(), "web.test");
+    let (certificate, key) = (dir.path().join("c.pem"), dir.path().join("k.pem"));
+    let page_of = |round: u32| {
+        let (to, burst) = if round.is_multiple_of(2) { ("web", 2) } else { ("next", 5) };
+        let more = if round.is_multiple_of(3) {
+            "[[listeners]]\nname = \"more\"\nlisten = \"127.0.0.1:0\"\n"
+        } else {
+            ""
+        };
+        let more = format!(
+            "[[listeners.routes]]\nid = \"moving\"\nhosts = [\"moving.test\"]\nstatic = \"{to}\"\n\
+             [[listeners.routes]]\nid = \"capped\"\nhosts = [\"capped.test\"]\nstatic = \"capped\"\n\
+             [[listeners]]\nname = \"secure\"\nlisten = \"127.0.0.1:0\"\n\
+             tls = {{ certificate = {certificate:?}, key = {key:?} }}\n\
+             [[listeners.routes]]\nid = \"all\"\nstatic = \"web\"\n{more}\
+             [[statics]]\nname = \"next\"\nendpoints = [{}]\n[[statics]]\nname = \"capped\"\nendpoints = [{}]\n\
+             [[limits]]\nby = \"service\"\nservices = [\"static:capped\"]\nrequests_per_second = 1\nburst = {burst}\n",
+            at(two.address, "east", "a"),
+            at(one.address, "east", "a"),
+        );
+        page(&[at(one.address, "east", "a")], &more)
+    };
+    let house = House::open(&page_of(1)).await;
+    let (stop, calls) = (Arc::<AtomicBool>::default(), Arc::<AtomicUsize>::default());
+    let mut callers = Vec::new();
+    for anew in [false, true, false, true] {
+        callers.push(calling(house.address, anew, connect(house.address).await, &stop, &calls));
+    }
+    let old = secure(addresses(&house)[1], trusted.clone()).await.unwrap();
+    callers.push(calling(house.address, false, old, &stop, &calls));
+
+    for round in 2..14_u32 {
+        if round.is_multiple_of(4) {
+            trusted = certify(dir.path(), "web.test");
+        }
+        let (before, begun) = (calls.load(SeqCst), std::time::Instant::now());
+        reload(&house, &page_of(round)).await.unwrap();
+
+        let (who, burst) = if round.is_multiple_of(2) { ("one", 2) } else { ("two", 5) };
+        assert_eq!(answered(&house, "moving.test").await.as_deref(), Some(who), "round {round}");
+        let mut passed = 0;
+        for _ in 0..8 {
+            passed += u64::from(answered(&house, "capped.test").await.is_some());
+        }
+        let most = burst + begun.elapsed().as_secs() + 1;
+        assert!((burst..=most.min(8)).contains(&passed), "round {round}: {passed} passed, {burst} may");
+        let new = secure(addresses(&house)[1], trusted.clone()).await;
+        assert!(new.is_some(), "round {round}: the newest certificate is shown");
+        assert_eq!(addresses(&house).len(), if round.is_multiple_of(3) { 3 } else { 2 });
+        until("calls go on", async || calls.load(SeqCst) > before + 8).await;
+    }
+
+    stop.store(true, SeqCst);
+    for caller in callers {
+        caller.await.unwrap();
+    }
+}
