@@ -1,6 +1,14 @@
 //! Calls that go by the gateways of another region: reached, refused, passed on whole, and kept within their quota.
 
-use std::{collections::BTreeMap, net::SocketAddr, sync::Arc, time::Duration};
+use std::{
+    collections::BTreeMap,
+    net::SocketAddr,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering::SeqCst},
+    },
+    time::Duration,
+};
 
 use bytes::Bytes;
 use http::{HeaderMap, Request, Response, StatusCode};
@@ -345,4 +353,95 @@ async fn calls_past_the_quota_of_a_pair_of_regions_wait_at_their_caller() {
     .await;
 
     until_answered(&near).await;
+}
+
+/// Connections that one thread of a near gateway opens to a far one, however many calls and services there are: one, and
+/// another while the first is being opened.
+const FEW: usize = 2;
+
+/// A door that counts who goes through it.
+async fn counted(to: SocketAddr) -> (SocketAddr, Arc<AtomicUsize>) {
+    let listener = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
+    let address = listener.local_addr().expect("bound");
+    let count = Arc::<AtomicUsize>::default();
+    let counter = count.clone();
+    tokio::spawn(async move {
+        while let Ok((mut near, _)) = listener.accept().await {
+            counter.fetch_add(1, SeqCst);
+            tokio::spawn(async move {
+                let mut far = TcpStream::connect(to).await?;
+                tokio::io::copy_bidirectional(&mut near, &mut far).await
+            });
+        }
+    });
+    (address, count)
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn thousands_of_calls_to_many_services_take_few_connections_to_a_far_gateway() {
+    const CALLERS: usize = 32;
+    const CALLS: usize = 64;
+    let authority = Authority::new();
+    let (near, west) = (House::near(&authority, "").await, House::open(&authority, "west", 1, "").await);
+    let well = endpoint().await;
+    let (door, connections) = counted(west.relay()).await;
+    let here = vec![listed("west", "127.0.0.1", well.port(), &[])];
+    let there = vec![listed("west", NOWHERE, 80, &[])];
+    west.tell(&[("orders", here.clone()), ("stock", here)]);
+    near.tell(&[("orders", there.clone()), ("stock", there), gateways(&[door])]);
+    until_answered(&near).await;
+
+    let stream = TcpStream::connect(near.calls).await.expect("near listens");
+    let (sender, connection) =
+        hyper::client::conn::http2::handshake(TokioExecutor::new(), TokioIo::new(stream)).await.expect("h2");
+    tokio::spawn(connection);
+    let mut callers = tokio::task::JoinSet::new();
+    for caller in 0..CALLERS {
+        let (mut sender, near) = (sender.clone(), near.calls);
+        let service = if caller % 2 == 0 { "orders" } else { "stock" };
+        callers.spawn(async move {
+            for _ in 0..CALLS {
+                let request = Request::get(format!("http://{near}/svc/{service}/"));
+                let request = request.body(Full::new(Bytes::new())).expect("a request");
+                let answer = timeout(PATIENCE, sender.send_request(request)).await.expect("in time");
+                let answer = answer.expect("an answer");
+                assert_eq!(answer.status(), StatusCode::OK);
+                answer.into_body().collect().await.expect("a whole answer");
+            }
+        });
+    }
+    callers.join_all().await;
+
+    let opened = connections.load(SeqCst);
+    assert!((1..=FEW).contains(&opened), "{opened} connections for {} calls", CALLERS * CALLS);
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_far_gateway_that_fails_its_probes_is_ejected_once_whatever_stands_behind_it() {
+    let authority = Authority::new();
+    let probes = "[[probes]]\nservices = [\"probed\"]\ninterval_ms = 100\ntimeout_ms = 90\n\
+                  [health]\neject_ms = 600000\neject_max_ms = 600000\n";
+    let near = House::near(&authority, probes).await;
+    let dead = TcpListener::bind("127.0.0.1:0").await.expect("a free port").local_addr().expect("bound");
+    let behind = (1..=20).map(|port| listed("west", NOWHERE, port, &[])).collect();
+    near.tell(&[("probed", behind), gateways(&[dead])]);
+    let counted = async |name: &str, more: &str| -> Option<u64> {
+        let (_, page) = ask(near.gateway.admin(), "GET", "/metrics").await?;
+        let own = |line: &&str| line.starts_with(name) && line.contains("probed") && line.contains(more);
+        page.lines().find(own)?.rsplit_once(' ')?.1.parse().ok()
+    };
+
+    until_async("it failed many probes", PATIENCE, async || {
+        counted("landbridge_gateway_probes_total", "failed").await.filter(|count| *count >= 6)
+    })
+    .await;
+
+    let path = "/landbridge/v1/endpoints?service=probed";
+    let told =
+        until_async("operators see it", PATIENCE, async || ask(near.gateway.admin(), "GET", path).await);
+    let told: serde_json::Value = serde_json::from_str(&told.await.1).expect("JSON");
+    let endpoints = told["endpoints"].as_array().expect("a list");
+    assert_eq!(endpoints.len(), 1, "{told}");
+    assert_eq!(endpoints[0]["breaker"], "open", "{told}");
+    assert_eq!(counted("landbridge_gateway_ejections_total", "").await, Some(1));
 }

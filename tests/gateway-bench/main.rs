@@ -1,13 +1,14 @@
 //! Measures a gateway from outside, beside a bare relay and other proxies in the same run; says which musts hold.
 //!
 //! `cargo bench -p landbridge-tests --bench gateway [-- ROW ...]`, rows: `small`, `middle`, `large` (bodies of 100 B,
-//! 10 KiB and 100 KiB over HTTP/1), `http2`, `pace` (open loop), `idle` (memory); all unless named. `ROUNDS=1` makes
-//! it quick. Every proxy is a process of its own with one worker; its CPU is the kernel's count for that process.
+//! 10 KiB and 100 KiB over HTTP/1), `http2`, `pace` (open loop), `idle` (memory), and what the suite `gateway` counts:
+//! `faults`, `smuggling`, `changes`; all unless named. `ROUNDS=1` makes the first six quick. Every proxy is a process of its own with one worker; its CPU is the kernel's count for that process.
 //! haproxy and nginx are taken from the path, Envoy from the variable `ENVOY`; what is not there is `unavailable`.
 
 mod load;
 mod peers;
 mod servers;
+mod suite;
 mod table;
 
 use std::{net::SocketAddr, process::ExitCode, time::Duration};
@@ -45,7 +46,8 @@ const IDLE: usize = 1_000;
 /// How long they idle before they are weighed.
 const IDLE_FOR: Duration = Duration::from_secs(3);
 
-const ROWS: [&str; 6] = ["small", "middle", "large", "http2", "pace", "idle"];
+const ROWS: [&str; 9] =
+    ["small", "middle", "large", "http2", "pace", "idle", "faults", "smuggling", "changes"];
 
 fn main() -> ExitCode {
     let mut arguments: Vec<String> = std::env::args().skip(1).filter(|word| word != "--bench").collect();
@@ -57,6 +59,10 @@ fn main() -> ExitCode {
     }
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     let runtime = runtime.expect("a runtime can be built");
+    if let Err(error) = tell_features() {
+        println!("FAILED: {error:#}");
+        return ExitCode::FAILURE;
+    }
     let (mut failed, mut verdicts) = (false, Vec::new());
     for row in &arguments {
         match runtime.block_on(measure(row)) {
@@ -70,6 +76,18 @@ fn main() -> ExitCode {
     println!("musts:");
     verdicts.iter().for_each(|verdict| println!("{verdict}"));
     if failed { ExitCode::FAILURE } else { ExitCode::SUCCESS }
+}
+
+/// Prints what the measured gateway has switched on.
+fn tell_features() -> Result<()> {
+    let folder = tempfile::tempdir()?;
+    let [listen, admin] = [1, 2].map(peers::loopback);
+    let places = servers::Places { listen, admin, backends: [3, 4], http2: false };
+    println!("on, in every row of the gateway:");
+    for feature in servers::switched_on(&servers::page(&places, folder.path())?)? {
+        println!("  {feature}");
+    }
+    Ok(())
 }
 
 fn rounds() -> Result<usize> {
@@ -101,6 +119,11 @@ async fn measure(row: &str) -> Result<Vec<Verdict>> {
             calls("100 B at 2,000/s", Version::One, load, &[]).await
         }
         "idle" => idle().await,
+        "faults" => suite::play("whatever --strict --rate 500 --watch 5 --jobs 1"),
+        "smuggling" => suite::play("two_readers another_request"),
+        "changes" => {
+            suite::play("table_changes --strict --rate 500 --changes 1000 --pace 10 --services 5000")
+        }
         other => bail!("no such row: {other} ({})", ROWS.join(", ")),
     }
 }

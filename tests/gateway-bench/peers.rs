@@ -66,8 +66,13 @@ impl Peer {
         let folder = files.path();
         let started = match self {
             Self::Landbridge => {
-                let page =
-                    servers::page(loopback(port), loopback(free_base()?), *backends, version == Version::Two);
+                let places = servers::Places {
+                    listen: loopback(port),
+                    admin: loopback(free_base()?),
+                    backends: *backends,
+                    http2: version == Version::Two,
+                };
+                let page = servers::page(&places, folder)?;
                 let file = written(folder, "gateway.toml", &page)?;
                 Ok(Process::start("gateway", &[file.display().to_string()])?)
             }

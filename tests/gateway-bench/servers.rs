@@ -22,7 +22,10 @@ use hyper::{
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use landbridge_gateway::Config;
 use landbridge_runtime::shutdown::Shutdown;
-use landbridge_tests::process::{Process, accepts, free_base};
+use landbridge_tests::{
+    authority::Authority,
+    process::{Process, accepts, free_base},
+};
 use tokio::{
     net::{TcpListener, TcpStream},
     runtime::{Builder, LocalOptions},
@@ -231,9 +234,21 @@ fn gateway(arguments: &[String]) -> Result<()> {
     })
 }
 
-/// The gateway's page: routes of every kind, places, limits, retries, probes' worth of health, tracing of place.
-pub fn page(listen: SocketAddr, admin: SocketAddr, backends: [u16; 2], http2: bool) -> String {
-    let protocol = if http2 { "h2c" } else { "http" };
+/// Where the gateway listens, and whom it calls.
+pub struct Places {
+    pub listen: SocketAddr,
+    pub admin: SocketAddr,
+    pub backends: [u16; 2],
+    pub http2: bool,
+}
+
+/// A registry that nobody runs: what is asked of it is asked again and again, as while one is down.
+const NO_REGISTRY: &str = "127.0.0.1:9";
+
+/// The gateway's page, with all on that a page can switch on. Its files lie in the folder.
+pub fn page(places: &Places, folder: &Path) -> Result<String> {
+    let Places { listen, admin, backends, http2 } = places;
+    let protocol = if *http2 { "h2c" } else { "http" };
     let endpoints = backends.map(|port| {
         format!(
             "{{ address = \"127.0.0.1\", port = {port}, region = \"east\", zone = \"a\", protocol = \"{protocol}\" }}"
@@ -242,15 +257,74 @@ pub fn page(listen: SocketAddr, admin: SocketAddr, backends: [u16; 2], http2: bo
     let far = "{ address = \"127.0.0.1\", port = 9, region = \"west\", zone = \"a\" }";
     let limit =
         |by: &str| format!("[[limits]]\nby = \"{by}\"\nrequests_per_second = 10000000\nburst = 1000000\n");
-    let limits: String = ["caller_region", "service", "caller_region_and_service"].map(limit).concat();
-    format!(
+    let limits: String = LIMITS.map(limit).concat();
+    let tls = certified(folder)?;
+    let (keepsake, log) = (folder.join("keepsake"), folder.join("access.json"));
+    Ok(format!(
         "region = \"east\"\nzone = \"a\"\nthreads = 1\nadmin.listen = \"{admin}\"\nlog.level = \"error\"\n\
+         [registry]\naddresses = [\"{NO_REGISTRY}\"]\nkeepsake = {keepsake:?}\n{tls}\
+         [presence]\naddress = \"127.0.0.1\"\nregistries = [\"{NO_REGISTRY}\"]\nlisten = \"127.0.0.1\"\n\
+         [relay]\nlisten = \"127.0.0.1:0\"\n{tls}\
          [[statics]]\nname = \"web\"\nendpoints = [{}, {far}]\n\
          [[listeners]]\nname = \"calls\"\nlisten = \"{listen}\"\nby_path = true\nby_header = true\n\
          host_suffix = \"svc.test\"\n\
          [[listeners.routes]]\nid = \"canary\"\nhosts = [\"bench.test\"]\nheaders = {{ \"x-canary\" = \"yes\" }}\nstatic = \"web\"\n\
          [[listeners.routes]]\nid = \"all\"\nhosts = [\"bench.test\"]\nstatic = \"web\"\n\
-         [admission]\ntrusted_cidrs = [\"10.0.0.0/8\"]\n[answers]\nshow_place = true\n[ladder.costs]\nwest = 10\n{limits}",
+         [admission]\nadaptive = true\ntrusted_cidrs = [\"10.0.0.0/8\"]\n[answers]\nshow_place = true\n\
+         [access_log]\nshare = 0.01\nfile = {log:?}\n\
+         [[probes]]\nservices = [\"static:web\"]\npath = \"/100\"\ninterval_ms = 1000\ntimeout_ms = 500\n\
+         [ladder.costs]\nwest = 10\n{limits}",
         endpoints.join(", ")
-    )
+    ))
+}
+
+/// Every way to count calls that limits know.
+const LIMITS: [&str; 5] =
+    ["caller_region", "service", "caller_region_and_service", "caller", "caller_and_service"];
+
+/// Writes a gateway's certificate into the folder, and gives the line of a page that names it.
+fn certified(folder: &Path) -> Result<String> {
+    let files = Authority::new().files("bench/east/gateway/1");
+    let mut line = "tls = {".to_owned();
+    for (key, from) in
+        [("certificate", files.certificate), ("key", files.key), ("authority", files.authority)]
+    {
+        let to = folder.join(key);
+        std::fs::copy(&from, &to)?;
+        line.push_str(&format!(" {key} = {to:?},"));
+    }
+    Ok(line.trim_end_matches(',').to_owned() + " }\n")
+}
+
+/// What a page switches on, as the gateway reads it.
+pub fn switched_on(page: &str) -> Result<Vec<String>> {
+    let config = Config::read(page).map_err(|wrong| anyhow::anyhow!(wrong.join("; ")))?;
+    let (live, settings) = (&config.live, &config.live.settings);
+    let limits: Vec<_> = settings.limits.iter().map(|limit| limit.by.as_str()).collect();
+    let routes: usize = live.routes.iter().map(|table| table.routes.len()).sum();
+    let retries = &settings.retries;
+    let health = &settings.pick.health;
+    Ok(vec![
+        format!("{routes} routes by host and header, and by path, header and suffix"),
+        format!("limits by {}", limits.join(", ")),
+        format!(
+            "limits shared with neighbours every {} ms: {}",
+            settings.sharing.every_ms,
+            config.relay.is_some()
+        ),
+        format!("adaptive admission: {}", settings.crowding.is_some()),
+        format!("retries: {} tries, {} % budget", retries.tries_max, retries.budget.percent),
+        format!("hedging: {} % budget", settings.hedging.budget.percent),
+        format!(
+            "ejection: after {} failures, or a share of {}",
+            health.failures_max, health.failure_share_max
+        ),
+        format!("active probes: of {} services", settings.probing.probes.len()),
+        format!("access log: {} of all calls", settings.access_share),
+        format!("place shown in answers: {}", settings.show_place),
+        format!(
+            "registry followed, own presence kept: {}",
+            config.registry.is_some() && config.presence.is_some()
+        ),
+    ])
 }

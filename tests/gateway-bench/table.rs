@@ -76,6 +76,19 @@ impl Verdict {
     }
 }
 
+impl Verdict {
+    /// A verdict of the suite `gateway`: `must | what | found | held`.
+    pub fn read(line: &str) -> Option<Self> {
+        let mut parts = line.split('|').map(str::trim);
+        let (begin, must, found, held) = (parts.next()?, parts.next()?, parts.next()?, parts.next()?);
+        (begin == "must").then(|| Self {
+            must: must.to_owned(),
+            found: found.to_owned(),
+            held: Some(held == "held"),
+        })
+    }
+}
+
 impl fmt::Display for Verdict {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let held = match self.held {
@@ -83,7 +96,7 @@ impl fmt::Display for Verdict {
             Some(false) => "NOT HELD",
             None => "",
         };
-        write!(f, "  {:<48}{:>14}  {held}", self.must, self.found)
+        write!(f, "  {:<64}{:>14}  {held}", self.must, self.found)
     }
 }
 

@@ -13,7 +13,9 @@ use std::{
 };
 
 use bytes::Bytes;
+use landbridge_client::{Endpoint, Table};
 use landbridge_gateway::{Config, Gateway, Surroundings};
+use landbridge_model::{Address, Cluster, Metadata, Region, ServiceKey, Zone};
 use landbridge_runtime::{
     shutdown::Shutdown,
     telemetry::{self, BuildInfo},
@@ -101,11 +103,57 @@ struct House {
     echo: Echo,
     shutdown: Shutdown,
     _gateway: Gateway,
-    _tables: watch::Sender<Arc<landbridge_client::Table>>,
+    _tables: watch::Sender<Arc<Table>>,
 }
 
 impl House {
     async fn open() -> Self {
+        Self::routed(|port| {
+            let page = format!(
+                "[[statics]]\nname = \"echo\"\n\
+                 endpoints = [{{ address = \"127.0.0.1\", port = {port}, region = \"east\" }}]\n\
+                 [[listeners]]\nname = \"calls\"\nlisten = \"127.0.0.1:0\"\n\
+                 [[listeners.routes]]\nid = \"all\"\nstatic = \"echo\"\n"
+            );
+            (page, Table::default())
+        })
+        .await
+    }
+
+    /// The server is registered as `echo`, and only its streams have a route there.
+    async fn by_service() -> Self {
+        Self::routed(|port| {
+            let route = |id: &str, service: &str| {
+                format!(
+                    "[[listeners.routes]]\nid = \"{id}\"\npath_prefix = \"/{id}\"\nservice = \"{service}\"\n"
+                )
+            };
+            let page = format!(
+                "[[listeners]]\nname = \"calls\"\nlisten = \"127.0.0.1:0\"\n{}{}",
+                route("BiRequestStream", "echo"),
+                route("Request", "nobody"),
+            );
+            let endpoint = Endpoint {
+                ip: Address::parse("127.0.0.1").unwrap(),
+                port,
+                cluster: Cluster::parse("").unwrap(),
+                origin: Region::parse("east").unwrap(),
+                zone: Zone::parse("a").unwrap(),
+                weight: 1.0,
+                healthy: true,
+                enabled: true,
+                unverified: false,
+                stale: false,
+                metadata: Metadata::default(),
+            };
+            let services = [(ServiceKey::parse("", "", "echo").unwrap(), [endpoint].into())].into();
+            (page, Table { services, ..Table::default() })
+        })
+        .await
+    }
+
+    /// The gateway's listeners and table are made for the server's port.
+    async fn routed(made: impl FnOnce(u16) -> (String, Table)) -> Self {
         let echo = Echo::default();
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let port = listener.local_addr().unwrap().port();
@@ -113,14 +161,10 @@ impl House {
             .add_service(RequestServer::new(echo.clone()))
             .add_service(BiRequestStreamServer::new(echo.clone()));
         tokio::spawn(server.serve_with_incoming(TcpIncoming::from(listener).with_nodelay(Some(true))));
-        let page = format!(
-            "region = \"east\"\nzone = \"a\"\nthreads = 1\nadmin.listen = \"127.0.0.1:0\"\n\
-             [[statics]]\nname = \"echo\"\n\
-             endpoints = [{{ address = \"127.0.0.1\", port = {port}, region = \"east\" }}]\n\
-             [[listeners]]\nname = \"calls\"\nlisten = \"127.0.0.1:0\"\n\
-             [[listeners.routes]]\nid = \"all\"\nstatic = \"echo\"\n"
-        );
-        let (tables, news) = watch::channel(Arc::default());
+        let (page, table) = made(port);
+        let page =
+            format!("region = \"east\"\nzone = \"a\"\nthreads = 1\nadmin.listen = \"127.0.0.1:0\"\n{page}");
+        let (tables, news) = watch::channel(Arc::new(table));
         let shutdown = Shutdown::new();
         let metrics = telemetry::install(BuildInfo { version: "test", role: "gateway" }).unwrap();
         let surroundings = Surroundings { tables: news, shutdown: shutdown.clone(), metrics };
@@ -231,6 +275,30 @@ async fn many_streams_share_connections_and_none_holds_up_another() {
 
     assert_eq!(counts, vec![40; 50]);
     drop(idle);
+}
+
+#[tokio::test]
+async fn a_route_takes_the_streams_of_one_grpc_service_to_a_registered_one_with_their_trailers() {
+    let house = House::by_service().await;
+    let channel = house.channel().await;
+    let mut client = BiRequestStreamClient::new(channel.clone());
+    let (asking, asked) = mpsc::channel(1);
+    asking.send(payload("First", 1)).await.unwrap();
+    let stream = timeout(PATIENCE, client.request_bi_stream(ReceiverStream::new(asked)));
+    let mut answers = stream.await.unwrap().unwrap().into_inner();
+    assert_eq!(answers.message().await.unwrap().unwrap().type_name(), "First");
+    for bytes in 0..50 {
+        asking.send(payload("Next", bytes)).await.unwrap();
+        let answer = timeout(PATIENCE, answers.message()).await.expect("nothing waits for more").unwrap();
+        assert_eq!(answer.unwrap().json().len(), bytes);
+    }
+    asking.send(payload("Fail", 1)).await.unwrap();
+
+    let status = timeout(PATIENCE, answers.message()).await.expect("the end in time").unwrap_err();
+
+    assert_eq!((status.code(), status.message()), (Code::Aborted, "as asked"));
+    let other = RequestClient::new(channel).request(payload("Plain", 1)).await.unwrap_err();
+    assert_eq!(other.code(), Code::Unavailable, "the other service's route leads to nobody: {other}");
 }
 
 #[tokio::test]

@@ -28,8 +28,14 @@ pub(crate) struct House {
 impl House {
     /// Starts a gateway in region `east`, zone `a`; everything the page leaves out is as deployed.
     pub(crate) async fn open(page: &str) -> Result<Self> {
-        let page =
-            format!("region = \"east\"\nzone = \"a\"\nthreads = 1\nadmin.listen = \"127.0.0.1:0\"\n{page}");
+        Self::of_threads(1, page).await
+    }
+
+    /// The same with so many threads.
+    pub(crate) async fn of_threads(threads: usize, page: &str) -> Result<Self> {
+        let page = format!(
+            "region = \"east\"\nzone = \"a\"\nthreads = {threads}\nadmin.listen = \"127.0.0.1:0\"\n{page}"
+        );
         let config = Config::read(&page).map_err(|wrong| anyhow!(wrong.join("\n")))?;
         let (tables, news) = watch::channel(Arc::default());
         let shutdown = Shutdown::new();

@@ -51,7 +51,8 @@ pub(crate) struct Load {
 /// What every call of a load needs.
 #[derive(Clone)]
 struct Line {
-    client: Client<HttpConnector, Full<Bytes>>,
+    /// One for each caller; a caller keeps its connections.
+    clients: Arc<[Client<HttpConnector, Full<Bytes>>]>,
     uri: String,
     host: &'static str,
     book: Arc<Mutex<Book>>,
@@ -60,9 +61,20 @@ struct Line {
 impl Load {
     /// Calls a path of a host at a gateway so many times a second.
     pub(crate) fn start(gateway: SocketAddr, host: &'static str, path: &str, rate: u32) -> Self {
+        Self::of_callers(1, gateway, host, path, rate)
+    }
+
+    /// The same by so many callers in turn, each with connections of its own.
+    pub(crate) fn of_callers(
+        callers: usize,
+        gateway: SocketAddr,
+        host: &'static str,
+        path: &str,
+        rate: u32,
+    ) -> Self {
         let book = Arc::new(Mutex::new(Book::default()));
-        let client = Client::builder(TokioExecutor::new()).build_http();
-        let line = Line { client, uri: format!("http://{gateway}{path}"), host, book: book.clone() };
+        let clients = (0..callers).map(|_| Client::builder(TokioExecutor::new()).build_http()).collect();
+        let line = Line { clients, uri: format!("http://{gateway}{path}"), host, book: book.clone() };
         let pacing = tokio::spawn(async move {
             let mut pace = tokio::time::interval(Duration::from_secs(1) / rate);
             // Callers do not wait for each other: what a busy machine delays is sent all the same.
@@ -76,7 +88,7 @@ impl Load {
                     book.open += u64::from(idempotent);
                 });
                 let line = line.clone();
-                tokio::spawn(async move { line.call(idempotent).await });
+                tokio::spawn(async move { line.call(number, idempotent).await });
             }
         });
         Self { book, pacing }
@@ -123,9 +135,9 @@ impl Line {
         locked(&self.book, look)
     }
 
-    async fn call(&self, idempotent: bool) {
+    async fn call(&self, number: u64, idempotent: bool) {
         let sent = Instant::now();
-        let outcome = match tokio::time::timeout(CALL_WITHIN, self.ask(idempotent)).await {
+        let outcome = match tokio::time::timeout(CALL_WITHIN, self.ask(number, idempotent)).await {
             Ok(outcome) => outcome,
             Err(_) => Err(format!("no answer in {CALL_WITHIN:?}")),
         };
@@ -136,12 +148,13 @@ impl Line {
         });
     }
 
-    async fn ask(&self, idempotent: bool) -> Result<String, String> {
+    async fn ask(&self, number: u64, idempotent: bool) -> Result<String, String> {
+        let client = &self.clients[number as usize % self.clients.len()];
         let (method, body) = if idempotent { (Method::GET, "") } else { (Method::POST, "once") };
         let request = Request::builder().method(method).uri(&self.uri).header("host", self.host);
         let request = request.body(Full::new(Bytes::from_static(body.as_bytes())));
         let request = request.map_err(|error| error.to_string())?;
-        let answer = self.client.request(request).await.map_err(|error| format!("no answer: {error:?}"))?;
+        let answer = client.request(request).await.map_err(|error| format!("no answer: {error:?}"))?;
         let status = answer.status();
         let body = Limited::new(answer.into_body(), ANSWER_BYTES_MAX).collect().await;
         let body = body.map_err(|error| format!("a broken answer: {error}"))?.to_bytes();

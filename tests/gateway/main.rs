@@ -2,8 +2,9 @@
 //!
 //! `cargo test -p landbridge-tests --test gateway` runs all in CI's size; words choose tests whose name holds them.
 //! `… -- whatever --strict --rate 500 --watch 5 --jobs 1`: by the bounds that are wanted on a machine of one's own; calls a
-//! second, seconds watched after a fault, cases at once.
-//! `… -- table --changes 1000 --pace 10 --services 5000`: how many changes, how many a second, over so many services.
+//! second, seconds watched after a fault, cases at once; `--threads 2`: threads of the gateway.
+//! `… -- table --strict --rate 500 --changes 1000 --pace 10 --services 5000`: how many changes, how many a second, over so
+//! many services.
 
 #![allow(clippy::unwrap_used, reason = "a test may stop at its first surprise, helpers included")]
 
@@ -13,6 +14,7 @@ mod size;
 mod endpoint;
 mod house;
 mod load;
+mod threads;
 
 mod cases;
 mod faults;
@@ -28,6 +30,14 @@ mod hostile2;
 mod floods;
 
 mod tables;
+
+mod process;
+
+#[path = "../cluster/serve.rs"]
+mod member;
+
+mod draining;
+mod keepsake;
 
 mod limits;
 
@@ -52,15 +62,24 @@ const TESTS: &[Test] = &[
     ("a_head_that_never_ends_ends_its_connection", floods::continuation_flood),
     ("a_head_of_empty_frames_ends_its_connection", floods::empty_continuation_flood),
     ("two_gateways_let_pass_what_one_limit_allows_however_calls_are_spread", limits::shared),
+    ("a_gateway_that_is_told_to_end_ends_what_it_has_begun_and_begins_nothing", draining::ends_in_order),
+    (
+        "a_gateway_serves_its_last_table_after_a_restart_without_any_registry",
+        keepsake::serves_without_registries,
+    ),
     ("no_call_notices_that_the_table_changes", tables::changing),
+    ("a_gateway_of_two_threads_loses_nothing_when_a_zone_dies", faults::two_threads),
     ("no_idempotent_call_fails_and_none_leaves_the_region_whatever_breaks", faults::whatever_breaks),
     ("no_idempotent_call_fails_and_none_leaves_the_region_whatever_hangs", faults::whatever_hangs),
 ];
 
 fn main() -> ExitCode {
     let words: Vec<String> = std::env::args().skip(1).collect();
-    if words.first().is_some_and(|word| word == "serve-endpoint") {
-        return endpoint::serve(&words[1..]);
+    match words.first().map(String::as_str) {
+        Some("serve-endpoint") => return endpoint::serve(&words[1..]),
+        Some("serve-gateway") => return process::serve(&words[1..]),
+        Some("serve-registry") => return member::serve(&words[1..]),
+        Some(_) | None => {}
     }
     let (size, wanted) = match Size::read(&words) {
         Ok(read) => read,

@@ -11,6 +11,8 @@ pub(crate) struct Size {
     pub(crate) watch_s: u32,
     /// Cases of the fault table at once.
     pub(crate) jobs: usize,
+    /// Threads of the gateway in the fault table.
+    pub(crate) threads: usize,
     /// Table changes.
     pub(crate) changes: u32,
     /// Table changes a second.
@@ -27,6 +29,7 @@ impl Size {
         rate: 100,
         watch_s: 4,
         jobs: 2,
+        threads: 1,
         changes: 60,
         pace: 20,
         services: 500,
@@ -48,6 +51,7 @@ impl Size {
                 "--rate" => size.rate = number()?,
                 "--watch" => size.watch_s = number()?,
                 "--jobs" => size.jobs = number()? as usize,
+                "--threads" => size.threads = number()? as usize,
                 "--changes" => size.changes = number()?,
                 "--pace" => size.pace = number()?,
                 "--services" => size.services = number()?,

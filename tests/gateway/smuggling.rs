@@ -10,6 +10,7 @@ use tokio::{
 };
 
 use crate::{
+    bounds::must,
     frames,
     hostile::{self, Arriving, Case, Expected},
     hostile2,
@@ -72,6 +73,9 @@ pub(crate) fn over_http1(_: &Size) {
         "smuggling over HTTP/1: {cases} cases, {refused} to be refused, {} unsafe or otherwise wrong",
         wrong.len()
     );
+    must("smuggling over HTTP/1, unsafe or otherwise wrong: 0", wrong.len(), wrong.is_empty());
+    let refuses = format!("smuggling over HTTP/1, refused: at least {REFUSED_MIN}");
+    must(&refuses, format!("{refused} of {cases}"), wrong.is_empty() && refused >= REFUSED_MIN);
     assert!(wrong.is_empty(), "{wrong:#?}");
     assert!(cases >= CASES_MIN && refused >= REFUSED_MIN, "the set has shrunk");
 }
@@ -95,6 +99,7 @@ pub(crate) fn over_http2(_: &Size) {
         wrong
     });
     println!("smuggling over HTTP/2: {} cases, {} unsafe or otherwise wrong", cases.len(), wrong.len());
+    must("smuggling over HTTP/2, unsafe or otherwise wrong: 0", wrong.len(), wrong.is_empty());
     assert!(wrong.is_empty(), "{wrong:#?}");
 }
 

@@ -68,6 +68,11 @@ impl Region {
         Ok(Self { authority: Authority::new(), folder, seats, sets })
     }
 
+    /// Who signs for everybody of the region.
+    pub fn authority(&self) -> &Authority {
+        &self.authority
+    }
+
     /// Another member, with an empty disk; those that run do not know it before they read their list again.
     pub fn seat(&mut self, member: u16) -> Result<()> {
         self.seats.insert(member, Seat::free()?);
