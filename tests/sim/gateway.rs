@@ -126,7 +126,7 @@ impl Gateway {
     /// The service of this key as calls find it.
     pub fn service(&self, key: &ServiceKey) -> Option<&Arc<Service>> {
         let is_it = |service: &&Arc<Service>| matches!(&service.name, Name::Registered(name) if name == key);
-        self.snapshot.services().iter().find(is_it)
+        self.snapshot.services().find(is_it)
     }
 
     /// Where the first try of a call goes.

@@ -19,6 +19,7 @@ pub mod protect;
 pub mod sharing;
 
 pub mod route;
+mod shelves;
 pub mod snapshot;
 
 pub use admission::{Criticality, Entry, Gate, Ticket};

@@ -90,11 +90,20 @@ impl Sharing {
         }
     }
 
-    /// Takes note of who there is. True if there is somebody new.
+    /// What it is called among gateways.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// Takes note of who there is. True if there is somebody new. A list without this gateway itself, an empty one too,
+    /// says who has come and not who has gone: else an empty table would leave the whole limit to everybody.
     pub fn list(&mut self, now: Moment, names: impl IntoIterator<Item = EcoString>) -> bool {
         let before = self.peers.len();
-        for peer in self.peers.values_mut() {
-            peer.listed = false;
+        let names: Vec<EcoString> = names.into_iter().collect();
+        if names.contains(&self.name) {
+            for peer in self.peers.values_mut() {
+                peer.listed = false;
+            }
         }
         for name in names {
             if let Some(peer) = self.peer(now, name) {

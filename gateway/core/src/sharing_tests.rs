@@ -185,6 +185,29 @@ fn who_left_is_forgotten_and_its_part_goes_to_the_others() {
 }
 
 #[test]
+fn an_empty_table_leaves_everybody_its_part() {
+    let mut world = World::new(4);
+    world.round(&[70.0, 10.0, 10.0, 10.0], || 1);
+    world.round(&[70.0, 10.0, 10.0, 10.0], || 1);
+    let before = world.parts();
+    for gateway in &mut world.gateways {
+        gateway.list(world.now, []);
+    }
+
+    for _ in 0..20 {
+        world.round(&[70.0, 10.0, 10.0, 10.0], || 1);
+    }
+    assert_eq!(world.parts(), before, "while all are heard");
+
+    let all = 0..world.gateways.len();
+    world.cut = all.clone().flat_map(|from| all.clone().map(move |to| (from, to))).collect();
+    for _ in 0..20 {
+        world.round(&[70.0, 10.0, 10.0, 10.0], || 1);
+    }
+    assert_eq!(world.parts(), [0.25; 4], "and when nobody is");
+}
+
+#[test]
 fn a_newcomer_begins_with_its_floor_and_gets_what_is_asked_of_it() {
     let mut world = World::new(1);
     world.round(&[100.0], || 1);

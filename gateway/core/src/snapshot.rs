@@ -15,6 +15,7 @@ use crate::{
     ladder::{Caller, Costs, Ladder, Orders, Terms},
     route::{Asked, Index, Matched, Policy, Positions, Route, RouteTable, Routed},
     service::{Endpoint, EndpointSpec, Name, Service, ServiceState},
+    shelves::Shelves,
     speech::Speech,
 };
 
@@ -31,11 +32,15 @@ pub struct Snapshot {
     pub orders: Orders,
     /// The drills that run.
     pub evacuations: Arc<[Arc<Evacuation>]>,
-    services: Box<[Arc<Service>]>,
+    services: Shelves,
+    endpoints: usize,
     index: Arc<Index>,
     listeners: Arc<[RouteTable]>,
-    targets: Box<[Box<[Positions]>]>,
+    targets: Targets,
 }
+
+/// Of each listener's routes the positions of their services.
+type Targets = Arc<[Box<[Positions]>]>;
 
 impl Snapshot {
     /// Finds where a call on a listener goes.
@@ -48,14 +53,24 @@ impl Snapshot {
         self.listeners[listener].explain(&self.index, &self.targets[listener], asked)
     }
 
-    /// All services.
-    pub fn services(&self) -> &[Arc<Service>] {
-        &self.services
+    /// All services, by their names.
+    pub fn services(&self) -> impl Iterator<Item = &Arc<Service>> {
+        self.services.iter()
+    }
+
+    /// How many services there are.
+    pub fn service_count(&self) -> usize {
+        self.services.count()
+    }
+
+    /// How many endpoints they have.
+    pub fn endpoint_count(&self) -> usize {
+        self.endpoints
     }
 
     /// A service by its position.
     pub fn service(&self, position: u32) -> &Service {
-        &self.services[position as usize]
+        self.services.get(position)
     }
 
     /// The position of a service.
@@ -119,10 +134,19 @@ pub struct Book {
     orders: Orders,
     evacuations: Arc<[Arc<Evacuation>]>,
     services: BTreeMap<Name, Arc<Service>>,
+    /// As the last snapshot has them.
+    shelves: Shelves,
+    /// What is another since then, by its position.
+    changed: BTreeMap<u32, Arc<Service>>,
+    /// Of all services together.
+    endpoints: usize,
     index: Arc<Index>,
     listeners: Arc<[RouteTable]>,
+    targets: Targets,
     /// The set of names changed since the index was made.
     renamed: bool,
+    /// The routes changed since their targets were found.
+    relisted: bool,
     serial: u64,
     version: u64,
 }
@@ -136,9 +160,14 @@ impl Book {
             orders: Orders::default(),
             evacuations: Arc::default(),
             services: BTreeMap::new(),
+            shelves: Shelves::default(),
+            changed: BTreeMap::new(),
+            endpoints: 0,
             index: Arc::default(),
             listeners: listeners.into(),
+            targets: Arc::default(),
             renamed: false,
+            relisted: true,
             serial: 0,
             version: 0,
         }
@@ -147,6 +176,7 @@ impl Book {
     /// Replaces the routes of all listeners.
     pub fn set_listeners(&mut self, listeners: Vec<RouteTable>) {
         self.listeners = listeners.into();
+        self.relisted = true;
     }
 
     /// Replaces the costs; services keep what was learned of them.
@@ -178,8 +208,20 @@ impl Book {
         for name in names {
             if let Some(old) = self.services.get(&name).cloned() {
                 let fresh = self.made(name.clone(), old.serial(), old.endpoints.to_vec(), old.state.clone());
-                self.services.insert(name, Arc::new(fresh));
+                self.keep(fresh);
             }
+        }
+    }
+
+    /// Takes a service in, in the place of the one with its name.
+    fn keep(&mut self, service: Service) {
+        let service = Arc::new(service);
+        self.endpoints += service.endpoints.len();
+        if let Some(position) = self.index.of(&service.name).filter(|_| !self.renamed) {
+            self.changed.insert(position, service.clone());
+        }
+        if let Some(old) = self.services.insert(service.name.clone(), service) {
+            self.endpoints -= old.endpoints.len();
         }
     }
 
@@ -226,11 +268,11 @@ impl Book {
         };
         let endpoints: Vec<_> =
             specs.into_iter().scan(state_of, |of, spec| Some(Endpoint { state: of(&spec), spec })).collect();
-        let service = self.made(name.clone(), serial, endpoints, state);
+        let service = self.made(name, serial, endpoints, state);
         if newborn {
             service.watch_until(now.after(rules.slow_start_ms));
         }
-        self.services.insert(name, Arc::new(service));
+        self.keep(service);
     }
 
     fn next_serial(&mut self) -> u64 {
@@ -240,27 +282,39 @@ impl Book {
 
     /// Forgets a service.
     pub fn remove(&mut self, name: &Name) {
-        self.renamed |= self.services.remove(name).is_some();
+        if let Some(old) = self.services.remove(name) {
+            self.endpoints -= old.endpoints.len();
+            self.renamed = true;
+        }
     }
 
-    /// Makes the next snapshot.
+    /// Makes the next snapshot. What it costs follows what has changed, unless services have come or gone.
     pub fn snapshot(&mut self) -> Snapshot {
-        if std::mem::take(&mut self.renamed) {
+        let (renamed, relisted) = (std::mem::take(&mut self.renamed), std::mem::take(&mut self.relisted));
+        let changed = std::mem::take(&mut self.changed);
+        if renamed {
             self.index = Arc::new(Index::new(self.services.keys()));
+            self.shelves = Shelves::filled(self.services.values().cloned());
+        } else if !changed.is_empty() {
+            self.shelves = self.shelves.with(changed);
+        }
+        if renamed || relisted {
+            let positions =
+                |route: &Route| route.targets.iter().map(|target| self.index.of(&target.name)).collect();
+            let targets = |table: &RouteTable| table.routes.iter().map(positions).collect();
+            self.targets = self.listeners.iter().map(targets).collect();
         }
         self.version += 1;
-        let positions =
-            |route: &Route| route.targets.iter().map(|target| self.index.of(&target.name)).collect();
-        let targets = |table: &RouteTable| table.routes.iter().map(positions).collect();
         Snapshot {
             version: self.version,
             home: self.home.clone(),
             costs: self.costs.clone(),
             orders: self.orders.clone(),
             evacuations: self.evacuations.clone(),
-            services: self.services.values().cloned().collect(),
+            services: self.shelves.clone(),
+            endpoints: self.endpoints,
             index: self.index.clone(),
-            targets: self.listeners.iter().map(targets).collect(),
+            targets: self.targets.clone(),
             listeners: self.listeners.clone(),
         }
     }
@@ -337,8 +391,62 @@ mod tests {
         book.put(name("b"), vec![at(2)], &RULES, Moment(5));
         let after = book.snapshot();
 
-        assert!(Arc::ptr_eq(&before.services()[0], &after.services()[0]));
-        assert!(!Arc::ptr_eq(&before.services()[1], &after.services()[1]));
+        let same: Vec<_> = before
+            .services()
+            .zip(after.services())
+            .map(|(before, after)| Arc::ptr_eq(before, after))
+            .collect();
+        assert_eq!(same, [true, false]);
+    }
+
+    #[test]
+    fn a_change_of_one_service_among_thousands_makes_one_service_and_one_shelf_anew() {
+        let mut book = book();
+        let of = |number: u32| name(&format!("s{number:04}"));
+        for number in 0..5_000 {
+            book.put(of(number), vec![at(1), at(2)], &RULES, Moment(0));
+        }
+        let before = book.snapshot();
+
+        book.put(of(1_234), vec![at(2)], &RULES, Moment(5));
+        let after = book.snapshot();
+
+        let both = before.services().zip(after.services());
+        assert_eq!(both.filter(|(before, after)| !Arc::ptr_eq(before, after)).count(), 1);
+        assert_eq!(after.services.made_since(&before.services), 1);
+        assert!(Arc::ptr_eq(&before.index, &after.index) && Arc::ptr_eq(&before.targets, &after.targets));
+        assert_eq!((after.service_count(), after.endpoint_count()), (5_000, 9_999));
+        assert_eq!(after.service(1_234).endpoints().len(), 1);
+    }
+
+    #[test]
+    fn positions_hold_whatever_comes_goes_and_changes_between_two_snapshots() {
+        let mut book = book();
+        let mut dice = 7_u64;
+        let mut known = BTreeMap::new();
+        for _ in 0..300 {
+            for _ in 0..4 {
+                dice = dice.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+                let (which, ports) = (name(&format!("s{}", (dice >> 33) % 200)), (dice >> 20) % 4);
+                if ports == 0 {
+                    book.remove(&which);
+                    known.remove(&which);
+                } else {
+                    let specs = (0..ports as u16).map(|port| at(1 + port)).collect();
+                    book.put(which.clone(), specs, &RULES, Moment(0));
+                    known.insert(which, ports as usize);
+                }
+            }
+            let snapshot = book.snapshot();
+
+            let told = snapshot.services().map(|service| (service.name.clone(), service.endpoints().len()));
+            assert!(told.eq(known.clone()));
+            assert_eq!(snapshot.endpoint_count(), known.values().sum::<usize>());
+            for (name, count) in &known {
+                let service = snapshot.service(snapshot.position(name).unwrap());
+                assert_eq!((&service.name, service.endpoints().len()), (name, *count));
+            }
+        }
     }
 
     #[test]

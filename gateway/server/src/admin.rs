@@ -135,7 +135,7 @@ async fn services(State(office): State<Office>) -> Json<Value> {
         }
         json!({ "name": service.name.to_string(), "endpoints": service.endpoints().len(), "rungs": rungs })
     };
-    let services: Vec<_> = view.snapshot.services().iter().map(one).collect();
+    let services: Vec<_> = view.snapshot.services().map(one).collect();
     Json(json!({ "version": view.snapshot.version, "services": services }))
 }
 

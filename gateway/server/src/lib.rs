@@ -34,6 +34,7 @@ mod stack;
 
 mod answer;
 mod dial;
+mod fingerprint;
 mod form;
 mod limiter;
 mod line;

@@ -78,6 +78,8 @@ pub(crate) const NEIGHBOURS: &str = "landbridge_gateway_neighbours";
 pub(crate) const LIMIT_EXCHANGES: &str = "landbridge_gateway_limit_exchanges_total";
 /// Keys of limits that were told in the last round.
 pub(crate) const LIMIT_KEYS: &str = "landbridge_gateway_limit_keys_told";
+/// Keys of limits that had no room in the last round.
+pub(crate) const LIMIT_KEYS_CUT: &str = "landbridge_gateway_limit_keys_cut";
 
 /// Tries that left for another region, by peer and way.
 pub(crate) const CROSSINGS: &str = "landbridge_gateway_crossings_total";
@@ -122,6 +124,7 @@ pub(crate) fn describe() {
     describe_gauge!(NEIGHBOURS, "Other gateways of the region with which limits are shared.");
     describe_counter!(LIMIT_EXCHANGES, "Rounds told to another gateway of the region.");
     describe_gauge!(LIMIT_KEYS, "Keys of limits told in the last round.");
+    describe_gauge!(LIMIT_KEYS_CUT, "Keys of limits that had no room in the last round.");
     describe_counter!(CROSSINGS, "Tries that left for another region.");
     describe_counter!(CROSSINGS_DENIED, "Tries kept from leaving by a quota.");
     describe_counter!(CROSSING_BYTES, "Bytes of bodies to and from another region.");

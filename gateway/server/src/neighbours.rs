@@ -17,7 +17,10 @@ use std::{
 
 use ecow::{EcoString, eco_format};
 use landbridge_client::Table;
-use landbridge_gateway_core::{Demands, Sharing, Word, sharing::FLOOR};
+use landbridge_gateway_core::{
+    Demands, Sharing, Word,
+    sharing::{FLOOR, PEERS_MAX},
+};
 use landbridge_model::{Moment, Region, ServiceKey};
 use landbridge_runtime::{dice, shutdown::Shutdown, tls::Identity};
 use tokio::{
@@ -30,7 +33,7 @@ use self::line::{Ended, Line, Place, exchange};
 use crate::{
     config::{Config, LimitSharing},
     limiter::{Parts, Shares},
-    metrics::{LIMIT_EXCHANGES, LIMIT_KEYS, NEIGHBOURS},
+    metrics::{LIMIT_EXCHANGES, LIMIT_KEYS, LIMIT_KEYS_CUT, NEIGHBOURS},
     presence::GATEWAYS,
     relay::RELAY_PORT_KEY,
     view::Shared,
@@ -65,6 +68,25 @@ pub(crate) struct Neighbours {
     /// What is asked of each key, over some rounds.
     demands: Demands,
     counted_at: Instant,
+    /// In the last round some had no room.
+    cuts: bool,
+}
+
+/// Who is spoken to: as a table has it that names this gateway itself. Any other is short of somebody, perhaps of all.
+fn known(
+    before: BTreeMap<EcoString, Place>,
+    mut told: BTreeMap<EcoString, Place>,
+    own: &str,
+) -> BTreeMap<EcoString, Place> {
+    if told.contains_key(own) {
+        return told;
+    }
+    for (name, place) in before {
+        if told.len() < PEERS_MAX {
+            told.entry(name).or_insert(place);
+        }
+    }
+    told
 }
 
 impl Neighbours {
@@ -90,6 +112,7 @@ impl Neighbours {
             exchanges: JoinSet::new(),
             demands: Demands::new(),
             counted_at: Instant::now(),
+            cuts: false,
         })
     }
 
@@ -146,7 +169,8 @@ impl Neighbours {
             let name = eco_format!("{}:{}", one.ip, one.port);
             Some((name, Place { address: one.ip.clone(), port }))
         };
-        self.places = near.filter(|one| one.healthy).filter_map(place).collect();
+        let told: BTreeMap<_, _> = near.filter(|one| one.healthy).filter_map(place).collect();
+        self.places = known(std::mem::take(&mut self.places), told, self.sharing.name());
         self.lines.retain(|name, _| self.places.contains_key(name));
         self.sharing.list(self.now(), self.places.keys().cloned())
     }
@@ -196,8 +220,28 @@ impl Neighbours {
         let mut hot: Vec<_> =
             fresh.into_iter().filter(|(_, (demand, limit))| *demand > floor * limit).collect();
         hot.sort_by(|(_, (one, a)), (_, (two, b))| f64::total_cmp(&(two / b), &(one / a)));
-        hot.truncate(keys_max);
-        hot.into_iter().map(|(name, (demand, _))| (name, demand)).collect()
+        let all = hot.len();
+        let mut bytes = 0;
+        let told = hot.into_iter().take(keys_max).take_while(|(name, _)| {
+            bytes += page::bytes_of(name);
+            bytes <= page::DEMANDS_BYTES_MAX
+        });
+        let told: Demands = told.map(|(name, (demand, _))| (name, demand)).collect();
+        self.tell_of_cut(all - told.len());
+        told
+    }
+
+    /// Says how many keys had no room: of those each gateway has its even part, or its least.
+    fn tell_of_cut(&mut self, cut: usize) {
+        metrics::gauge!(LIMIT_KEYS_CUT).set(cut as f64);
+        if (cut > 0) != self.cuts {
+            self.cuts = cut > 0;
+            tracing::warn!(
+                event = "limit_keys_cut",
+                cut,
+                "keys of limits are asked for that are not told of"
+            );
+        }
     }
 
     /// Notes how an exchange ended.
@@ -230,5 +274,30 @@ impl Neighbours {
         for rule in self.shared.view.load().rules.iter() {
             rule.share();
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use landbridge_model::Address;
+
+    use super::*;
+
+    #[test]
+    fn a_table_without_this_gateway_takes_nobody_away() {
+        let places = |names: &[&str]| {
+            let place = |name: &&str| {
+                let place = Place { address: Address::parse("10.0.0.1").unwrap(), port: 1 };
+                (EcoString::from(*name), place)
+            };
+            names.iter().map(place).collect::<BTreeMap<_, _>>()
+        };
+        let names = |before: &[&str], told: &[&str]| {
+            known(places(before), places(told), "own").into_keys().collect::<Vec<_>>().join(" ")
+        };
+
+        assert_eq!(names(&["a", "own"], &[]), "a own");
+        assert_eq!(names(&["a", "own"], &["b"]), "a b own");
+        assert_eq!(names(&["a", "own"], &["b", "own"]), "b own");
     }
 }

@@ -12,7 +12,6 @@ use std::{
 };
 
 use arc_swap::ArcSwap;
-use ecow::EcoString;
 use http::HeaderValue;
 use landbridge_runtime::tls::{Identity, named_in};
 use tokio::{
@@ -27,7 +26,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::{
     connection::converse,
-    layers::Peer,
+    layers::{Peer, limit::bounded},
     local::{Local, TICK_MS},
     neighbours,
     ports::{Door, Purpose, Terms},
@@ -221,7 +220,7 @@ async fn receive(
     match Box::pin(timeout(wait, acceptor.accept(stream))).await {
         Ok(Ok(stream)) => {
             let shown = stream.get_ref().1.peer_certificates().and_then(<[_]>::first);
-            let caller = shown.and_then(named_in).map(EcoString::from);
+            let caller = shown.and_then(named_in).map(|name| bounded(&name));
             Box::pin(converse(local, stream, Peer { caller, ..peer }, stack)).await;
         }
         Ok(Err(error)) => tracing::debug!(event = "handshake_failed", %error),

@@ -250,9 +250,8 @@ impl Writer {
     /// Gives the cores a new view.
     pub(crate) fn publish(&mut self, shared: &Shared) {
         let view = self.view();
-        let endpoints: usize = view.snapshot.services().iter().map(|service| service.endpoints().len()).sum();
-        metrics::gauge!(TABLE_SERVICES).set(view.snapshot.services().len() as f64);
-        metrics::gauge!(TABLE_ENDPOINTS).set(endpoints as f64);
+        metrics::gauge!(TABLE_SERVICES).set(view.snapshot.service_count() as f64);
+        metrics::gauge!(TABLE_ENDPOINTS).set(view.snapshot.endpoint_count() as f64);
         metrics::gauge!(TABLE_HELD).set(self.guard.held() as f64);
         metrics::gauge!(EVACUATIONS).set(self.drills.len() as f64);
         metrics::counter!(TABLE_CHANGES).increment(1);

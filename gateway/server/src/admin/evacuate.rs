@@ -92,7 +92,7 @@ pub(super) async fn begin(
     let covered = |service: &&Arc<Service>| {
         drill.concerns(&service.name) && service.endpoints().iter().any(|endpoint| drill.covers(endpoint))
     };
-    let concerned: Vec<_> = view.snapshot.services().iter().filter(covered).cloned().collect();
+    let concerned: Vec<_> = view.snapshot.services().filter(covered).cloned().collect();
     if concerned.is_empty() {
         return refusal(StatusCode::NOT_FOUND, "no endpoint of the services asked about lies in that place");
     }
