@@ -14,10 +14,7 @@ use std::{
 
 use landbridge_wire::feeds::{Frame, Packer, Said};
 use prost::Message as _;
-use tokio::{
-    sync::{Notify, mpsc},
-    time::{Instant, Sleep},
-};
+use tokio::sync::{Notify, mpsc};
 use tokio_stream::Stream;
 use tonic::Status;
 
@@ -59,8 +56,8 @@ pub(crate) struct Outflow {
     toll: Arc<OnceLock<Toll>>,
     /// Packed, and not yet gone.
     ready: Option<Ready>,
-    /// When the frame that is ready may try again to go.
-    rest: Option<Pin<Box<Sleep>>>,
+    /// The frame that is ready waits for its region's budget.
+    paying: Option<Pin<Box<dyn Future<Output = ()> + Send>>>,
     /// Made with the first frame that is packed.
     packer: Option<Packer>,
     /// What to say when the queue is closed, if this side answers.
@@ -108,7 +105,7 @@ pub(crate) fn outbox(first: &Said, frames_max: usize) -> (Tap, Outflow) {
         packs: Arc::clone(&tap.packs),
         toll: Arc::clone(&tap.toll),
         ready: None,
-        rest: None,
+        paying: None,
         packer: None,
         last: Arc::clone(&tap.last),
         over: false,
@@ -157,18 +154,19 @@ impl Outflow {
 
     /// Waits until the frame that is ready has been paid for.
     fn poll_paid(&mut self, context: &mut Context<'_>) -> Poll<()> {
-        loop {
-            if let Some(rest) = &mut self.rest {
-                ready!(rest.as_mut().poll(context));
+        if self.paying.is_none() {
+            let (Some(toll), Some(ready)) = (self.toll.get(), &self.ready) else { return Poll::Ready(()) };
+            let bytes = ready.frame.encoded_len();
+            if toll.budget.pay(bytes) {
+                return Poll::Ready(());
             }
-            let (Some(toll), Some(ready)) = (self.toll.get(), &self.ready) else { break };
-            let Err(wait) = toll.budget.pay(ready.frame.encoded_len()) else { break };
-            if self.rest.is_none() {
-                toll.waited.increment(1);
-            }
-            self.rest = Some(Box::pin(tokio::time::sleep_until(Instant::now() + wait)));
+            toll.waited.increment(1);
+            self.paying = Some(Box::pin(Arc::clone(&toll.budget).paid(bytes)));
         }
-        self.rest = None;
+        if let Some(paying) = &mut self.paying {
+            ready!(paying.as_mut().poll(context));
+            self.paying = None;
+        }
         Poll::Ready(())
     }
 
@@ -258,7 +256,7 @@ mod tests {
                 tap.queue.try_send(Said::Message(beats())).expect("room");
             }
         }
-        let begun = Instant::now();
+        let begun = tokio::time::Instant::now();
 
         let [(tap, first), (_, second)] = streams.as_mut_slice() else { panic!("two streams") };
         let all = async {

@@ -182,7 +182,7 @@ fn checked(page: Page) -> Result<Config, Vec<String>> {
     }
 }
 
-/// The budgets of peers. One below a stream's credit would hold heartbeats back by more than a second.
+/// The budgets of peers. Heartbeats wait behind at most a stream's credit: below that, for more than a second on one stream.
 fn budgets(
     page: BTreeMap<String, NonZeroU32>,
     peers: &BTreeMap<Region, BTreeSet<String>>,
