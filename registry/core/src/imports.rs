@@ -6,7 +6,9 @@
 //! held ──two matching verifications, an operator, or too long──▶ gone        held ──told of again──▶ as its record says
 //! ```
 //!
-//! A verification matches if every feed of the region whose writer is heard compared equal with its writer's own word (R25).
+//! A verification matches if the feed that showed what was lost compared equal with its writer's own word (R25), and so did
+//! every other feed of the region whose writer is heard: the instance may have moved there. Of a feed that was closed nobody
+//! has a word any more: then all listed feeds must have compared equal, for any of them may have it.
 //! Invariant: copies know nothing of this; it only adds to what is shown (R23).
 //! Invariant: a deregistration, a narrower export policy and an eviction are never held, and count as no loss.
 
@@ -20,8 +22,8 @@ use landbridge_model::{FeedId, ImportPolicy, InstanceKey, Region, ServiceKey, Vi
 
 use crate::settings::Limits;
 
-/// Verifications of everything that a region says, after which what is held is let go.
-const ROUNDS: u32 = 2;
+/// Matching verifications of a feed, after which what is held of it is let go.
+const ROUNDS: usize = 2;
 
 /// What is held back of all other regions.
 #[derive(Debug, Default)]
@@ -40,12 +42,19 @@ struct Origin {
     held: BTreeMap<ServiceKey, BTreeMap<InstanceKey, Held>>,
     /// How many are held.
     count: usize,
-    /// Matching verifications since something is held.
-    rounds: u32,
-    /// The newest verification of each feed when the present round began.
-    compared: BTreeMap<FeedId, u64>,
+    /// What each listed feed was last found equal with.
+    compared: BTreeMap<FeedId, Compared>,
     /// Under which policies the region was seen when the hold began.
     seen: Seen,
+}
+
+/// The matching verifications of one feed.
+#[derive(Debug, Default)]
+struct Compared {
+    /// The newest one's number.
+    newest: u64,
+    /// The ticks in which the last [`ROUNDS`] were found, oldest first.
+    ticks: VecDeque<u32>,
 }
 
 /// The region's export policy and the own import policy, as far as they are known.
@@ -58,7 +67,6 @@ pub(crate) struct Held {
     /// What was shown, without overlay.
     pub shown: Shown,
     since: u32,
-    round: u32,
 }
 
 impl Imports {
@@ -73,6 +81,7 @@ impl Imports {
     ) -> BTreeSet<ServiceKey> {
         let origin = self.origins.entry(region.clone()).or_default();
         origin.forget_before(tick.saturating_sub(limits.import_window_ticks));
+        origin.compare(tick, region, holder);
         origin.losses.push_back((tick, lost.len()));
         let gone: usize = origin.losses.iter().map(|(_, count)| count).sum();
         let of = holder.shown_count(region) + gone;
@@ -109,10 +118,11 @@ impl Imports {
                 touched.extend(origin.release());
                 continue;
             }
-            origin.compare(region, holder);
-            let rounds = origin.rounds;
+            origin.compare(tick, region, holder);
+            let proof = origin.proof(region, holder);
             let is_over = |held: &Held| {
-                rounds >= held.round + ROUNDS || tick.saturating_sub(held.since) >= limits.hold_max_ticks
+                proof.since(&held.shown.feed) > held.since
+                    || tick.saturating_sub(held.since) >= limits.hold_max_ticks
             };
             origin.held.retain(|service, held| {
                 let before = held.len();
@@ -167,8 +177,6 @@ impl Origin {
     /// Holds all that the window lost and nobody has told of since.
     fn hold(&mut self, region: &Region, holder: &Holder, limits: &Limits) -> BTreeSet<ServiceKey> {
         if self.count == 0 {
-            self.rounds = 0;
-            self.compared = newest(region, holder);
             self.seen = seen(region, holder);
         }
         let mut touched = BTreeSet::new();
@@ -176,7 +184,7 @@ impl Origin {
             let is_told_of = holder.winner(region, &service, &shown.key).is_some();
             let name = holder.local_name(region, &service).filter(|_| !is_told_of);
             let Some(name) = name.filter(|_| self.count < limits.import_held_max) else { continue };
-            let held = Held { service, since, round: self.rounds, shown };
+            let held = Held { service, since, shown };
             let place = self.held.entry(name.clone()).or_default();
             if place.insert(held.shown.key.clone(), held).is_none() {
                 self.count += 1;
@@ -186,15 +194,34 @@ impl Origin {
         touched
     }
 
-    /// Counts a round when every feed that is heard has compared equal once more.
-    fn compare(&mut self, region: &Region, holder: &Holder) {
-        let newest = newest(region, holder);
-        let again =
-            |(feed, n): (&FeedId, &u64)| self.compared.get(feed).is_none_or(|before| n > before) && *n > 0;
-        if !newest.is_empty() && newest.iter().all(again) {
-            self.rounds += 1;
-            self.compared = newest;
+    /// Notes which feeds have compared equal once more.
+    fn compare(&mut self, tick: u32, region: &Region, holder: &Holder) {
+        let listed = holder.directory(region);
+        self.compared.retain(|feed, _| listed.contains_key(feed));
+        for feed in listed.keys() {
+            let compared = self.compared.entry(feed.clone()).or_default();
+            let newest = holder.verified(feed);
+            if newest > compared.newest {
+                compared.newest = newest;
+                compared.ticks.push_back(tick);
+                let over = compared.ticks.len().saturating_sub(ROUNDS);
+                compared.ticks.drain(..over);
+            }
         }
+    }
+
+    /// What is proven of the region's feeds at the moment.
+    fn proof(&self, region: &Region, holder: &Holder) -> Proof {
+        let listed = holder.directory(region).keys();
+        let since = |feed: &FeedId| {
+            let ticks = self.compared.get(feed).map(|compared| &compared.ticks);
+            ticks.filter(|ticks| ticks.len() == ROUNDS).map_or(0, |ticks| ticks[0])
+        };
+        let each: BTreeMap<FeedId, u32> = listed.map(|feed| (feed.clone(), since(feed))).collect();
+        let heard = each.iter().filter(|(feed, _)| !holder.unverified(feed));
+        let heard = heard.map(|(_, since)| *since).min().unwrap_or(u32::MAX);
+        let all = each.values().copied().min().unwrap_or(0);
+        Proof { each, heard, all }
     }
 
     fn release(&mut self) -> Vec<ServiceKey> {
@@ -203,10 +230,21 @@ impl Origin {
     }
 }
 
-/// The newest verification of each feed of a region whose writer is heard; 0 where there is none.
-fn newest(region: &Region, holder: &Holder) -> BTreeMap<FeedId, u64> {
-    let heard = holder.directory(region).keys().filter(|feed| !holder.unverified(feed));
-    heard.map(|feed| (feed.clone(), holder.verified(feed))).collect()
+/// Since which ticks, each exclusive, feeds of a region have been found equal [`ROUNDS`] times; 0: not so often.
+struct Proof {
+    /// By listed feed.
+    each: BTreeMap<FeedId, u32>,
+    /// All whose writers are heard.
+    heard: u32,
+    /// All that are listed.
+    all: u32,
+}
+
+impl Proof {
+    /// What a feed lost before this tick, its writer or everybody who may have it has confirmed.
+    fn since(&self, feed: &FeedId) -> u32 {
+        self.each.get(feed).map_or(self.all, |own| self.heard.min(*own))
+    }
 }
 
 fn seen(region: &Region, holder: &Holder) -> Seen {

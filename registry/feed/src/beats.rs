@@ -64,7 +64,7 @@ impl Beats {
         self.tick += ticks;
         let turned = |heard: &Heard| heard.advanced.is_some_and(|at| self.tick - at == self.unverified_ticks);
         let feeds = self.heard.iter().filter(|(_, heard)| turned(heard)).map(|(feed, _)| feed.clone());
-        feeds.filter(|feed| !self.own.contains(feed)).collect()
+        feeds.filter(|feed| !self.vouches(feed)).collect()
     }
 
     /// Hears a heartbeat; tells whether the feed turns verified by it.
@@ -112,6 +112,11 @@ impl Beats {
         self.own = feeds.into_iter().collect();
     }
 
+    /// Whether this process writes the feed, or has just left it.
+    pub fn vouches(&self, feed: &FeedId) -> bool {
+        self.own.contains(feed)
+    }
+
     /// Forgets what is neither listed nor held any more.
     pub fn retain(&mut self, is_known: impl Fn(&FeedId) -> bool) {
         self.heard.retain(|feed, _| is_known(feed));
@@ -135,7 +140,7 @@ impl Beats {
     /// R26: `n` has not advanced for a while of own ticks, or never since the start.
     pub fn unverified(&self, feed: &FeedId) -> bool {
         let advanced = self.heard.get(feed).and_then(|heard| heard.advanced);
-        advanced.is_none_or(|at| self.tick - at >= self.unverified_ticks) && !self.own.contains(feed)
+        advanced.is_none_or(|at| self.tick - at >= self.unverified_ticks) && !self.vouches(feed)
     }
 
     /// Starts to watch a region; until something advances it is suspect.

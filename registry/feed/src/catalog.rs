@@ -260,18 +260,33 @@ impl<'a> Sight<'a> {
     }
 }
 
+/// What is shown under a key.
+#[derive(PartialEq)]
+struct Face<'a> {
+    instance: &'a Instance,
+    persistent: bool,
+    unverified: bool,
+    /// Whether this process writes the record: where beats are noted hangs on it.
+    own: bool,
+}
+
 /// What is shown for a key while its record in the turning feed is `own`.
 fn face<'a>(
     turn: Turn<'a>,
     own: Option<&'a Record>,
     others: &'a [Arc<FeedId>],
     sight: Sight<'a>,
-) -> Option<(&'a Instance, bool, bool)> {
+) -> Option<Face<'a>> {
     let others = others.iter().filter(|feed| *feed != turn.feed);
     let others = others.filter_map(|feed| Some((&**feed, sight.record(feed, turn.service, turn.instance)?)));
     let all = others.chain(own.map(|record| (&**turn.feed, record)));
     let (feed, record) = all.max_by(|a, b| rank(a.0, a.1).cmp(&rank(b.0, b.1)))?;
-    Some((instance_of(record)?, feed.is_raft(), sight.unverified(feed)))
+    Some(Face {
+        instance: instance_of(record)?,
+        persistent: feed.is_raft(),
+        unverified: sight.unverified(feed),
+        own: sight.beats.vouches(feed),
+    })
 }
 
 /// What orders the records of one key: persistent before ephemeral, then stamp, take and feed.

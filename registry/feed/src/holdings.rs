@@ -210,9 +210,11 @@ impl Holdings {
         self.beats.vouch(left.iter().chain([&feed]).cloned());
         self.swap(&feed, View::WHOLE, position, body);
         self.own = Some(feed.clone());
-        self.beats.vouch([feed]);
+        self.beats.vouch([feed.clone()]);
         if let Some(left) = left {
             self.touch_feed(&left);
+            // Who looked in between found that nobody writes here.
+            self.touch_feed(&feed);
         }
     }
 

@@ -135,6 +135,25 @@ fn a_beat_whose_owner_is_dead_is_taken_over_under_its_old_stamp() {
 }
 
 #[test]
+fn beats_are_noted_on_the_board_of_who_took_them_over_and_of_nobody_else() {
+    let mut rig = Rig::ready(2);
+    rig.register(0, 1, "a").unwrap();
+    let has_slot = |rig: &mut Rig, at| rig.view(at).expect("the service").hosts[0].slot.is_some();
+    assert!(has_slot(&mut rig, 0) && !has_slot(&mut rig, 1));
+    rig.seen.clear();
+    rig.cuts.insert((0, 1));
+
+    rig.beat(1, 1).unwrap();
+    rig.ticks(3);
+
+    assert_eq!(winner(&rig, 1, 1).0, own(&rig, 1));
+    let touched = |(at, effect): &(usize, Effect)| matches!(effect, Effect::Touched { .. }).then_some(*at);
+    let told: std::collections::BTreeSet<usize> = rig.seen.iter().filter_map(touched).collect();
+    assert_eq!(told, [0, 1].into(), "a view is read again only when its service was touched");
+    assert!(!has_slot(&mut rig, 0) && has_slot(&mut rig, 1));
+}
+
+#[test]
 fn a_beat_whose_answers_are_lost_is_taken_over() {
     let mut rig = Rig::ready(2);
     rig.register(0, 1, "a").unwrap();

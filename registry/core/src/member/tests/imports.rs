@@ -9,10 +9,13 @@ use landbridge_model::{
 };
 
 use super::rig::*;
-use crate::{Command, Effect, Host, Input, Limits};
+use crate::{Command, Effect, Host, Input, Limits, RaftState};
 
 /// The stream of the own region's bridge, which brings the far region.
 const BRIDGE: StreamId = StreamId(2);
+
+/// Where a feed stands that has just been opened.
+const OPENED: Position = Position { era: Era(5), seq: 1 };
 
 /// A member that shows the instances of a far region, whose bridge these tests speak for.
 struct Far {
@@ -21,6 +24,12 @@ struct Far {
     view: View,
     seq: u64,
     beats: u64,
+    /// Whether the feed's writer says nothing.
+    silent: bool,
+    /// What the region has decided.
+    state: RaftState,
+    /// Feeds of further writers, each heard every second.
+    others: Vec<FeedId>,
 }
 
 fn west() -> Region {
@@ -41,7 +50,9 @@ impl Far {
         rig.give(0, Input::Opened { stream: BRIDGE, peer });
         let feed = FeedId::Member { region: west(), era: Era(5), index: 2 };
         let view = View { policy: Position::NONE, peer: Some(own_region()) };
-        let mut far = Self { rig, feed, view, seq: 1, beats: 0 };
+        let mut state = founded(west());
+        state.apply(2, &Command::Open { member: MemberId(0), address: "".into(), nonce: 1 });
+        let mut far = Self { rig, feed, view, seq: 1, beats: 0, silent: false, state, others: Vec::new() };
         far.ticks(3);
         assert_eq!(far.shown(), (ports.len(), 0));
         far.rig.seen.clear();
@@ -76,17 +87,49 @@ impl Far {
             let beat = |position| Heartbeat { n: self.beats, position, unix_ms: BEGIN_MS };
             let raft = self.rig.member(0).holder().copy(&FeedId::Raft(west())).map(|copy| copy.position());
             let raft = raft.map(|position| (FeedId::Raft(west()), beat(position)));
-            let beats = raft.into_iter().chain([(self.feed.clone(), beat(self.at()))]).collect();
+            let first = (!self.silent).then(|| (self.feed.clone(), beat(self.at())));
+            let others = self.others.iter().map(|feed| (feed.clone(), beat(OPENED)));
+            let beats = raft.into_iter().chain(first).chain(others).collect();
             self.say(Message::Beats { unix_ms: BEGIN_MS, beats, hears: vec![west()] });
             self.rig.ticks(1);
         }
     }
 
+    /// The region decides something.
+    fn decide(&mut self, command: &Command) {
+        let from = self.state.position();
+        let changes = self.state.apply(from.seq + 1, command).1;
+        let (view, to) = (self.view.clone(), self.state.position());
+        self.say(Message::Batch { feed: FeedId::Raft(west()), view, from, to, changes });
+    }
+
+    /// Another writer opens a feed, which stays empty.
+    fn opens(&mut self, member: u16) -> FeedId {
+        self.decide(&Command::Open {
+            member: MemberId(member),
+            address: "".into(),
+            nonce: u64::from(member) + 1,
+        });
+        let feed = FeedId::Member { region: west(), era: Era(5), index: self.state.position().seq };
+        let (view, records) = (self.view.clone(), Vec::new());
+        self.rig.give(0, Input::Loaded { feed: feed.clone(), view, position: OPENED, records });
+        self.others.push(feed.clone());
+        self.ticks(3);
+        feed
+    }
+
     /// The far writer says what its feed holds, which is what the copy holds.
     fn verify(&mut self) {
-        let copy = self.rig.member(0).holder().copy(&self.feed).expect("a copy");
-        let digests = copy.digests().clone();
-        self.verify_as(digests);
+        self.verify_of(&self.feed.clone());
+    }
+
+    /// Likewise of any feed.
+    fn verify_of(&mut self, feed: &FeedId) {
+        let copy = self.rig.member(0).holder().copy(feed).expect("a copy");
+        let (view, position, digests) = (self.view.clone(), copy.position(), copy.digests().clone());
+        self.beats += 1;
+        self.say(Message::Verify { feed: feed.clone(), view, position, digests, n: self.beats });
+        self.ticks(1);
     }
 
     fn verify_as(&mut self, digests: Digests) {
@@ -184,6 +227,64 @@ fn a_verification_that_does_not_match_lets_nothing_go() {
     }
 
     assert_eq!(far.shown(), (300, 200));
+}
+
+#[test]
+fn what_a_silent_writer_lost_is_not_let_go_by_the_word_of_another_one() {
+    let mut far = Far::showing(&Vec::from_iter(1..=300));
+    let other = far.opens(1);
+    far.silent = true;
+    far.ticks(12);
+    far.lose(1..=200);
+
+    for _ in 0..3 {
+        far.verify_of(&other);
+    }
+    assert_eq!(far.shown().0, 300);
+    far.silent = false;
+    far.ticks(2);
+    far.verify();
+    assert_eq!(far.shown().0, 300);
+    far.verify();
+
+    assert_eq!(far.shown(), (100, 0));
+}
+
+#[test]
+fn what_a_writer_lost_waits_for_another_one_that_is_heard_and_for_none_that_is_silent() {
+    let mut far = Far::showing(&Vec::from_iter(1..=300));
+    let other = far.opens(1);
+    far.lose(1..=200);
+    for _ in 0..3 {
+        far.verify();
+    }
+    assert_eq!(far.shown().0, 300, "it may have moved to the other one");
+
+    far.others.retain(|heard| *heard != other);
+    far.ticks(12);
+
+    assert_eq!(far.shown(), (100, 0));
+}
+
+#[test]
+fn what_went_with_a_closed_feed_waits_for_the_word_of_all_that_are_open() {
+    let mut far = Far::showing(&Vec::from_iter(1..=300));
+    let (first, second) = (far.opens(1), far.opens(2));
+    far.others.retain(|heard| *heard != second);
+    far.ticks(12);
+    far.silent = true;
+    far.decide(&Command::Close { feed: far.feed.clone(), cursor: Default::default() });
+    assert_eq!(far.shown(), (300, 300));
+
+    for _ in 0..3 {
+        far.verify_of(&first);
+    }
+    assert_eq!(far.shown().0, 300, "the silent one may have what was lost");
+    for _ in 0..2 {
+        far.verify_of(&second);
+    }
+
+    assert_eq!(far.shown().0, 0);
 }
 
 #[test]

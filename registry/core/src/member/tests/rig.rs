@@ -57,7 +57,7 @@ pub(super) fn own_region() -> Region {
     Region::parse("east").unwrap()
 }
 
-fn founded(region: Region) -> RaftState {
+pub(super) fn founded(region: Region) -> RaftState {
     let mut state = RaftState::new(region);
     state.apply(1, &Command::Found { era: Era(5) });
     state
