@@ -3,14 +3,20 @@
 use std::time::Duration;
 
 use anyhow::{Context, Result, ensure};
-use landbridge_tests::{http, region::Region, wait::until_async};
+use landbridge_tests::{
+    http,
+    region::Region,
+    sdk::{connect, service},
+    wait::until_async,
+};
+use landbridge_wire::nacos::{ClusterFilter, grpc::ask};
 
 use crate::{
     clients::{persisted, shown},
     forming::{SEEN_WITHIN, three},
 };
 
-/// A local read counts as fresh below this: the heartbeats' own age and a slow machine.
+/// A local read counts as fresh below this: heartbeats are made once a second, and a slow machine.
 const FRESH_MS: u64 = 6_000;
 
 /// How old a read must be said to be before a cut member is believed to say so.
@@ -62,7 +68,7 @@ pub async fn a_read_says_how_old_it_may_be_and_one_that_wants_everything_needs_a
             read.body
         );
     }
-    for path in [list, "/landbridge/v1/policies/export", "/nacos/v2/core/cluster/node/list"] {
+    for path in [list, "/landbridge/v1/policies/export", "/nacos/v1/console/namespaces"] {
         until_async("a local read is fresh, and says so", SEEN_WITHIN, async || {
             let read = read(&region, 2, "", path).await?;
             let is_fresh = read.staleness_ms.is_some_and(|ms| ms < FRESH_MS);
@@ -70,6 +76,19 @@ pub async fn a_read_says_how_old_it_may_be_and_one_that_wants_everything_needs_a
         })
         .await;
     }
+    for path in ["/landbridge/v1/status", "/nacos/v2/core/cluster/node/list", "/nacos/v1/ns/operator/metrics"]
+    {
+        let read = read(&region, 2, "linearizable", path).await.context("member 2 answers")?;
+        ensure!(read.status == 200, "{path} was answered with {}", read.status);
+        let told = (read.consistency, read.staleness_ms);
+        ensure!(told == (None, None), "{path} shows nothing that was decided, and says {told:?}");
+    }
+    let mut sdk = connect(region.grpc(2)).await?;
+    let query = ask::query(&service("stays"), &ClusterFilter::default(), false);
+    let answered = sdk.requests.request(query).await?;
+    let told =
+        answered.metadata().get("landbridge-staleness-ms").and_then(|ms| ms.to_str().ok()?.parse().ok());
+    ensure!(told.is_some_and(|ms: u64| ms < FRESH_MS), "over gRPC a read says {told:?}");
     let odd = read(&region, 2, "strong", list).await.context("member 2 answers")?;
     ensure!(odd.status == 400, "an unknown wish was answered with {}", odd.status);
 

@@ -49,10 +49,15 @@ impl Reference {
         self.ahead.values().copied().max().unwrap_or(0).unsigned_abs()
     }
 
+    /// What the region's fastest clock shows, in unix milliseconds.
+    pub fn at(&self, now: Moment) -> u64 {
+        let own = self.base.unwrap_or_default().saturating_add(signed(now.0)).max(0).unsigned_abs();
+        own.saturating_add(self.ahead_ms())
+    }
+
     /// A number past `last`, and not behind the region's fastest clock.
     pub fn next(&self, now: Moment, last: u64) -> u64 {
-        let own = self.base.unwrap_or_default().saturating_add(signed(now.0)).max(0).unsigned_abs();
-        own.saturating_add(self.ahead_ms()).max(last.saturating_add(1))
+        self.at(now).max(last.saturating_add(1))
     }
 }
 

@@ -203,6 +203,12 @@ impl Holder {
         self.holdings.beats.newest(feed)
     }
 
+    /// The newest heartbeat of a feed whose position its copy had reached when last measured: everything that its writer had
+    /// said by then is here.
+    pub fn reached(&self, feed: &FeedId) -> Option<Heartbeat> {
+        self.holdings.beats.reached(feed)
+    }
+
     /// Own ticks since a heartbeat of the feed last advanced, or since the feed became known here if none has.
     pub fn silent_ticks(&self, feed: &FeedId) -> u64 {
         self.holdings.beats.silent_ticks(feed)

@@ -57,6 +57,10 @@ const METADATA_PAIRS_MAX: usize = landbridge_model::instance::METADATA_PAIRS_MAX
 /// The driver is stuck when it has not ticked for so long.
 const DRIVER_SILENCE_MAX_MS: u64 = 10_000;
 
+/// The longest wait between two attempts to reach another member: a handshake a second is little, and so soon after a cut was
+/// mended both sides show the same again.
+const RECONNECT_CAP_MS: u64 = 1_000;
+
 /// After the member departed, its connections get so long to end.
 const FINISH_MS: u64 = 5_000;
 
@@ -364,7 +368,10 @@ fn carry(config: &Config, listener: TcpListener, identity: Identity) -> CarrierC
         listen: Some(listener),
         neighbours: BTreeSet::new(),
         budgets: BTreeMap::new(),
-        limits: landbridge_carrier::Limits::STANDARD,
+        limits: landbridge_carrier::Limits {
+            reconnect_cap_ms: RECONNECT_CAP_MS,
+            ..landbridge_carrier::Limits::STANDARD
+        },
     }
 }
 
@@ -379,10 +386,8 @@ fn open_doors(
 ) {
     page.keep_up(shutdown);
     let nacos_page = page.clone();
-    let told = axum::middleware::from_fn_with_state(Arc::clone(shared), ingress::freshness::tell);
     let app = ingress::http::router(shared)
         .merge(ingress::admin::routes(Arc::clone(shared)))
-        .layer(told)
         .merge(landbridge_runtime::pages::routes(health, page))
         .route(
             "/nacos/actuator/prometheus",

@@ -4,24 +4,26 @@ use std::{
     collections::BTreeSet,
     sync::{
         Arc,
-        atomic::{AtomicBool, AtomicU8, AtomicU64, Ordering},
+        atomic::{AtomicBool, AtomicI64, AtomicU8, Ordering},
     },
 };
 
 use arc_swap::ArcSwap;
 use landbridge_feed::{RegionStatus, Standing};
-use landbridge_model::{ExportPolicy, FeedId, ImportPolicy, LinkOrder, MemberId, Record, RecordKey, Region};
+use landbridge_model::{
+    ExportPolicy, FeedId, ImportPolicy, LinkOrder, MemberId, Moment, Record, RecordKey, Region,
+};
 use landbridge_registry_core::{Member, Phase};
 use landbridge_runtime::pages::Health;
 use metrics::{counter, gauge};
 
-use crate::{metrics as names, probes::Touched};
+use crate::{ingress::freshness::Fences, metrics as names, probes::Touched};
 
 /// The name of the readiness check that follows the core's phase.
 const READINESS: &str = "naming";
 
-/// How old a leader's heartbeat may be when it is heard: it is made once a second, and relayed once a second.
-const BEAT_MS: u64 = 2_000;
+/// Where nothing has been heard of the leader.
+const NEVER: i64 = i64::MIN;
 
 /// One open feed of the own region, as the directory lists it.
 #[derive(Clone, Debug)]
@@ -52,9 +54,12 @@ pub(crate) struct State {
     pub(crate) open: AtomicBool,
     /// Services of which the prober must hear.
     pub(crate) touched: Touched,
+    /// The linearizable reads that wait.
+    pub(crate) fences: Fences,
     phase: AtomicU8,
-    /// When this member last had all that it knew the region to have decided; 0 before it ever had.
-    whole_at_ms: AtomicU64,
+    /// When what is shown of the region's decisions was all there was, by this process's moments; it may have been before
+    /// the first of them.
+    whole_at_ms: AtomicI64,
     sight: ArcSwap<Sight>,
     health: Health,
 }
@@ -63,9 +68,10 @@ impl State {
     /// A core that has just started.
     pub(crate) fn new(health: Health) -> Self {
         health.fail(READINESS, "starting");
-        let (open, phase, whole_at_ms) = (AtomicBool::new(false), AtomicU8::new(0), AtomicU64::new(0));
+        let (open, phase, whole_at_ms) = (AtomicBool::new(false), AtomicU8::new(0), AtomicI64::new(NEVER));
         let (touched, sight) = (Touched::default(), ArcSwap::default());
-        Self { open, touched, phase, whole_at_ms, sight, health }
+        let fences = Fences::default();
+        Self { open, touched, fences, phase, whole_at_ms, sight, health }
     }
 
     /// Whether queries, lists and subscriptions are answered.
@@ -90,8 +96,8 @@ impl State {
 
     /// How old what is shown of the region's decisions may be, as far as its leader is heard; none before it ever was.
     pub(crate) fn staleness_ms(&self, now_ms: u64) -> Option<u64> {
-        let whole_at_ms = Some(self.whole_at_ms.load(Ordering::Acquire)).filter(|at| *at > 0)?;
-        Some(now_ms.saturating_sub(whole_at_ms) + BEAT_MS)
+        let whole_at_ms = Some(self.whole_at_ms.load(Ordering::Acquire)).filter(|at| *at != NEVER)?;
+        Some(signed(now_ms).saturating_sub(whole_at_ms).max(0).unsigned_abs())
     }
 
     /// What was last seen of the core.
@@ -129,11 +135,10 @@ impl State {
         let raft_feed = FeedId::Raft(own);
         let raft = holder.copy(&raft_feed);
         if let Some(raft) = raft {
-            let told = holder.heartbeat(&raft_feed).filter(|_| holder.silent_ticks(&raft_feed) <= 1);
-            if told.is_some_and(|told| raft.position() >= told.position) {
-                self.whole_at_ms.store(now_ms.max(1), Ordering::Release);
-            }
             gauge!(names::RAFT_APPLIED).set(raft.position().seq as f64);
+        }
+        if let Some(age_ms) = member.decided_age_ms(Moment(now_ms)) {
+            self.whole_at_ms.store(signed(now_ms) - signed(age_ms), Ordering::Release);
         }
         let policies = raft.map(policies).unwrap_or_default();
         let imports = raft.map(imports).unwrap_or_default();
@@ -186,6 +191,10 @@ fn links(raft: &landbridge_feed::Copy) -> Vec<(Region, LinkOrder)> {
         _ => None,
     });
     held.collect()
+}
+
+fn signed(ms: u64) -> i64 {
+    i64::try_from(ms).unwrap_or(i64::MAX / 2)
 }
 
 fn number(phase: Phase) -> u8 {

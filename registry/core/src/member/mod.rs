@@ -23,7 +23,7 @@ use std::{
 };
 
 use landbridge_feed::{Holder, Role, Standing, StreamId};
-use landbridge_model::{Change, InstanceKey, Moment, Region, ServiceKey};
+use landbridge_model::{Change, FeedId, InstanceKey, Moment, Region, ServiceKey};
 
 use crate::{
     board::{BeatBoard, BeatSlot},
@@ -253,6 +253,15 @@ impl Member {
             type_conflicts: self.services.conflicts(),
             clock_ahead_ms: self.reference.ahead_ms(),
         }
+    }
+
+    /// How old what is shown of the region's decisions may be, in milliseconds: counted from when the leader made the newest
+    /// heartbeat whose position is reached here, whoever relayed it, on the region's fastest clock. So it is too high by
+    /// what clocks differ, and too low only where the leader's is further ahead than clocks are followed (60 s). None
+    /// before the first heartbeat.
+    pub fn decided_age_ms(&self, now: Moment) -> Option<u64> {
+        let reached = self.holder.reached(&FeedId::Raft(self.settings.region.clone()))?;
+        (reached.unix_ms > 0).then(|| self.reference.at(now).saturating_sub(reached.unix_ms))
     }
 
     /// What is held back, by region: silent leases of the own one, instances that another one lost.

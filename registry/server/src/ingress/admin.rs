@@ -27,6 +27,7 @@ use serde_json::{Value, json};
 
 use crate::{
     auth::bootstrap::same,
+    ingress::freshness,
     member::Shared,
     orders::{Answered, Failed},
 };
@@ -36,25 +37,30 @@ const LEADER_HEARD: Duration = Duration::from_secs(1);
 
 /// The routes, each behind the token.
 pub(crate) fn routes(shared: Arc<Shared>) -> Router {
+    let fresh = middleware::from_fn_with_state(Arc::clone(&shared), freshness::tell);
+    // What these show has been decided by the region.
+    let decided = Router::new()
+        .route("/landbridge/v1/services", get(services))
+        .route("/landbridge/v1/instances", get(instances))
+        .route("/landbridge/v1/policies/export", get(policies::exports))
+        .route("/landbridge/v1/policies/import", get(policies::imports))
+        .route("/landbridge/v1/links", get(links::list))
+        .layer(fresh);
     Router::new()
+        .merge(decided)
         .route("/landbridge/v1/status", get(status))
         .route("/landbridge/v1/regions", get(regions))
         .route("/landbridge/v1/members", get(company::members))
         .route("/landbridge/v1/connections", get(connections))
-        .route("/landbridge/v1/services", get(services))
-        .route("/landbridge/v1/instances", get(instances))
         .route("/landbridge/v1/events", get(events))
-        .route("/landbridge/v1/policies/export", get(policies::exports))
         .route(
             "/landbridge/v1/policies/export/{peer}",
             put(policies::put_export).delete(policies::delete_export),
         )
-        .route("/landbridge/v1/policies/import", get(policies::imports))
         .route(
             "/landbridge/v1/policies/import/{region}",
             put(policies::put_import).delete(policies::delete_import),
         )
-        .route("/landbridge/v1/links", get(links::list))
         .route("/landbridge/v1/links/{region}", put(links::put).delete(links::delete))
         .route("/landbridge/v1/links/{region}/held", get(links::held))
         .route("/landbridge/v1/raft", get(raft::status))

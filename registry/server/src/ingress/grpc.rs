@@ -30,7 +30,7 @@ use crate::{
     answer,
     auth::{Principal, owner},
     fuzzy::Full,
-    ingress::status,
+    ingress::{freshness, status},
     labels::Consumer,
     member::Shared,
     metrics,
@@ -111,7 +111,13 @@ impl RequestService for Unary {
         };
         let outcome = if answer.is_ok() { "ok" } else { "refused" };
         metrics::grpc(kind.name(), outcome);
-        Ok(tonic::Response::new(answer.unwrap_or_else(|refused| refused)))
+        let reads =
+            matches!(kind, Kind::ServiceQuery | Kind::ServiceList | Kind::Subscribe) && answer.is_ok();
+        let mut response = tonic::Response::new(answer.unwrap_or_else(|refused| refused));
+        if reads {
+            freshness::note(&self.shared, response.metadata_mut());
+        }
+        Ok(response)
     }
 }
 

@@ -34,7 +34,11 @@ use self::{
     reply::Answer,
     routes::{Call, Route},
 };
-use crate::{member::Shared, metrics};
+use crate::{
+    ingress::{freshness::Freshness, status::Refused},
+    member::Shared,
+    metrics,
+};
 
 /// Where Nacos clients expect everything.
 const CONTEXT: &str = "/nacos";
@@ -74,26 +78,35 @@ fn filter(method: &str) -> MethodFilter {
 
 async fn serve(shared: Arc<Shared>, route: &'static Route, request: Request) -> Response {
     let path = request.uri().path().to_owned();
-    let answer = match Ask::read(shared, route, request).await {
-        Ok(ask) => judged(ask).await,
+    let (answer, freshness) = match Ask::read(shared, route, request).await {
+        Ok(ask) => judged(ask).await.unwrap_or_else(|refused| (Err(refused), None)),
         Err(refused) => {
             metrics::malformed("http");
-            Err(refused)
+            (Err(refused), None)
         }
     };
-    let response = reply::write(route.shape, &path, answer);
+    let mut response = reply::write(route.shape, &path, answer);
+    if let Some(freshness) = freshness {
+        freshness.stamp(&mut response);
+    }
     metrics::http(route.call.operation(), response.status().as_u16());
     response
 }
 
-/// Lets the caller in, answers it, and notes what changed the region itself.
-async fn judged(mut ask: Ask) -> Answer {
+/// Lets the caller in, answers it as fresh as it wishes, and notes what changed the region itself.
+async fn judged(mut ask: Ask) -> Result<(Answer, Option<Freshness>), Refused> {
     ask.principal = door::admit(&ask).await?;
+    let freshness = match ask.whole.method {
+        Method::GET if ask.route.call.shows_decisions() => {
+            Some(Freshness::wished(&ask.shared, &ask.headers).await?)
+        }
+        _ => None,
+    };
     let answer = said(&ask, ask.route.call).await;
     if ask.route.is_noted() {
         audit(&ask, &answer);
     }
-    answer
+    Ok((answer, freshness))
 }
 
 /// Notes who did what to whom; no parameter that could be a secret.

@@ -149,7 +149,7 @@ pub(crate) fn starting() -> Refused {
     unavailable("server is STARTING now, please try again later!")
 }
 
-fn unavailable(why: &str) -> Refused {
+pub(crate) fn unavailable(why: &str) -> Refused {
     Refused::new(StatusCode::SERVICE_UNAVAILABLE, codes::RESULT_SERVER_ERROR, why)
 }
 

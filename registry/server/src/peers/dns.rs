@@ -1,7 +1,14 @@
 //! Finds the members behind one name, such as that of a headless service: the name tells addresses, and the certificate
 //! at each address tells whose it is.
 //!
-//! Invariant: no answer takes a member from the list; it adds one, or moves one to an address where it showed its number.
+//! ```text
+//! unknown ──an address shows its number──▶ listed ──neither the name nor its own place tells of it──▶ missed
+//!                                            ▲ └──another address shows it──▶ listed there              │
+//!                                            └───────────────── told of again ──────────────────────────┤
+//!                                                                    unknown ◀──for FORGOTTEN_AFTER─────┘
+//! ```
+//!
+//! Invariant: a lookup that fails changes nothing, and no single answer takes a member from the list.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -39,6 +46,10 @@ const RESOLVED_WITHIN: Duration = Duration::from_secs(5);
 
 /// An address whose number is known is asked again after this: another member may have been given it.
 const ASK_AGAIN_AFTER: Duration = Duration::from_secs(30);
+
+/// A member that the name has not told of for so long, and that does not answer at its place either, is dialled no more: long
+/// enough for any restart of a process or a machine, and what replaced it finds a place in the list.
+const FORGOTTEN_AFTER: Duration = Duration::from_secs(600);
 
 /// The most addresses of one answer that are asked; those beyond, in order, are left out.
 const ADDRESSES_MAX: usize = 32;
@@ -78,13 +89,17 @@ pub(crate) async fn keep_found(
     let mut complained: Option<String> = None;
     loop {
         match search.look().await {
-            Ok(moved) if moved.is_empty() => complained = None,
-            Ok(moved) => {
+            Ok(seen) => {
                 complained = None;
-                for (member, place) in moved {
+                for (member, place) in &seen.moved {
                     info!(event = "member_found", %member, %place, "by the name of all");
                 }
-                carrier.dial(targets(&addresses.all(), me, &region));
+                for (member, place) in &seen.gone {
+                    info!(event = "member_forgotten", %member, %place, "the name tells of it no more");
+                }
+                if !seen.moved.is_empty() || !seen.gone.is_empty() {
+                    carrier.dial(targets(&addresses.all(), me, &region));
+                }
             }
             Err(why) if complained.as_ref() == Some(&why) => {}
             Err(why) => {
@@ -102,6 +117,15 @@ pub(crate) async fn keep_found(
     }
 }
 
+/// What one look at the name has changed.
+#[derive(Debug, Default)]
+struct Seen {
+    /// Who is new, or elsewhere.
+    moved: Vec<(MemberId, Place)>,
+    /// Who is listed no more.
+    gone: Vec<(MemberId, Place)>,
+}
+
 /// Who was found at which address, and when it said so.
 struct Search<A> {
     name: Place,
@@ -109,11 +133,13 @@ struct Search<A> {
     addresses: Addresses,
     ask: Arc<A>,
     found: BTreeMap<IpAddr, (MemberId, Instant)>,
+    /// Listed members of whom nothing tells, and since when.
+    missed: BTreeMap<MemberId, Instant>,
 }
 
 impl<A: Ask> Search<A> {
     fn new(name: Place, me: MemberId, addresses: Addresses, ask: A) -> Self {
-        Self { name, me, addresses, ask: Arc::new(ask), found: BTreeMap::new() }
+        Self { name, me, addresses, ask: Arc::new(ask), found: BTreeMap::new(), missed: BTreeMap::new() }
     }
 
     /// Every address is asked again.
@@ -121,8 +147,8 @@ impl<A: Ask> Search<A> {
         self.found.clear();
     }
 
-    /// Resolves the name once and puts whom it finds in the list; tells who is new or elsewhere.
-    async fn look(&mut self) -> Result<Vec<(MemberId, Place)>, String> {
+    /// Resolves the name once, puts whom it finds in the list and takes out of whom nothing has told for long.
+    async fn look(&mut self) -> Result<Seen, String> {
         let answer = self.ask.resolve(&self.name.host).await.map_err(|error| error.to_string())?;
         let answer: BTreeSet<IpAddr> = answer.into_iter().collect();
         let answer: BTreeSet<IpAddr> = answer.into_iter().take(ADDRESSES_MAX).collect();
@@ -143,8 +169,50 @@ impl<A: Ask> Search<A> {
                 moved.push((*member, place));
             }
         }
+        let gone = self.forgotten(&mut places).await;
         self.addresses.read(places);
-        Ok(moved)
+        Ok(Seen { moved, gone })
+    }
+
+    /// Takes out of whom neither the name nor its own place has told for long.
+    async fn forgotten(&mut self, places: &mut BTreeMap<MemberId, Place>) -> Vec<(MemberId, Place)> {
+        let (now, mut gone) = (Instant::now(), Vec::new());
+        let named: BTreeSet<MemberId> = self.found.values().map(|(member, _)| *member).collect();
+        self.missed.retain(|member, _| places.contains_key(member) && !named.contains(member));
+        let unnamed: Vec<(MemberId, Place)> = places
+            .iter()
+            .filter(|(member, _)| **member != self.me && !named.contains(member))
+            .map(|(member, place)| (*member, place.clone()))
+            .collect();
+        let answering = self.answering(&unnamed).await;
+        for (member, place) in unnamed {
+            if answering.contains(&member) {
+                self.missed.remove(&member);
+                continue;
+            }
+            let since = *self.missed.entry(member).or_insert(now);
+            if now.duration_since(since) >= FORGOTTEN_AFTER {
+                self.missed.remove(&member);
+                places.remove(&member);
+                gone.push((member, place));
+            }
+        }
+        gone
+    }
+
+    /// Which of these members answer where they are listed.
+    async fn answering(&self, listed: &[(MemberId, Place)]) -> BTreeSet<MemberId> {
+        let mut asked = JoinSet::new();
+        for (member, place) in listed.iter().cloned() {
+            let ask = Arc::clone(&self.ask);
+            asked.spawn(async move { (ask.number(&place).await == Ok(member)).then_some(member) });
+        }
+        let mut answering = BTreeSet::new();
+        while let Some(said) = asked.join_next().await {
+            // A question that panicked is a missing answer like any other.
+            answering.extend(said.ok().flatten());
+        }
+        answering
     }
 
     /// Asks every address whose number is not known, or has not been said for long.
@@ -268,8 +336,62 @@ mod tests {
 
         net.say(&[(1, 1), (2, 2), (7, 3)]);
 
-        assert_eq!(search.look().await.expect("resolved").len(), 1);
+        assert_eq!(search.look().await.expect("resolved").moved.len(), 1);
         assert_eq!(looked(&mut search).await, at(&[(1, 1), (2, 2), (3, 7)]));
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_member_that_nothing_has_told_of_for_long_is_taken_from_the_list() {
+        let (mut search, net) = search();
+        net.say(&[(1, 1), (2, 2), (3, 3)]);
+        looked(&mut search).await;
+
+        net.say(&[(1, 1), (2, 2)]);
+        looked(&mut search).await;
+        tokio::time::advance(FORGOTTEN_AFTER - Duration::from_secs(1)).await;
+        assert_eq!(looked(&mut search).await, at(&[(1, 1), (2, 2), (3, 3)]));
+        tokio::time::advance(Duration::from_secs(1)).await;
+
+        let seen = search.look().await.expect("resolved");
+        assert_eq!(seen.gone.iter().map(|(member, _)| member.0).collect::<Vec<_>>(), [3]);
+        assert_eq!(looked(&mut search).await, at(&[(1, 1), (2, 2)]));
+        net.say(&[(1, 1), (2, 2), (8, 3)]);
+        assert_eq!(looked(&mut search).await, at(&[(1, 1), (2, 2), (3, 8)]), "it may come back");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_member_that_the_name_leaves_out_stays_while_it_answers_or_the_lookup_fails() {
+        let (mut search, net) = search();
+        net.say(&[(1, 1), (2, 2), (3, 3)]);
+        let all = looked(&mut search).await;
+
+        net.0.lock().answer = Some(vec![1, 2]);
+        for _ in 0..3 {
+            tokio::time::advance(FORGOTTEN_AFTER).await;
+            assert_eq!(looked(&mut search).await, all, "it answers at its place");
+        }
+        net.0.lock().answer = None;
+        for _ in 0..3 {
+            tokio::time::advance(FORGOTTEN_AFTER).await;
+            assert_eq!(looked(&mut search).await, all, "nothing was learnt");
+        }
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn who_replaced_a_forgotten_member_finds_a_place_though_the_list_was_full() {
+        let (mut search, net) = search();
+        let full: Vec<(u8, u16)> = (1..=MEMBERS_MAX as u8).map(|last| (last, u16::from(last))).collect();
+        net.say(&full);
+        assert_eq!(looked(&mut search).await.len(), MEMBERS_MAX);
+
+        let mut next = full.clone();
+        next[8] = (40, 40);
+        net.say(&next);
+        assert!(looked(&mut search).await.iter().all(|(member, _)| *member != 40), "there is no room");
+        tokio::time::advance(FORGOTTEN_AFTER).await;
+        looked(&mut search).await;
+
+        assert!(looked(&mut search).await.iter().any(|(member, _)| *member == 40));
     }
 
     #[tokio::test(start_paused = true)]

@@ -5,6 +5,7 @@ mod clients;
 mod imports;
 mod leaving;
 mod policies;
+mod reading;
 mod region;
 mod rig;
 mod short_lives;

@@ -236,6 +236,27 @@ impl Call {
             Self::User(_) => "user",
         }
     }
+
+    /// Whether its answer to a `GET` shows something that Raft decided: persistent instances, definitions, namespaces,
+    /// switches, users. What connections and beats vouch for, and what a member says of itself, is no decision.
+    pub(crate) fn shows_decisions(self) -> bool {
+        match self {
+            Self::Instance(call) => !matches!(call, InstanceCall::Beat),
+            Self::Service(call) => !matches!(
+                call,
+                ServiceCall::Subscribers
+                    | ServiceCall::SubscriberPage
+                    | ServiceCall::SelectorTypes
+                    | ServiceCall::Checkers
+                    | ServiceCall::Hello
+            ),
+            Self::Operator(call) => matches!(call, OperatorCall::Switches),
+            Self::Page(call) => matches!(call, PageCall::Targets | PageCall::ServerList),
+            Self::User(call) => !matches!(call, UserCall::Login | UserCall::Bootstrap),
+            Self::Namespace(_) => true,
+            Self::Client(_) | Self::Core(_) | Self::Config(_) => false,
+        }
+    }
 }
 
 /// One line of the table.
