@@ -2,40 +2,17 @@
 
 use std::{net::SocketAddr, process::ExitCode};
 
-use landbridge_registry::Config;
-use landbridge_runtime::{
-    config::Layers,
-    shutdown::Shutdown,
-    telemetry::{BuildInfo, install},
-};
+use landbridge_tests::serve;
 use landbridge_wire::nacos::grpc::{Payload, RequestServer, RequestService};
 use tonic::{Request, Response, Status};
 
 /// Serves as `registry KEY=VALUE ...` or `echo ADDRESS` until killed.
 pub fn serve(role: &str, arguments: &[String]) -> ExitCode {
-    let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build();
-    let runtime = runtime.expect("a runtime can be built");
-    let done = match role {
-        "registry" => runtime.block_on(registry(arguments)),
-        "echo" => runtime.block_on(echo(arguments)),
-        other => Err(format!("no such server: {other}")),
-    };
-    match done {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(why) => {
-            eprintln!("{role}: {why}");
-            ExitCode::FAILURE
-        }
+    match role {
+        "registry" => serve::registry(arguments),
+        "echo" => serve::serve(role, echo(arguments)),
+        other => serve::serve(other, async { Err("there is no such server".to_owned()) }),
     }
-}
-
-async fn registry(sets: &[String]) -> Result<(), String> {
-    let layers = Layers { defaults: "", file: None, environment: &[], sets };
-    let config = Config::read(&layers).map_err(|wrong| wrong.join("\n"))?;
-    let page = install(BuildInfo { version: env!("CARGO_PKG_VERSION"), role: "registry" })?;
-    let shutdown = Shutdown::on_signals().map_err(|error| error.to_string())?;
-    let member = tokio::spawn(landbridge_registry::run(config, page, shutdown));
-    member.await.map_err(|died| died.to_string())?.map_err(|failure| failure.to_string())
 }
 
 struct Echo;

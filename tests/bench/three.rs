@@ -1,6 +1,7 @@
 //! Three members on loopback, beside three of etcd where it is installed (Debian's `etcd-server`): forming, persistent
-//! writes, how soon all members tell of a change, and kill -9 with instances.
+//! writes, how soon all members tell of a change, and kill -9 under writes and with instances.
 
+mod dying;
 mod etcd;
 mod forming;
 mod returning;
@@ -24,22 +25,26 @@ pub struct Scale {
     pub closings: usize,
     /// Regions that are started.
     pub starts: usize,
+    /// Times that the leader, and times that all members are killed under writes.
+    pub deaths: usize,
     /// Instances that come back after a kill.
     pub instances: u32,
 }
 
 /// What the targets ask for.
 pub const WHOLE: Scale =
-    Scale { rounds: 5, writes: 5_000, changes: 300, closings: 50, starts: 6, instances: 5_000 };
+    Scale { rounds: 5, writes: 5_000, changes: 300, closings: 50, starts: 6, deaths: 10, instances: 5_000 };
 
 /// Whether everything still runs; its figures mean nothing.
-pub const QUICK: Scale = Scale { rounds: 1, writes: 60, changes: 5, closings: 2, starts: 1, instances: 100 };
+pub const QUICK: Scale =
+    Scale { rounds: 1, writes: 60, changes: 5, closings: 2, starts: 1, deaths: 1, instances: 100 };
 
 /// Measures and prints.
 pub async fn measure(scale: &Scale) -> Result<()> {
     forming::measure(scale).await?;
     writing::measure(scale).await?;
     telling::measure(scale).await?;
+    dying::measure(scale).await?;
     returning::measure(scale).await
 }
 

@@ -1,20 +1,9 @@
 //! The same deaths of leaders in an etcd of three members, so that a gap between writes has something to be held against.
 
-use std::{
-    collections::BTreeMap,
-    net::{Ipv4Addr, SocketAddr},
-    path::PathBuf,
-    process::{Command, Stdio},
-    time::{Duration, Instant},
-};
+use std::{net::SocketAddr, time::Instant};
 
-use anyhow::{Context, Result};
-use landbridge_tests::{
-    http,
-    process::{Process, free_port},
-    wait::until_async,
-};
-use serde_json::Value;
+use anyhow::Result;
+use landbridge_tests::etcd::{Etcd, put};
 
 use crate::{
     NotRun,
@@ -22,124 +11,25 @@ use crate::{
     writers::Writing,
 };
 
-/// The program, as Debian's package names it.
-const ETCD: &str = "etcd";
-
-/// Members.
-const MEMBERS: u16 = 3;
-
-/// A member answers, and one leads, within this.
-const STANDS_WITHIN: Duration = Duration::from_secs(60);
-
-/// One group.
-struct Etcd {
-    folder: tempfile::TempDir,
-    /// By member the ports for clients and for the other members.
-    ports: BTreeMap<u16, (u16, u16)>,
-    processes: BTreeMap<u16, Process>,
-}
-
-impl Etcd {
-    fn start() -> Result<Self> {
-        let version =
-            Command::new(ETCD).arg("--version").stdout(Stdio::null()).stderr(Stdio::null()).status();
-        if !version.is_ok_and(|status| status.success()) {
-            return Err(
-                NotRun("etcd unavailable: Debian's package etcd-server is not installed".to_owned()).into()
-            );
-        }
-        let mut ports = BTreeMap::new();
-        for member in 1..=MEMBERS {
-            ports.insert(member, (free_port()?, free_port()?));
-        }
-        let mut etcd = Self { folder: tempfile::tempdir()?, ports, processes: BTreeMap::new() };
-        for member in 1..=MEMBERS {
-            etcd.start_one(member)?;
-        }
-        Ok(etcd)
-    }
-
-    /// With the paces and the syncs that it has by default.
-    fn start_one(&mut self, member: u16) -> Result<()> {
-        let name = |member: &u16| format!("m{member}");
-        let url = |port: u16| format!("http://127.0.0.1:{port}");
-        let all = self.ports.iter().map(|(member, (_, peer))| format!("{}={}", name(member), url(*peer)));
-        let (client, peer) = self.ports[&member];
-        let log = std::fs::File::create(self.folder.path().join(format!("log-{member}")))?;
-        let mut command = Command::new(ETCD);
-        command
-            .args(["--name", &name(&member), "--data-dir", &self.data(member).to_string_lossy()])
-            .args(["--listen-client-urls", &url(client), "--advertise-client-urls", &url(client)])
-            .args(["--listen-peer-urls", &url(peer), "--initial-advertise-peer-urls", &url(peer)])
-            .args(["--initial-cluster", &all.collect::<Vec<_>>().join(",")])
-            .stdin(Stdio::null())
-            .stdout(log.try_clone()?)
-            .stderr(log);
-        self.processes.insert(member, Process::of(&mut command)?);
-        Ok(())
-    }
-
-    fn data(&self, member: u16) -> PathBuf {
-        self.folder.path().join(format!("data-{member}"))
-    }
-
-    fn http(&self, member: u16) -> SocketAddr {
-        SocketAddr::from((Ipv4Addr::LOCALHOST, self.ports[&member].0))
-    }
-
-    /// Who leads, once every member agrees on it.
-    async fn leader(&self) -> u16 {
-        until_async("one of etcd's members leads", STANDS_WITHIN, async || {
-            let (mut leaders, mut ids) = (Vec::new(), BTreeMap::new());
-            for member in self.ports.keys() {
-                let (_, text) =
-                    http::send(self.http(*member), "POST", "/v3/maintenance/status", &[], "{}").await?;
-                let said: Value = serde_json::from_str(&text).ok()?;
-                leaders.push(said["leader"].as_str()?.to_owned());
-                ids.insert(said["header"]["member_id"].as_str()?.to_owned(), *member);
-            }
-            let same = leaders.iter().all(|leader| *leader == leaders[0]);
-            same.then(|| ids.get(&leaders[0]).copied()).flatten()
-        })
-        .await
-    }
-}
-
-/// The bytes of a number as etcd's gateway wants them.
-fn encoded(number: u32) -> String {
-    const LETTERS: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";
-    // Nine digits are three groups of three bytes, so that nothing is padded.
-    format!("{number:09}")
-        .as_bytes()
-        .chunks(3)
-        .flat_map(|three| {
-            let bits = three.iter().fold(0_u32, |bits, byte| bits << 8 | u32::from(*byte));
-            [18, 12, 6, 0].map(|shift| char::from(LETTERS[(bits >> shift & 63) as usize]))
-        })
-        .collect()
-}
-
-async fn put(at: SocketAddr, number: u32) -> bool {
-    let page = format!(r#"{{"key":"{0}","value":"{0}"}}"#, encoded(number));
-    patient(async {
-        let said = http::send(at, "POST", "/v3/kv/put", &[], &page).await;
-        said.is_some_and(|(status, _)| status == 200)
-    })
-    .await
+async fn put_patiently(at: SocketAddr, number: u32) -> bool {
+    patient(put(at, number)).await
 }
 
 /// Kills etcd's leader so often; what each death cost.
 pub async fn gaps(rounds: u32) -> Result<Vec<Gap>> {
-    let mut etcd = Etcd::start()?;
+    let Some(mut etcd) = Etcd::start()? else {
+        let why = "etcd unavailable: Debian's package etcd-server is not installed";
+        return Err(NotRun(why.to_owned()).into());
+    };
     let mut gaps = Vec::new();
     for _ in 0..rounds {
         let leader = etcd.leader().await;
-        let rest: Vec<_> =
-            (1..=MEMBERS).filter(|member| *member != leader).map(|member| etcd.http(member)).collect();
-        let writing = Writing::with(&rest, CLIENTS, put);
+        let rest = etcd.members().into_iter().filter(|member| *member != leader);
+        let rest: Vec<_> = rest.map(|member| etcd.address(member)).collect();
+        let writing = Writing::with(&rest, CLIENTS, put_patiently);
         more_are_answered(&writing).await;
         let killed = Instant::now();
-        etcd.processes.get_mut(&leader).context("the leader runs")?.kill()?;
+        etcd.kill(leader)?;
         more_are_answered(&writing).await;
         gaps.push(Gap::of(&writing, killed).await);
         writing.stop();

@@ -11,9 +11,9 @@ use tokio::time::timeout;
 
 use crate::{
     NotRun, beside,
-    clients::register,
     forming::three,
     losing::WRITES_WITHIN,
+    registering::Registering,
     writers::{Writing, keep},
 };
 
@@ -137,19 +137,17 @@ async fn gaps_of_ours(rounds: u32) -> Result<Vec<Gap>> {
     region.start_all()?;
     region.all_ready().await;
     let mut gaps = Vec::new();
-    for round in 0..rounds {
+    for _ in 0..rounds {
         let leader = region.leader().await;
         let rest: Vec<u16> = region.members().into_iter().filter(|member| *member != leader).collect();
         let at: Vec<_> = rest.iter().map(|member| region.http(*member)).collect();
         let writing = Writing::with(&at, CLIENTS, keep_patiently);
         more_are_answered(&writing).await;
-        let killed = Instant::now();
+        let (registering, killed) = (Registering::start(&at), Instant::now());
         region.kill(leader)?;
-        for (member, number) in rest.iter().zip(0..) {
-            register(&region, *member, "orders", round * 10 + number).await?;
-        }
         more_are_answered(&writing).await;
         gaps.push(Gap::of(&writing, killed).await);
+        registering.end("while nobody led")?;
         region.start(leader)?;
         region.ready(leader).await;
         writing.end(&region).await?;

@@ -36,6 +36,15 @@ const PER_SERVICE: u32 = 100;
 /// Connections that publish them.
 const CONNECTIONS: u32 = 8;
 
+/// A member that joins is ready after this at most, with up to [`FEW`] instances.
+const READY_WITHIN: Duration = Duration::from_secs(15);
+
+/// See [`READY_WITHIN`].
+const FEW: u64 = 100_000;
+
+/// Beyond these each so many may take a second more.
+const INSTANCES_A_SECOND: u64 = 20_000;
+
 /// Clients that beat meanwhile; whoever is evicted would be missed.
 const BEATS: u32 = 20;
 
@@ -167,6 +176,9 @@ pub async fn a_member_that_joins_shows_everything_at_once_and_nobody_is_evicted(
         counted.shown,
         seen.whole
     );
+    let more = Duration::from_secs(all.shown.saturating_sub(FEW) / INSTANCES_A_SECOND);
+    let bound = READY_WITHIN + more;
+    ensure!(ready <= bound, "{ready:?} until READY with {} instances, not {bound:?}", all.shown);
     ensure!(counted == all, "the members counted {counted:?}, not {all:?}");
     beating.stop().await;
     drop(connections);

@@ -4,7 +4,7 @@
 //! named. They run one after the other: each needs the machine for its clocks.
 
 mod clients;
-mod serve;
+mod registering;
 mod sessions;
 mod writers;
 
@@ -13,6 +13,7 @@ mod forming;
 mod joining;
 mod leaving;
 mod losing;
+mod naming;
 mod reading;
 
 mod crashing;
@@ -54,6 +55,8 @@ const TESTS: &[Test] = &tests! {
         what_is_registered_at_one_is_seen_at_the_others,
         a_list_that_leaves_this_member_out_is_refused,
         a_list_that_is_empty_founds_no_region_of_its_own;
+    naming:
+        members_behind_one_name_find_each_other_and_one_that_moves;
     joining:
         a_member_that_joins_shows_everything_at_once_and_nobody_is_evicted;
     losing:
@@ -87,7 +90,7 @@ const TESTS: &[Test] = &tests! {
 fn main() -> ExitCode {
     let words: Vec<String> = std::env::args().skip(1).collect();
     if words.first().is_some_and(|word| word == "serve-registry") {
-        return serve::serve(&words[1..]);
+        return landbridge_tests::serve::registry(&words[1..]);
     }
     let words: Vec<&String> = words.iter().filter(|word| !word.starts_with('-')).collect();
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build();

@@ -1,6 +1,9 @@
 //! A member that is cut off from the others: both sides answer and take what vouches for itself, and come together again.
 
-use std::time::{Duration, Instant};
+use std::{
+    collections::BTreeMap,
+    time::{Duration, Instant},
+};
 
 use anyhow::{Result, ensure};
 use landbridge_tests::{gate::Gate, http, region::Region, wait::until_async};
@@ -8,10 +11,17 @@ use landbridge_tests::{gate::Gate, http, region::Region, wait::until_async};
 use crate::{
     clients::{address, persist, persisted, register, shown},
     forming::all_show,
+    registering::Registering,
 };
 
 /// The member that is cut off.
 const FAR: u16 = 3;
+
+/// After a cut was mended all catalogs are equal within this.
+const EQUAL_WITHIN: Duration = Duration::from_secs(5);
+
+/// What was deleted is looked for so long after that.
+const LOOKED_FOR: Duration = Duration::from_secs(5);
 
 /// Takes this long at most until a cut is noticed.
 const NOTICED_WITHIN: Duration = Duration::from_secs(60);
@@ -36,6 +46,29 @@ async fn sees(region: &Region, member: u16, other: usize, state: &str) {
     .await;
 }
 
+/// Every service with its instances, as each member shows it.
+async fn catalogs(region: &Region) -> Option<Vec<BTreeMap<String, Vec<String>>>> {
+    let mut catalogs = Vec::new();
+    for member in region.members() {
+        let mut catalog = BTreeMap::new();
+        for row in region.page(member, "services").await?.as_array()? {
+            let service = row["service"].as_str()?.to_owned();
+            let shown = region.shown(member, &service).await?;
+            catalog.insert(service, shown);
+        }
+        catalogs.push(catalog);
+    }
+    Some(catalogs)
+}
+
+/// The members where an instance was deleted never show it again.
+async fn near_lacks(region: &Region, gone: &String) {
+    for member in region.members().into_iter().filter(|member| *member != FAR) {
+        let shown = region.shown(member, "orders").await.unwrap_or_default();
+        assert!(!shown.contains(gone), "what was deleted is back at member {member}");
+    }
+}
+
 pub async fn a_member_that_was_cut_off_comes_back_to_the_same_and_nothing_deleted_returns() -> Result<()> {
     let mut region = Region::new(3)?;
     let gates = doors(&mut region, &[(1, FAR), (2, FAR), (FAR, 1), (FAR, 2)]).await?;
@@ -46,6 +79,8 @@ pub async fn a_member_that_was_cut_off_comes_back_to_the_same_and_nothing_delete
     }
     all_show(&region, "orders", &[shown(1), shown(2), shown(3)]).await;
 
+    let everywhere: Vec<_> = region.members().into_iter().map(|member| region.http(member)).collect();
+    let registering = Registering::start(&everywhere);
     gates.iter().for_each(|(_, gate)| gate.set(false));
     sees(&region, FAR, 1, "DOWN").await;
     sees(&region, 1, usize::from(FAR), "DOWN").await;
@@ -65,13 +100,28 @@ pub async fn a_member_that_was_cut_off_comes_back_to_the_same_and_nothing_delete
     })
     .await;
 
+    registering.end("on both sides of the cut")?;
     gates.iter().for_each(|(_, gate)| gate.set(true));
     let healed = Instant::now();
     let mut together = [shown(2), shown(3), shown(10), shown(30)];
     together.sort();
-    all_show(&region, "orders", &together).await;
+    let equal = until_async("all catalogs are equal", NOTICED_WITHIN, async || {
+        near_lacks(&region, &shown(1)).await;
+        let shown = catalogs(&region).await?;
+        let is_whole = shown[0].get("orders").is_some_and(|orders| orders[..] == together);
+        (is_whole && shown.iter().all(|other| *other == shown[0])).then(|| healed.elapsed())
+    })
+    .await;
+    println!("  all catalogs were equal {equal:?} after the cut was mended");
+    ensure!(equal <= EQUAL_WITHIN, "catalogs were equal {equal:?} after the cut was mended");
     all_show(&region, "stays", &[shown(1)]).await;
-    println!("  all catalogs were equal {:?} after the cut was mended", healed.elapsed());
+    until_async("nothing deleted returns", NOTICED_WITHIN, async || {
+        near_lacks(&region, &shown(1)).await;
+        let far = region.shown(FAR, "orders").await?;
+        assert!(!far.contains(&shown(1)), "what was deleted is back at the member that was cut off");
+        (healed.elapsed() > equal + LOOKED_FOR).then_some(())
+    })
+    .await;
     sees(&region, FAR, 1, "UP").await;
     all_show(&region, "orders", &together).await;
     Ok(())

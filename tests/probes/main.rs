@@ -5,9 +5,6 @@
 mod servers;
 mod shop;
 
-#[path = "../cluster/serve.rs"]
-mod serve;
-
 use std::{process::ExitCode, time::Instant};
 
 use anyhow::Result;
@@ -27,7 +24,7 @@ const MANY: u8 = 24;
 fn main() -> ExitCode {
     let words: Vec<String> = std::env::args().skip(1).collect();
     if words.first().is_some_and(|word| word == "serve-registry") {
-        return serve::serve(&words[1..]);
+        return landbridge_tests::serve::registry(&words[1..]);
     }
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build();
     let runtime = runtime.expect("a runtime can be built");

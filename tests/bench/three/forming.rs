@@ -3,9 +3,9 @@
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result};
-use landbridge_tests::{http, wait::within};
+use landbridge_tests::{etcd::Etcd, http, wait::within};
 
-use super::{Scale, etcd::Etcd, ms, percentile, verdict};
+use super::{Scale, ms, percentile, verdict};
 
 /// Every order there is.
 const ORDERS: [[u16; 3]; 6] = [[1, 2, 3], [3, 2, 1], [2, 3, 1], [1, 3, 2], [3, 1, 2], [2, 1, 3]];

@@ -4,6 +4,7 @@ use std::{future::Future, sync::Arc, time::Instant};
 
 use anyhow::Result;
 use landbridge_tests::{
+    etcd::Etcd,
     process::Process,
     sdk::{Connection, ask_well, connect, enrolment, service},
 };
@@ -14,11 +15,7 @@ use landbridge_wire::nacos::{
 use tokio::{sync::Semaphore, task::JoinSet};
 use tonic::transport::Channel;
 
-use super::{
-    Scale,
-    etcd::{Client, Etcd},
-    verdict,
-};
+use super::{Scale, etcd::Client, verdict};
 use crate::grpc::median;
 
 /// Writes that are on their way at once.
@@ -54,8 +51,8 @@ pub async fn measure(scale: &Scale) -> Result<()> {
     let mut theirs = Vec::new();
     if let Some(etcd) = &etcd {
         etcd.formed().await?;
-        for at in etcd.addresses.iter().cycle().take(3 * CONNECTIONS) {
-            theirs.push(Client::dial(*at).await?);
+        for member in etcd.members().into_iter().cycle().take(3 * CONNECTIONS) {
+            theirs.push(Client::dial(etcd.address(member)).await?);
         }
     }
 
@@ -71,8 +68,7 @@ pub async fn measure(scale: &Scale) -> Result<()> {
             let put = |mut client: Client, place: usize| async move {
                 client.put(format!("kept-{round}/{place}"), vec![b'x'; VALUE_BYTES]).await
             };
-            let members: Vec<&Process> = etcd.members.iter().collect();
-            beside.round(&members, &theirs, scale.writes, put).await?;
+            beside.round(&etcd.processes(), &theirs, scale.writes, put).await?;
         }
     }
     found.tell(&beside);

@@ -1,4 +1,4 @@
-//! One member as a process of its own: this program again.
+//! A registry's member as a process of its own: the program of a test or a bench, started again.
 
 use std::process::ExitCode;
 
@@ -10,22 +10,27 @@ use landbridge_runtime::{
     telemetry::{BuildInfo, install},
 };
 
-/// Serves as a member with these keys until it is told to end.
-pub fn serve(sets: &[String]) -> ExitCode {
+/// Works at something on two threads until it is over, and says why if that was not in order.
+pub fn serve(role: &str, work: impl Future<Output = Result<(), String>>) -> ExitCode {
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build();
     let runtime = runtime.expect("a runtime can be built");
-    match runtime.block_on(member(sets)) {
+    match runtime.block_on(work) {
         Ok(()) => ExitCode::SUCCESS,
         Err(why) => {
-            eprintln!("{why}");
+            eprintln!("{role}: {why}");
             ExitCode::FAILURE
         }
     }
 }
 
-async fn member(sets: &[String]) -> Result<(), String> {
-    let layers = Layers { defaults: "", file: None, environment: &[], sets };
-    let config = Config::read(&layers).map_err(|wrong| wrong.join("\n"))?;
+/// Serves as a member with these keys until it is told to end.
+pub fn registry(sets: &[String]) -> ExitCode {
+    serve("registry", member(&Layers { defaults: "", file: None, environment: &[], sets }))
+}
+
+/// A member, from its configuration to its end.
+pub async fn member(layers: &Layers<'_>) -> Result<(), String> {
+    let config = Config::read(layers).map_err(|wrong| wrong.join("\n"))?;
     log::init(&config.log)?;
     let page = install(BuildInfo { version: env!("CARGO_PKG_VERSION"), role: "registry" })?;
     let shutdown = Shutdown::on_signals().map_err(|error| error.to_string())?;

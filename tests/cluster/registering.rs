@@ -1,0 +1,44 @@
+//! Clients that register ephemeral instances all the time: they need one living member each, and no majority.
+
+use std::{net::SocketAddr, time::Instant};
+
+use anyhow::{Result, ensure};
+use landbridge_tests::http;
+
+use crate::{clients::address, writers::Writing};
+
+/// Instances that are registered at each member again and again, so that none runs out meanwhile.
+const INSTANCES: u32 = 50;
+
+/// Clients at each member.
+const CLIENTS: usize = 2;
+
+/// Registers until it is ended.
+pub struct Registering {
+    begun: Instant,
+    writing: Writing,
+}
+
+impl Registering {
+    /// Some clients for each of these members.
+    pub fn start(members: &[SocketAddr]) -> Self {
+        Self { begun: Instant::now(), writing: Writing::with(members, CLIENTS, register) }
+    }
+
+    /// Ends it; a registration that was not taken is a failure. Tells how many were, and prints the longest wait.
+    pub fn end(self, what: &str) -> Result<usize> {
+        let (taken, refused) = self.writing.counts();
+        let longest = self.writing.gap_since(self.begun);
+        self.writing.stop();
+        println!("  {taken} ephemeral registrations {what}, {refused} refused, longest wait {longest:?}");
+        ensure!(refused == 0, "{refused} of {taken} ephemeral registrations {what} were not taken");
+        ensure!(taken > 0, "nobody registered {what}");
+        Ok(taken)
+    }
+}
+
+async fn register(at: SocketAddr, number: u32) -> bool {
+    let (ip, port) = address(number % INSTANCES);
+    let path = format!("/nacos/v1/ns/instance?serviceName=passes-{}&ip={ip}&port={port}", at.port());
+    http::ask(at, "POST", &path).await.is_some_and(|(status, _)| status == 200)
+}
