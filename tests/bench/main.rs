@@ -1,12 +1,13 @@
 //! Measures a registry from outside: CPU per operation beside a bare echo, start, memory, and a restart under eyes.
 //!
-//! `cargo bench -p landbridge-tests --bench registry [-- ROW ...]`, rows: `grpc`, `start`, `restart`, `three` (of three
-//! members); all unless named. `quick` beside `three` measures next to nothing and shows that everything runs.
+//! `cargo bench -p landbridge-tests --bench registry [-- ROW ...]`, rows: `grpc`, `push`, `start`, `restart`, `three` (of
+//! three members); all unless named. `quick` beside `push` and `three` measures next to nothing and shows that everything runs.
 //! Servers are processes of their own (this program again), so that their CPU is theirs alone.
 
 mod servers;
 
 mod grpc;
+mod push;
 mod restart;
 mod start;
 mod three;
@@ -25,7 +26,7 @@ fn main() -> ExitCode {
     let is_quick = arguments.iter().any(|word| word == "quick");
     arguments.retain(|word| word != "quick");
     if arguments.is_empty() {
-        arguments = ["grpc", "start", "restart", "three"].map(str::to_owned).to_vec();
+        arguments = ["grpc", "push", "start", "restart", "three"].map(str::to_owned).to_vec();
     }
     let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build();
     let runtime = runtime.expect("a runtime can be built");
@@ -33,13 +34,17 @@ fn main() -> ExitCode {
     for row in &arguments {
         let done = match row.as_str() {
             "grpc" => runtime.block_on(grpc::measure()),
+            "push" => {
+                let scale = if is_quick { push::QUICK } else { push::WHOLE };
+                runtime.block_on(push::measure(&scale))
+            }
             "start" => runtime.block_on(start::measure()),
             "restart" => runtime.block_on(restart::measure()),
             "three" => {
                 let scale = if is_quick { three::QUICK } else { three::WHOLE };
                 runtime.block_on(three::measure(&scale))
             }
-            other => Err(anyhow::anyhow!("no such row: {other} (grpc, start, restart, three)")),
+            other => Err(anyhow::anyhow!("no such row: {other} (grpc, push, start, restart, three)")),
         };
         if let Err(error) = done {
             println!("{row}: FAILED: {error:#}");

@@ -65,16 +65,17 @@ async fn ready() -> Result<Region> {
 }
 
 /// The value below which so many percent of all are; values must not be empty.
-fn percentile(values: &mut [Duration], percent: usize) -> Duration {
+pub fn percentile(values: &mut [Duration], percent: usize) -> Duration {
     values.sort_unstable();
     values[(values.len() * percent / 100).min(values.len() - 1)]
 }
 
-fn ms(time: Duration) -> f64 {
+/// A time in milliseconds.
+pub fn ms(time: Duration) -> f64 {
     time.as_secs_f64() * 1_000.0
 }
 
 /// Whether the must of a row holds, in words.
-fn verdict(holds: bool) -> &'static str {
+pub fn verdict(holds: bool) -> &'static str {
     if holds { "must held" } else { "MUST MISSED" }
 }
