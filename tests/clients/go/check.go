@@ -137,6 +137,25 @@ func main() {
 		return err
 	})
 
+	holds("a persistent instance is registered and deregistered", func() error {
+		if _, err := provider.RegisterInstance(vo.RegisterInstanceParam{ServiceName: "go-kept", Ip: ip, Port: 5004, Weight: 1,
+			Enable: true, Healthy: true, Ephemeral: false}); err != nil {
+			return err
+		}
+		kept := func() bool {
+			host, there := listed(connect("kept"), "go-kept")[5004]
+			return there && !host.Ephemeral
+		}
+		if err := until("the instance", pushed, kept); err != nil {
+			return err
+		}
+		if _, err := provider.DeregisterInstance(vo.DeregisterInstanceParam{ServiceName: "go-kept", Ip: ip, Port: 5004,
+			Ephemeral: false}); err != nil {
+			return err
+		}
+		return until("an empty list", pushed, func() bool { return len(listed(connect("kept"), "go-kept")) == 0 })
+	})
+
 	told := &heard{}
 	keep := func(ports map[uint64]map[string]string) {
 		told.Lock()

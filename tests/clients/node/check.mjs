@@ -92,6 +92,14 @@ await holds('only healthy and enabled instances are selected', async () => {
   is('one instance', hosts.length === 1 && hosts[0].port === 3001);
 });
 
+await holds('a persistent instance is registered and deregistered', async () => {
+  await provider.registerInstance('node-kept', { ip: IP, port: 3005, ephemeral: false });
+  const host = await until('the instance', PUSHED, async () => (await listed('node-kept')).get(3005));
+  is(JSON.stringify(host), host.ephemeral === false);
+  await provider.deregisterInstance('node-kept', { ip: IP, port: 3005, ephemeral: false });
+  await until('an empty list', PUSHED, async () => (await listed('node-kept')).size === 0);
+});
+
 const told = watch(consumer, 'node-push');
 
 await holds('a subscriber is told over UDP of a new instance', async () => {

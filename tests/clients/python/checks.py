@@ -3,6 +3,7 @@
 import contextlib
 import json
 import os
+import ssl
 import subprocess
 import sys
 import time
@@ -11,6 +12,8 @@ import urllib.parse
 import urllib.request
 
 SERVER = os.environ["SERVER"]
+# The folder of an authority and a client's certificate, where the server speaks TLS only.
+TLS = os.environ.get("TLS", "")
 CONTROL = os.environ.get("SERVER_CONTROL", "")
 # How soon a push must arrive. Polling SDKs ask again every 10 s, so that what comes earlier was pushed.
 PUSHED = 5.0
@@ -92,8 +95,12 @@ async def until_async(what, seconds, ask):
 
 def http(method, path, **query):
     """The server's answer as text."""
-    address = f"http://{SERVER}/nacos{path}?{urllib.parse.urlencode(query)}"
-    with urllib.request.urlopen(urllib.request.Request(address, method=method), timeout=5) as answer:
+    address = f"{'https' if TLS else 'http'}://{SERVER}/nacos{path}?{urllib.parse.urlencode(query)}"
+    context = ssl.create_default_context(cafile=f"{TLS}/ca.pem") if TLS else None
+    if TLS:
+        context.load_cert_chain(f"{TLS}/client.pem", f"{TLS}/client.key")
+    request = urllib.request.Request(address, method=method)
+    with urllib.request.urlopen(request, timeout=5, context=context) as answer:
         return answer.read().decode()
 
 

@@ -5,6 +5,7 @@ import os
 import subprocess
 import time
 
+from v2.nacos.common.client_config import TLSConfig
 from v2.nacos import (
     BatchRegisterInstanceParam,
     ClientConfigBuilder,
@@ -21,6 +22,7 @@ from checks import (
     PUSHED,
     REDONE,
     SERVER,
+    TLS,
     Checks,
     http,
     listed,
@@ -30,7 +32,7 @@ from checks import (
     until_async,
 )
 
-checks = Checks("python-grpc 3.2.0")
+checks = Checks("python-grpc 3.2.0" + (" over TLS" if TLS else ""))
 IP = "10.1.0.1"
 
 
@@ -40,6 +42,9 @@ async def connect():
     config = builder.log_dir(f"{home}/logs").cache_dir(f"{home}/cache").build()
     config.set_update_cache_when_empty(True)
     config.set_load_cache_at_start(False)
+    if TLS:
+        files = {"ca_file": f"{TLS}/ca.pem", "cert_file": f"{TLS}/client.pem", "key_file": f"{TLS}/client.key"}
+        config.set_tls_config(TLSConfig(enabled=True, **files))
     return await asyncio.wait_for(NacosNamingService.create_naming_service(config), 20)
 
 
@@ -83,6 +88,13 @@ async def reading(provider, consumer):
     with checks.holds("the list of services names it"):
         page = await provider.list_services(ListServiceParam(page_size=100))
         assert "py-read" in page.services and page.count >= 1, page
+    with checks.holds("a persistent instance is registered and deregistered"):
+        assert await provider.register_instance(instance("py-kept", 1010, ephemeral=False))
+        found = await until_async("the instance", PUSHED, lambda: listed("py-kept"))
+        assert found[1010]["ephemeral"] is False, found
+        gone = DeregisterInstanceParam(service_name="py-kept", ip=IP, port=1010, ephemeral=False)
+        assert await provider.deregister_instance(gone)
+        await until_async("no instance", PUSHED, lambda: not listed("py-kept"))
 
 
 async def pushes(provider, consumer):
@@ -147,7 +159,7 @@ async def endings(provider, consumer):
 
 
 async def other_sdk(provider, consumer):
-    command = os.environ.get("NODE_WATCH")
+    command = "" if TLS else os.environ.get("NODE_WATCH")
     sentence = "the Node SDK is told over UDP of what the Python SDK does over gRPC"
     if not command:
         checks.skip(sentence, "the Node SDK does not take part")

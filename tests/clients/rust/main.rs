@@ -40,6 +40,10 @@ impl Watch {
 
 #[tokio::main]
 async fn main() {
+    let words: Vec<String> = std::env::args().collect();
+    if let [_, own, port, watched] = words.as_slice() {
+        return member(own, port.parse().expect("a port"), watched).await;
+    }
     let mut checks = Checks::new("rust 0.8.0");
     let connected = checks.holds("a client connects", connect_both()).await;
     if let Some((provider, consumer)) = connected {
@@ -51,13 +55,32 @@ async fn main() {
     checks.close();
 }
 
-async fn connect_both() -> (NamingService, NamingService) {
-    (connect().await, connect().await)
+/// Registers one service and subscribes to another at several servers, and prints the ports of every list that it is told.
+async fn member(own: &str, port: i32, watched: &str) {
+    let client = connect(std::env::var("SERVERS").expect("SERVERS is set")).await;
+    client.subscribe(watched.to_owned(), None, Vec::new(), Arc::new(Teller)).await.expect("subscribed");
+    register(&client, own, instance(port, 1.0, "blue")).await;
+    println!("registered");
+    std::future::pending().await
 }
 
-async fn connect() -> NamingService {
+/// Prints what a subscription was told.
+struct Teller;
+
+impl NamingEventListener for Teller {
+    fn event(&self, event: Arc<NamingChangeEvent>) {
+        let hosts = event.instances.iter().flatten();
+        println!("told {}", hosts.map(|host| host.port.to_string()).collect::<Vec<_>>().join(" "));
+    }
+}
+
+async fn connect_both() -> (NamingService, NamingService) {
+    (connect(checks::server()).await, connect(checks::server()).await)
+}
+
+async fn connect(servers: String) -> NamingService {
     let props = ClientProps::new()
-        .server_addr(checks::server())
+        .server_addr(servers)
         .namespace("")
         .app_name("landbridge-checks")
         .naming_push_empty_protection(false)
@@ -98,6 +121,17 @@ async fn reading(checks: &mut Checks, provider: &NamingService, consumer: &Namin
             let (services, count) = provider.get_service_list(1, 100, None).await.expect("a list");
 
             assert!(services.iter().any(|name| name == "rust-read"), "{count}: {services:?}");
+        })
+        .await;
+    checks
+        .holds("a persistent instance is registered and deregistered", async {
+            let kept = ServiceInstance { ephemeral: false, ..instance(4005, 1.0, "blue") };
+            register(provider, "rust-kept", kept.clone()).await;
+            let found = until_async("the instance", PUSHED, async || query("rust-kept").await.pop()).await;
+            assert!(!found.ephemeral);
+            provider.deregister_instance("rust-kept".to_owned(), None, kept).await.expect("deregistered");
+            until_async("an empty list", PUSHED, async || query("rust-kept").await.is_empty().then_some(()))
+                .await;
         })
         .await;
 }
@@ -165,7 +199,7 @@ async fn restarts(checks: &mut Checks, provider: &NamingService, consumer: &Nami
         .await;
     checks
         .holds(told, async {
-            let newcomer = connect().await;
+            let newcomer = connect(checks::server()).await;
             register(&newcomer, "rust-redo", instance(4004, 1.0, "blue")).await;
             watch.until("both instances", REDONE, |hosts| hosts.len() == 2).await;
         })

@@ -51,6 +51,7 @@ public class SpringPair extends Proofs {
         RestTemplate caller = context.getBean(RestTemplate.class);
         DiscoveryClient discovery = context.getBean(DiscoveryClient.class);
 
+        holds("an application whose config nobody keeps starts", () -> is("active", context.isActive()));
         holds("a call by name is answered by every provider in turn", () -> answers(caller, "first", "second"));
         holds("the services and their instances with metadata are found", () -> {
             is(discovery.getServices(), discovery.getServices().contains("greetings"));
