@@ -242,6 +242,11 @@ pub struct Places {
     pub http2: bool,
 }
 
+/// Calls that adaptive admission lets wait, and for how long: a closed loop is as many calls as it has callers, and a figure
+/// counts only if none of them is sent away.
+const QUEUE_MAX: u32 = 1_000;
+const QUEUE_MS: u32 = 5_000;
+
 /// A registry that nobody runs: what is asked of it is asked again and again, as while one is down.
 const NO_REGISTRY: &str = "127.0.0.1:9";
 
@@ -259,6 +264,7 @@ pub fn page(places: &Places, folder: &Path) -> Result<String> {
         |by: &str| format!("[[limits]]\nby = \"{by}\"\nrequests_per_second = 10000000\nburst = 1000000\n");
     let limits: String = LIMITS.map(limit).concat();
     let tls = certified(folder)?;
+    let adaptive = std::env::var("ADAPTIVE").as_deref() != Ok("0");
     let (keepsake, log) = (folder.join("keepsake"), folder.join("access.json"));
     Ok(format!(
         "region = \"east\"\nzone = \"a\"\nthreads = 1\nadmin.listen = \"{admin}\"\nlog.level = \"error\"\n\
@@ -270,7 +276,7 @@ pub fn page(places: &Places, folder: &Path) -> Result<String> {
          host_suffix = \"svc.test\"\n\
          [[listeners.routes]]\nid = \"canary\"\nhosts = [\"bench.test\"]\nheaders = {{ \"x-canary\" = \"yes\" }}\nstatic = \"web\"\n\
          [[listeners.routes]]\nid = \"all\"\nhosts = [\"bench.test\"]\nstatic = \"web\"\n\
-         [admission]\nadaptive = true\ntrusted_cidrs = [\"10.0.0.0/8\"]\n[answers]\nshow_place = true\n\
+         [admission]\nadaptive = {adaptive}\nqueue_max = {QUEUE_MAX}\nqueue_ms = {QUEUE_MS}\ntrusted_cidrs = [\"10.0.0.0/8\"]\n[answers]\nshow_place = true\n\
          [access_log]\nshare = 0.01\nfile = {log:?}\n\
          [[probes]]\nservices = [\"static:web\"]\npath = \"/100\"\ninterval_ms = 1000\ntimeout_ms = 500\n\
          [ladder.costs]\nwest = 10\n{limits}",
@@ -284,7 +290,9 @@ const LIMITS: [&str; 5] =
 
 /// Writes a gateway's certificate into the folder, and gives the line of a page that names it.
 fn certified(folder: &Path) -> Result<String> {
-    let files = Authority::new().files("bench/east/gateway/1");
+    // Its own files go with it.
+    let authority = Authority::new();
+    let files = authority.files("bench/east/gateway/1");
     let mut line = "tls = {".to_owned();
     for (key, from) in
         [("certificate", files.certificate), ("key", files.key), ("authority", files.authority)]
@@ -312,7 +320,10 @@ pub fn switched_on(page: &str) -> Result<Vec<String>> {
             settings.sharing.every_ms,
             config.relay.is_some()
         ),
-        format!("adaptive admission: {}", settings.crowding.is_some()),
+        format!(
+            "adaptive admission: {}, with room for {QUEUE_MAX} calls that wait",
+            settings.crowding.is_some()
+        ),
         format!("retries: {} tries, {} % budget", retries.tries_max, retries.budget.percent),
         format!("hedging: {} % budget", settings.hedging.budget.percent),
         format!(

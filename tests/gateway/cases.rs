@@ -33,6 +33,18 @@ impl Fault {
     /// What nobody tells of: whoever is hit takes everything and answers nothing.
     pub(crate) const SILENT: [Self; 2] = [Self::Freeze, Self::BlackHole];
 
+    /// The one that is called so, such as `Slow`.
+    pub(crate) fn named(name: &str) -> Option<Self> {
+        Self::TOLD.into_iter().chain(Self::SILENT).find(|fault| format!("{fault:?}") == name)
+    }
+
+    /// What they are called.
+    pub(crate) fn names() -> String {
+        let names: Vec<_> =
+            Self::TOLD.iter().chain(&Self::SILENT).map(|fault| format!("{fault:?}")).collect();
+        names.join(", ")
+    }
+
     /// Who is hit does not answer at all.
     pub(crate) fn hangs(self) -> bool {
         match self {

@@ -2,7 +2,8 @@
 //!
 //! `cargo test -p landbridge-tests --test gateway` runs all in CI's size; words choose tests whose name holds them.
 //! `… -- whatever --strict --rate 500 --watch 5 --jobs 1`: by the bounds that are wanted on a machine of one's own; calls a
-//! second, seconds watched after a fault, cases at once; `--threads 2`: threads of the gateway.
+//! second, seconds watched after a fault, cases at once; `--threads 2`: threads of the gateway;
+//! `--fault Slow`: this fault only.
 //! `… -- table --strict --rate 500 --changes 1000 --pace 10 --services 5000`: how many changes, how many a second, over so
 //! many services.
 

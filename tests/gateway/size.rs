@@ -1,6 +1,6 @@
 //! How much a run does: CI's size unless the command line says otherwise.
 
-use crate::bounds::Bounds;
+use crate::{bounds::Bounds, cases::Fault};
 
 /// What may be made bigger.
 #[derive(Clone, Copy, Debug)]
@@ -11,6 +11,8 @@ pub(crate) struct Size {
     pub(crate) watch_s: u32,
     /// Cases of the fault table at once.
     pub(crate) jobs: usize,
+    /// The only fault of the fault table that is played.
+    pub(crate) fault: Option<Fault>,
     /// Threads of the gateway in the fault table.
     pub(crate) threads: usize,
     /// Table changes.
@@ -29,6 +31,7 @@ impl Size {
         rate: 100,
         watch_s: 4,
         jobs: 2,
+        fault: None,
         threads: 1,
         changes: 60,
         pace: 20,
@@ -36,11 +39,17 @@ impl Size {
         bounds: Bounds::ANYWHERE,
     };
 
-    /// Reads `--key number` pairs and `--strict`; the other words choose tests. Flags of the standard harness are passed over.
+    /// Reads `--key number` pairs, `--fault NAME` and `--strict`; the other words choose tests. Flags of the standard harness are passed over.
     pub(crate) fn read(words: &[String]) -> Result<(Self, Vec<String>), String> {
         let (mut size, mut wanted) = (Self::CI, Vec::new());
         let mut words = words.iter();
         while let Some(word) = words.next() {
+            if word == "--fault" {
+                let name = words.next().map(String::as_str).unwrap_or_default();
+                size.fault =
+                    Some(Fault::named(name).ok_or(format!("--fault wants one of {}", Fault::names()))?);
+                continue;
+            }
             let mut number = || {
                 let value =
                     words.next().and_then(|value| value.parse::<u32>().ok()).filter(|value| *value > 0);
