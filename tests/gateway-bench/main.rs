@@ -3,8 +3,8 @@
 //! `cargo bench -p landbridge-tests --bench gateway [-- ROW ...]`, rows: `small`, `middle`, `large` (bodies of 100 B,
 //! 10 KiB and 100 KiB over HTTP/1), `http2`, `pace` (open loop), `idle` (memory), and what the suite `gateway` counts:
 //! `faults`, `smuggling`, `changes`; all unless named. `ROUNDS=1` makes the first six quick,
-//! `ADAPTIVE=0` leaves adaptive admission out. Every proxy is a process of its own with one worker; its CPU is the kernel's count for that process.
-//! haproxy and nginx are taken from the path, Envoy from the variable `ENVOY`; what is not there is `unavailable`.
+//! `ADAPTIVE=0` leaves adaptive admission out. Every proxy is a process of its own with one worker; its CPU is the kernel's
+//! count for that process. haproxy and nginx are taken from the path, Envoy from the variable `ENVOY`; what is not there is `unavailable`.
 
 mod load;
 mod peers;

@@ -34,9 +34,6 @@ mod tables;
 
 mod process;
 
-#[path = "../cluster/serve.rs"]
-mod member;
-
 mod draining;
 mod keepsake;
 
@@ -79,7 +76,7 @@ fn main() -> ExitCode {
     match words.first().map(String::as_str) {
         Some("serve-endpoint") => return endpoint::serve(&words[1..]),
         Some("serve-gateway") => return process::serve(&words[1..]),
-        Some("serve-registry") => return member::serve(&words[1..]),
+        Some("serve-registry") => return landbridge_tests::serve::registry(&words[1..]),
         Some(_) | None => {}
     }
     let (size, wanted) = match Size::read(&words) {
