@@ -1,9 +1,12 @@
 //! Connections of a service port to a plain TCP service of another region, by that region's gateways.
 
-use std::net::SocketAddr;
+use std::{
+    net::SocketAddr,
+    time::{Duration, Instant},
+};
 
-use http::{Request, StatusCode};
-use http_body_util::Empty;
+use http::{Request, Response, StatusCode};
+use http_body_util::{BodyExt, Empty, Full};
 use hyper_util::rt::TokioIo;
 use landbridge_runtime::tls::Identity;
 use landbridge_tests::{authority::Authority, http::ask, wait::until_async};
@@ -13,7 +16,7 @@ use tokio::{
     time::timeout,
 };
 
-use crate::relay::{House, PATIENCE, far, gateways, listed};
+use crate::relay::{House, PATIENCE, far, gateways, listed, serve};
 
 /// A server of no protocol we know: it says hello first and then sends back what it gets.
 async fn echo() -> SocketAddr {
@@ -119,6 +122,9 @@ async fn only_a_gateway_of_another_region_gets_a_connection_and_only_into_the_ow
     assert_eq!(circle, StatusCode::LOOP_DETECTED);
     let open = asked(None, west.calls, "east").await.expect("an answer");
     assert_eq!(open, StatusCode::METHOD_NOT_ALLOWED, "a caller gets no tunnel");
+    let neighbour = authority.identity("demo/west/gateway/2");
+    let told = asked(Some(&neighbour), west.relay(), "").await.expect("an answer");
+    assert_eq!(told, StatusCode::NOT_FOUND, "a neighbour tells words and gets no tunnel");
     let stranger = authority.identity("demo/east/client/1");
     assert!(asked(Some(&stranger), west.relay(), "east").await.is_err(), "a client was let in");
 
@@ -149,4 +155,88 @@ async fn connections_past_the_quota_of_a_pair_of_regions_are_closed() {
     let metrics =
         ask(near.gateway.admin(), "GET", "/metrics").await.map(|(_, page)| page).unwrap_or_default();
     assert!(metrics.contains("landbridge_gateway_crossings_denied_total{peer=\"west\"}"), "{metrics}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn connections_that_wait_for_a_far_gateway_count_where_tunnels_are_bounded() {
+    let authority = Authority::new();
+    let (house, port) = near(&authority, "[connections]\ntunnels_max = 1\n").await;
+    // The kernel connects, and nobody shakes hands.
+    let mute = TcpListener::bind("127.0.0.1:0").await.expect("a free port");
+    house.tell(&[far(), gateways(&[mute.local_addr().expect("bound")])]);
+    let mut held = Vec::new();
+
+    until_async("one of those that came together is refused", PATIENCE, async || {
+        held.push(TcpStream::connect(port).await.ok()?);
+        held.push(TcpStream::connect(port).await.ok()?);
+        let (_, page) = ask(house.gateway.admin(), "GET", "/metrics").await?;
+        page.contains("landbridge_gateway_refusals_total{reason=\"overloaded\"}").then_some(())
+    })
+    .await;
+}
+
+/// What a second is worth to the pair of regions, and what is sent: three seconds' worth.
+const BYTES_PER_SECOND: usize = 100_000;
+const SENT_BYTES: usize = 3 * BYTES_PER_SECOND;
+
+/// Sends one call and reads its answer to the end.
+async fn exchanged(address: SocketAddr, method: &str, body: usize) -> std::io::Result<(Duration, usize)> {
+    let mut stream = TcpStream::connect(address).await?;
+    let head = format!(
+        "{method} /svc/orders/ HTTP/1.1\r\nhost: a\r\nconnection: close\r\ntransfer-encoding: chunked\r\n\r\n"
+    );
+    stream.write_all(head.as_bytes()).await?;
+    let begun = Instant::now();
+    let (mut reader, mut writer) = stream.split();
+    let mut answer = Vec::new();
+    let sending = async {
+        for _ in 0..body / 1_000 {
+            writer.write_all(b"3e8\r\n").await?;
+            writer.write_all(&[b'x'; 1_000]).await?;
+            writer.write_all(b"\r\n").await?;
+        }
+        writer.write_all(b"0\r\n\r\n").await
+    };
+    let (sent, read) = tokio::join!(sending, timeout(PATIENCE, reader.read_to_end(&mut answer)));
+    sent?;
+    read??;
+    assert!(
+        answer.starts_with(b"HTTP/1.1 200"),
+        "{}",
+        String::from_utf8_lossy(&answer[..60.min(answer.len())])
+    );
+    Ok((begun.elapsed(), answer.len()))
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn bodies_of_calls_keep_to_the_bytes_of_a_pair_of_regions_both_ways() {
+    let authority = Authority::new();
+    let (near, _) = near(&authority, &format!("bytes_per_second = {BYTES_PER_SECOND}\n")).await;
+    let west = House::open(&authority, "west", 1, "").await;
+    let endpoint = serve(|request| async move {
+        let asks_much = request.method() == "GET";
+        // Whoever sends a body is answered when all of it is there.
+        let _ = request.into_body().collect().await;
+        let answer = vec![b'y'; if asks_much { SENT_BYTES } else { 1 }];
+        Response::new(Full::new(bytes::Bytes::from(answer)).map_err(|never| match never {}).boxed())
+    })
+    .await;
+    west.tell(&[("orders", vec![listed("west", "127.0.0.1", endpoint.port(), &[])])]);
+    near.tell(&[far(), gateways(&[west.relay()])]);
+    until_async("west answers", PATIENCE, async || {
+        ask(near.calls, "POST", "/svc/orders/").await.filter(|(status, _)| *status == 200)
+    })
+    .await;
+
+    let (down, answered) = exchanged(near.calls, "GET", 0).await.expect("an answer");
+    assert!(answered > SENT_BYTES);
+    until_async("what is owed is paid", PATIENCE, async || {
+        ask(near.calls, "POST", "/svc/orders/").await.filter(|(status, _)| *status == 200)
+    })
+    .await;
+    let (up, _) = exchanged(near.calls, "POST", SENT_BYTES).await.expect("an answer");
+
+    println!("{SENT_BYTES} bytes down in {down:?}, up in {up:?} at {BYTES_PER_SECOND}/s");
+    // A second's worth may be owed, and a piece passes with it.
+    assert!(down >= Duration::from_millis(1_200) && up >= Duration::from_millis(1_200), "{down:?} {up:?}");
 }

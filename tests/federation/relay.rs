@@ -148,7 +148,7 @@ async fn endpoint() -> SocketAddr {
     .await
 }
 
-async fn serve<F>(answer: impl Fn(Request<Incoming>) -> F + Clone + Send + 'static) -> SocketAddr
+pub(crate) async fn serve<F>(answer: impl Fn(Request<Incoming>) -> F + Clone + Send + 'static) -> SocketAddr
 where
     F: Future<Output = Response<Body>> + Send + 'static,
 {

@@ -16,7 +16,7 @@ use tokio::time::Instant;
 
 use crate::{
     access::Entry, crossing::Crossing, line::Arriving, local::Local, pool::OneCall, refusal::Refusal,
-    seat::OpenCall, tunnel::Half, view::Seen,
+    seat::OpenCall, toll::Barrier, tunnel::Half, view::Seen,
 };
 
 /// An answer and what is to be counted of it.
@@ -242,16 +242,21 @@ pub(crate) struct EndpointBody {
     /// An HTTP/1 connection that is free again after the last byte.
     pub(crate) connection: Option<OneCall>,
     pub(crate) held: Held,
+    /// Where it waits, if it comes from another region.
+    pub(crate) barrier: Option<Barrier>,
     pub(crate) ended: bool,
 }
 
 impl EndpointBody {
     fn poll_frame(&mut self, cx: &mut Context<'_>) -> Poll<Option<io::Result<Frame<Bytes>>>> {
+        if let Some(barrier) = &mut self.barrier {
+            ready!(barrier.poll_free(cx));
+        }
         let frame = ready!(self.incoming.poll_frame(cx));
         match &frame {
             Some(Ok(frame)) => {
-                if let (Some(crossing), Some(data)) = (&self.held.crossing, frame.data_ref()) {
-                    crossing.carry(data.len() as u64);
+                if let (Some(barrier), Some(data)) = (&self.barrier, frame.data_ref()) {
+                    barrier.count(data.len());
                 }
             }
             Some(Err(_)) => self.held.failed(Instant::now()),

@@ -35,6 +35,7 @@ pub(crate) type Crossings = BTreeMap<Region, Arc<Crossing>>;
 
 /// The way to one other region.
 pub(crate) struct Crossing {
+    terms: Terms,
     calls: Option<Bucket>,
     bytes: Option<Debt>,
     passed: Counter,
@@ -78,9 +79,28 @@ impl Debt {
     }
 }
 
-/// The ways to all peers.
-pub(crate) fn crossings(peers: &[PeerRegion]) -> Arc<Crossings> {
-    Arc::new(peers.iter().map(|peer| (peer.region.clone(), Arc::new(Crossing::new(peer)))).collect())
+/// The ways to all peers; one that had the same quotas `before` goes on, with what is owed.
+pub(crate) fn crossings(peers: &[PeerRegion], before: &Crossings) -> Arc<Crossings> {
+    let one = |peer: &PeerRegion| {
+        let kept = before.get(&peer.region).filter(|way| way.terms == Terms::of(peer)).cloned();
+        (peer.region.clone(), kept.unwrap_or_else(|| Arc::new(Crossing::new(peer))))
+    };
+    Arc::new(peers.iter().map(one).collect())
+}
+
+/// What makes a way another one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Terms {
+    relayed: bool,
+    requests_per_second: Option<u32>,
+    bytes_per_second: Option<u64>,
+}
+
+impl Terms {
+    fn of(peer: &PeerRegion) -> Self {
+        let (requests_per_second, bytes_per_second) = (peer.requests_per_second, peer.bytes_per_second);
+        Self { relayed: peer.relayed, requests_per_second, bytes_per_second }
+    }
 }
 
 impl Crossing {
@@ -89,6 +109,7 @@ impl Crossing {
         let name = peer.region.to_string();
         let way = if peer.relayed { "relay" } else { "direct" };
         Self {
+            terms: Terms::of(peer),
             calls: peer
                 .requests_per_second
                 .map(|rate| RateLimiter::direct_with_clock(quota(rate), MonotonicClock)),
@@ -152,6 +173,26 @@ mod tests {
         assert_eq!(left, 2);
         assert!(crossing.leave().unwrap_err() <= Duration::from_secs(1));
         assert!((0..50).all(|_| self::crossing(None, None).leave().is_ok()));
+    }
+
+    #[test]
+    fn what_is_owed_is_owed_after_a_reload_that_leaves_the_quotas_alone() {
+        let peer = |rate: u64| PeerRegion {
+            region: Region::parse("west").unwrap(),
+            relayed: true,
+            gateways: Vec::new(),
+            requests_per_second: None,
+            bytes_per_second: Some(rate),
+        };
+        let before = crossings(&[peer(1_000)], &Crossings::new());
+        before.values().for_each(|way| way.carry(5_000));
+        let moved =
+            PeerRegion { gateways: vec![(landbridge_model::Address::parse("a").unwrap(), 1)], ..peer(1_000) };
+
+        let owes = |peer: PeerRegion| crossings(&[peer], &before).values().any(|way| way.owes().is_some());
+
+        assert!(owes(moved), "only its gateways are others");
+        assert!(!owes(peer(2_000)), "another quota begins anew");
     }
 
     #[test]

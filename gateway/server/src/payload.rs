@@ -7,6 +7,7 @@ use std::{
     error, fmt,
     pin::Pin,
     rc::Rc,
+    sync::Arc,
     task::{Context, Poll, Waker, ready},
 };
 
@@ -16,6 +17,8 @@ use http_body::{Body, Frame, SizeHint};
 use hyper::body::Incoming;
 use tokio::time::Instant;
 
+use crate::{crossing::Crossing, toll::Barrier};
+
 /// A request body.
 pub(crate) enum Payload {
     /// Nothing.
@@ -24,6 +27,31 @@ pub(crate) enum Payload {
     Once(Incoming, Rc<Upload>),
     /// What the caller sends, from the beginning each time.
     Taped(TapeReader),
+    /// One of these on its way to another region.
+    Leaving(Box<Payload>, Barrier),
+}
+
+impl Payload {
+    /// Lets it go that way from now on, or stay in the region.
+    pub(crate) fn lead(&mut self, crossing: Option<Arc<Crossing>>) {
+        let plain = match std::mem::replace(self, Self::Empty) {
+            Self::Leaving(payload, _) => *payload,
+            payload @ (Self::Empty | Self::Once(..) | Self::Taped(_)) => payload,
+        };
+        *self = match crossing {
+            Some(crossing) => Self::Leaving(Box::new(plain), Barrier::new(crossing)),
+            None => plain,
+        };
+    }
+
+    fn upload(&self) -> Option<Rc<Upload>> {
+        match self {
+            Self::Empty => None,
+            Self::Once(_, upload) => Some(upload.clone()),
+            Self::Taped(reader) => Some(reader.tape.borrow().upload.clone()),
+            Self::Leaving(payload, _) => payload.upload(),
+        }
+    }
 }
 
 /// How far a caller's body has come, for those who wait for the answer.
@@ -123,6 +151,23 @@ impl Body for Payload {
                 read.map_err(Broken::Caller)
             }
             Self::Taped(reader) => reader.poll_frame(cx),
+            Self::Leaving(payload, barrier) => {
+                if barrier.poll_free(cx).is_pending() {
+                    // It is not the endpoint that is awaited.
+                    if let Some(upload) = payload.upload() {
+                        upload.owe();
+                    }
+                    return Poll::Pending;
+                }
+                let frame = ready!(Pin::new(&mut **payload).poll_frame(cx));
+                if let Some(Ok(frame)) = &frame {
+                    barrier.count(frame.data_ref().map_or(0, Bytes::len));
+                    if let Some(upload) = payload.upload() {
+                        upload.come(Instant::now(), false);
+                    }
+                }
+                Poll::Ready(frame)
+            }
         }
     }
 
@@ -131,6 +176,7 @@ impl Body for Payload {
             Self::Empty => true,
             Self::Once(incoming, _) => incoming.is_end_stream(),
             Self::Taped(reader) => reader.is_end_stream(),
+            Self::Leaving(payload, _) => payload.is_end_stream(),
         }
     }
 
@@ -139,6 +185,7 @@ impl Body for Payload {
             Self::Empty => SizeHint::with_exact(0),
             Self::Once(incoming, _) => incoming.size_hint(),
             Self::Taped(reader) => reader.tape.borrow().size,
+            Self::Leaving(payload, _) => payload.size_hint(),
         }
     }
 }

@@ -34,6 +34,8 @@ pub(crate) enum Refusal {
     Crowded,
     /// No endpoint could be reached, or those reached broke off.
     Unreachable,
+    /// A far gateway said no: to ask another one of its region would not help.
+    Declined,
     /// No endpoint answered in time.
     Late,
 }
@@ -42,6 +44,7 @@ pub(crate) enum Refusal {
 const GRPC_INVALID_ARGUMENT: u8 = 3;
 const GRPC_DEADLINE_EXCEEDED: u8 = 4;
 const GRPC_RESOURCE_EXHAUSTED: u8 = 8;
+const GRPC_FAILED_PRECONDITION: u8 = 9;
 const GRPC_UNIMPLEMENTED: u8 = 12;
 const GRPC_UNAVAILABLE: u8 = 14;
 
@@ -61,6 +64,7 @@ impl Refusal {
             Self::Overloaded => "overloaded",
             Self::Crowded => "crowded",
             Self::Unreachable => "unreachable",
+            Self::Declined => "declined_there",
             Self::Late => "late",
         }
     }
@@ -72,11 +76,12 @@ impl Refusal {
             Self::Headers => (StatusCode::REQUEST_HEADER_FIELDS_TOO_LARGE, GRPC_INVALID_ARGUMENT),
             Self::NoRoute => (StatusCode::NOT_FOUND, GRPC_UNIMPLEMENTED),
             Self::Limited(_) => (StatusCode::TOO_MANY_REQUESTS, GRPC_RESOURCE_EXHAUSTED),
-            Self::Loop => (StatusCode::LOOP_DETECTED, GRPC_UNAVAILABLE),
+            // Not UNAVAILABLE, which says: try again.
+            Self::Loop => (StatusCode::LOOP_DETECTED, GRPC_FAILED_PRECONDITION),
             Self::NoSuchService | Self::NoEndpoint | Self::Overloaded | Self::Crowded => {
                 (StatusCode::SERVICE_UNAVAILABLE, GRPC_UNAVAILABLE)
             }
-            Self::Unreachable => (StatusCode::BAD_GATEWAY, GRPC_UNAVAILABLE),
+            Self::Unreachable | Self::Declined => (StatusCode::BAD_GATEWAY, GRPC_UNAVAILABLE),
             Self::Late => (StatusCode::GATEWAY_TIMEOUT, GRPC_DEADLINE_EXCEEDED),
         }
     }
@@ -95,6 +100,7 @@ impl Refusal {
             Self::Overloaded => "too many calls in flight",
             Self::Crowded => "too many calls wait for this service",
             Self::Unreachable => "no endpoint could be reached",
+            Self::Declined => "the gateway of the other region refused",
             Self::Late => "no endpoint answered in time",
         }
     }
@@ -123,7 +129,7 @@ impl Refusal {
             Self::Malformed(_) | Self::Method | Self::Headers | Self::NoRoute | Self::Caller | Self::Loop => {
                 None
             }
-            Self::NoSuchService | Self::NoEndpoint | Self::Unreachable | Self::Late => None,
+            Self::NoSuchService | Self::NoEndpoint | Self::Unreachable | Self::Declined | Self::Late => None,
         };
         if let Some(seconds) = retry_after_s {
             response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from(seconds));

@@ -109,10 +109,13 @@ pub(crate) async fn carry(
         seat.be_patient(idle_ms);
     }
     let reached = match find(&local, &carriage) {
-        Ok((view, service)) => reach(&local, view, service, false, carriage.idle_timeout_ms).await,
+        Ok((view, service, counted)) => {
+            let reached = reach(&local, view, service, false, carriage.idle_timeout_ms).await;
+            reached.map(|(far, held)| (far, held, counted))
+        }
         Err(refusal) => Err(refusal),
     };
-    let (far, held) = match reached {
+    let (far, held, _counted) = match reached {
         Ok(reached) => reached,
         Err(refusal) => {
             local.tally.borrow_mut().refused(refusal);
@@ -120,7 +123,6 @@ pub(crate) async fn carry(
             return;
         }
     };
-    let _counted = OpenTunnel::begin(&local.beat);
     local.tally.borrow_mut().tunnelled(Kind::ServicePort);
     let introduction = match near.local_addr() {
         Ok(own) if carriage.introduces => proxy::written(caller, own),
@@ -131,25 +133,26 @@ pub(crate) async fn carry(
 }
 
 /// Finds the service, and whether there is room for one more.
-fn find(local: &Local, carriage: &Carriage) -> Result<(Rc<Seen>, u32), Refusal> {
+fn find(local: &Local, carriage: &Carriage) -> Result<(Rc<Seen>, u32, OpenTunnel), Refusal> {
     let view = local.view();
     let position = view.snapshot.position(&carriage.target).ok_or(Refusal::NoSuchService)?;
-    admit(local, &view, position, view.snapshot.home.region.clone())?;
-    Ok((view, position))
+    let counted = admit(local, &view, position, view.snapshot.home.region.clone())?;
+    Ok((view, position, counted))
 }
 
-/// Lets one more connection in, if there is room; where calls are limited it counts as one, from this `region`.
-pub(crate) fn admit(local: &Local, view: &View, service: u32, region: Region) -> Result<(), Refusal> {
+/// Lets one more connection in, if there is room, which it takes at once; where calls are limited it counts as one, from
+/// this `region`.
+pub(crate) fn admit(local: &Local, view: &View, service: u32, region: Region) -> Result<OpenTunnel, Refusal> {
     let part = local.shared.connections.tunnels_max.div_ceil(local.shared.threads);
     if local.beat.tunnels.get() as usize >= part {
         return Err(Refusal::Overloaded);
     }
-    if view.rules.is_empty() {
-        return Ok(());
+    if !view.rules.is_empty() {
+        let who = Who { region, caller: ANONYMOUS.into() };
+        let mut limiter = local.limiter.borrow_mut();
+        limiter.check(&view.rules, &who, view.snapshot.service(service)).map_err(Refusal::Limited)?;
     }
-    let who = Who { region, caller: ANONYMOUS.into() };
-    let mut limiter = local.limiter.borrow_mut();
-    limiter.check(&view.rules, &who, view.snapshot.service(service)).map_err(Refusal::Limited)
+    Ok(OpenTunnel::begin(&local.beat))
 }
 
 /// Connects to an endpoint: another one, another zone, another region, as often as calls are tried. What `stays` never
@@ -187,8 +190,11 @@ pub(crate) async fn reach(
                 held.answered(Instant::now());
                 return Ok((far, held));
             }
+            Err(Denied::Refused) => {
+                held.excuse();
+                return Err(Refusal::Declined);
+            }
             Err(Denied::Failed) => held.failed(Instant::now()),
-            Err(Denied::Refused) => held.excuse(),
         }
         local.tally.borrow_mut().missed(choice.rung, Miss::Connect);
         tried.add(choice.endpoint);

@@ -1,6 +1,6 @@
-//! The bytes of a connection that leads to another region: counted, and held back while too many are owed.
+//! The bytes that lead to another region, of connections and of bodies: counted, and held back while too many are owed.
 //!
-//! Invariant: a connection that stays open moves no more than its pair of regions may, but for a second's worth.
+//! Invariant: what stays open moves no more than its pair of regions may, but for a second's worth and a piece for each.
 
 use std::{
     io,
@@ -16,37 +16,56 @@ use tokio::{
 
 use crate::crossing::Crossing;
 
-/// A connection, and what its bytes count for, if they do.
-pub(crate) struct Toll<Io> {
-    io: Io,
-    crossing: Option<Arc<Crossing>>,
+/// Where bytes to or from another region are counted, and wait.
+pub(crate) struct Barrier {
+    crossing: Arc<Crossing>,
     /// Until then nothing moves.
     held: Option<Pin<Box<Sleep>>>,
 }
 
-impl<Io> Toll<Io> {
-    pub(crate) fn new(io: Io, crossing: Option<Arc<Crossing>>) -> Self {
-        Self { io, crossing, held: None }
+impl Barrier {
+    pub(crate) fn new(crossing: Arc<Crossing>) -> Self {
+        Self { crossing, held: None }
     }
 
     /// Ready when bytes may move.
-    fn poll_free(&mut self, cx: &mut Context<'_>) -> Poll<()> {
-        let Some(crossing) = &self.crossing else { return Poll::Ready(()) };
+    pub(crate) fn poll_free(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         loop {
             if let Some(held) = &mut self.held {
                 ready!(held.as_mut().poll(cx));
                 self.held = None;
             }
-            match crossing.owes() {
+            match self.crossing.owes() {
                 Some(wait) => self.held = Some(Box::pin(sleep(wait))),
                 None => return Poll::Ready(()),
             }
         }
     }
 
+    /// Counts bytes that moved.
+    pub(crate) fn count(&self, bytes: usize) {
+        self.crossing.carry(bytes as u64);
+    }
+}
+
+/// A connection, and what its bytes count for, if they do.
+pub(crate) struct Toll<Io> {
+    io: Io,
+    barrier: Option<Barrier>,
+}
+
+impl<Io> Toll<Io> {
+    pub(crate) fn new(io: Io, crossing: Option<Arc<Crossing>>) -> Self {
+        Self { io, barrier: crossing.map(Barrier::new) }
+    }
+
+    fn poll_free(&mut self, cx: &mut Context<'_>) -> Poll<()> {
+        self.barrier.as_mut().map_or(Poll::Ready(()), |barrier| barrier.poll_free(cx))
+    }
+
     fn count(&self, bytes: usize) {
-        if let Some(crossing) = &self.crossing {
-            crossing.carry(bytes as u64);
+        if let Some(barrier) = &self.barrier {
+            barrier.count(bytes);
         }
     }
 }

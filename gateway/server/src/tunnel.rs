@@ -77,12 +77,13 @@ pub(crate) struct Half {
     far: Far,
     held: Held,
     kind: Kind,
+    counted: OpenTunnel,
 }
 
 impl Half {
-    /// The endpoint has agreed; `held` counts it as in use.
-    pub(crate) fn new(far: Far, held: Held, kind: Kind) -> Self {
-        Self { far, held, kind }
+    /// The endpoint has agreed; `held` counts it as in use, and `counted` the tunnel as open.
+    pub(crate) fn new(far: Far, held: Held, kind: Kind, counted: OpenTunnel) -> Self {
+        Self { far, held, kind, counted }
     }
 
     /// Passes bytes on until both sides have ended or the seat is cut. `early` came from the caller before it was asked.
@@ -91,10 +92,9 @@ impl Half {
         Near: AsyncRead + AsyncWrite + Unpin,
     {
         let local = self.held.local().clone();
-        let _counted = OpenTunnel::begin(&local.beat);
         local.tally.borrow_mut().tunnelled(self.kind);
         self.far.pass(&mut near, &self.held, early, seat).await;
-        drop(call);
+        drop((call, self.counted));
     }
 }
 

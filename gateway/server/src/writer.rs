@@ -83,7 +83,7 @@ impl Writer {
             trust,
             relay,
             roads: Roads::new(&live.peers),
-            crossings: crossing::crossings(&live.peers),
+            crossings: crossing::crossings(&live.peers, &Crossings::new()),
             live,
             table: Arc::default(),
             drills: BTreeMap::new(),
@@ -219,7 +219,7 @@ impl Writer {
         self.trust = trust;
         if self.live.peers != live.peers {
             self.roads = Roads::new(&live.peers);
-            self.crossings = crossing::crossings(&live.peers);
+            self.crossings = crossing::crossings(&live.peers, &self.crossings);
             let table = self.table.clone();
             self.roads.learn(&table);
             self.offer_all(&table, now);

@@ -7,13 +7,14 @@ use std::{
     time::Duration,
 };
 
-use http::{HeaderMap, HeaderName, HeaderValue, Response, StatusCode, header};
+use http::{HeaderMap, HeaderName, HeaderValue, Response, StatusCode};
+use http_body::Body as _;
 use landbridge_gateway_core::{Choice, Decision, Endpoint, overtake, pick};
 use tokio::time::{Instant, sleep, sleep_until};
 use tower::{Service, service_fn};
 
 use super::{
-    Ask, Attempt, Reach, Tried, deadline,
+    Attempt, Reach, Tried, deadline,
     forward::strip_hop_by_hop,
     patience::{GRACE, Patience, stalled},
     retry::{Missed, Reached},
@@ -25,7 +26,8 @@ use crate::{
     crossing::Crossing,
     local::Local,
     tally::Miss,
-    tunnel::{Far, Half, Kind},
+    toll::Barrier,
+    tunnel::{Far, Half, Kind, OpenTunnel},
     upgrade,
     view::Seen,
 };
@@ -49,7 +51,10 @@ where
         async move {
             let Attempt { mut request, view, service, http2, reach, tried, begun, patience, stays } = attempt;
             let choice = choose(&local, &view, service, reach, tried.get(), begun, stays)?;
-            let crossing = leave(&view, service, choice, &request)?;
+            let crossing = leave(&view, service, choice)?;
+            if !view.crossings.is_empty() && !request.get().body().is_end_stream() {
+                request = request.changed(|request| request.body_mut().lead(crossing.clone()));
+            }
             if tried.get().as_slice().contains(&choice.endpoint) {
                 Box::pin(sleep(Duration::from_millis(view.settings.retries.pause_ms))).await;
             }
@@ -107,18 +112,14 @@ fn choose(
     }
 }
 
-/// Lets a try leave the region, if it is to, and counts what it takes along.
-fn leave(view: &Seen, service: u32, choice: Choice, request: &Ask) -> Result<Option<Arc<Crossing>>, Missed> {
-    if view.crossings.is_empty() {
-        return Ok(None);
-    }
+/// Lets a try leave the region, if it is to.
+fn leave(view: &Seen, service: u32, choice: Choice) -> Result<Option<Arc<Crossing>>, Missed> {
     let endpoint = view.snapshot.service(service).endpoint(choice.endpoint);
-    let Some(crossing) = view.crossings.get(&endpoint.region) else { return Ok(None) };
-    crossing.leave().map_err(Missed::OverQuota)?;
-    let length = request.get().headers().get(header::CONTENT_LENGTH);
-    let length = length.and_then(|length| length.to_str().ok()?.parse().ok());
-    crossing.carry(length.unwrap_or(0));
-    Ok(Some(crossing.clone()))
+    let crossing = view.crossings.get(&endpoint.region);
+    if let Some(crossing) = crossing {
+        crossing.leave().map_err(Missed::OverQuota)?;
+    }
+    Ok(crossing.cloned())
 }
 
 /// Waits for the answer; counts the endpoint's silence meanwhile. `None`: it is too late for one.
@@ -188,9 +189,13 @@ fn reached(mut held: Held, choice: Choice, sent: Sent) -> Reached {
     let body = match upgraded {
         Some(far) => {
             upgrade::write_websocket(&mut head.headers);
-            Outgoing::tunnel(Half::new(Far::Upgraded(Box::new(far)), held, Kind::Websocket))
+            let counted = OpenTunnel::begin(&held.local.beat);
+            Outgoing::tunnel(Half::new(Far::Upgraded(Box::new(far)), held, Kind::Websocket, counted))
         }
-        None => Outgoing::endpoint(EndpointBody { incoming, connection, held, ended: false }),
+        None => {
+            let barrier = held.crossing.clone().map(Barrier::new);
+            Outgoing::endpoint(EndpointBody { incoming, connection, held, barrier, ended: false })
+        }
     };
     let response = Response::from_parts(head, body);
     let answer = Answer { response, service, rung: Some(choice.rung), refusal: None, at: Some(now) };

@@ -6,7 +6,8 @@
 //! It names a service, never an address, and has a connection between the gateways of its own: a caller that takes
 //! nothing holds up nobody else.
 //!
-//! Invariant: nobody can ask for one but a gateway of another region, at the port for gateways.
+//! Invariant: nobody can ask for one but a gateway of another region, at the port for gateways: those of this one are
+//! answered there as neighbours, who tell words and nothing else.
 //! Invariant: it ends in this region or not at all, so it cannot go in circles.
 
 use std::{
@@ -42,6 +43,9 @@ use crate::{
 /// How long the connection may move nothing, where its port has a time of its own.
 const IDLE_MS: HeaderName = HeaderName::from_static("x-landbridge-idle-ms");
 
+/// The longest time that another gateway may ask for.
+const IDLE_MS_MAX: u64 = 24 * 60 * 60 * 1_000;
+
 /// Why a far gateway gave no connection.
 pub(crate) enum Denied {
     /// It could not be reached, did not answer, or its region cannot.
@@ -76,8 +80,10 @@ pub(crate) async fn ask(
         tracing::debug!(event = "relay_connection_denied", status = %response.status());
         Err(if failed { Denied::Failed } else { Denied::Refused })
     };
-    // The far gateway may try several endpoints before it answers.
-    let within = Duration::from_millis(view.settings.try_ms);
+    // The far gateway may try several endpoints before it answers; before that it is connected and greeted.
+    let tries = u64::from(view.settings.retries.tries_max) + 2;
+    let within = view.settings.upstream.connect_timeout_ms.saturating_mul(tries).max(view.settings.try_ms);
+    let within = Duration::from_millis(within);
     timeout(within, asking).await.unwrap_or(Err(Denied::Failed))
 }
 
@@ -152,10 +158,10 @@ async fn joined(local: &Rc<Local>, request: Request<Incoming>, peer: &Peer) -> R
     let matched = view.snapshot.find(peer.listener, &route::question(&head, || local.throw()));
     let (service, _, _) = route::led(matched)?;
     let told = head.headers.get(CALLER_REGION).and_then(|region| Region::parse(region.to_str().ok()?).ok());
-    admit(local, &view, service, told.unwrap_or_else(|| from.clone()))?;
+    let counted = admit(local, &view, service, told.unwrap_or_else(|| from.clone()))?;
     if let Some(idle_ms) = head.headers.get(IDLE_MS).and_then(|told| told.to_str().ok()?.parse().ok()) {
-        peer.seat.be_patient(idle_ms);
+        peer.seat.be_patient(IDLE_MS_MAX.min(idle_ms));
     }
     let (far, held) = reach(local, view.clone(), service, true, None).await?;
-    Ok(Half::new(far, held, Kind::Relay))
+    Ok(Half::new(far, held, Kind::Relay, counted))
 }
