@@ -2,12 +2,15 @@
 
 use std::time::{Duration, Instant};
 
-use anyhow::Result;
+use anyhow::{Context, Result, ensure};
 use landbridge_tests::region::Region;
 
 use crate::{
     clients::{Beating, Looking, persisted, shown},
+    crashing::more_are_answered,
     forming::all_show,
+    refilling::{all_vote, group},
+    writers::Writing,
 };
 
 /// Clients that beat.
@@ -50,6 +53,46 @@ pub async fn a_member_that_ends_hands_its_clients_over_and_nobody_blinks() -> Re
     all_show(&region, "orders", &names()).await;
     looking.end().await?;
     beating.stop().await;
+    Ok(())
+}
+
+/// After so long without a leader the members of the next test elect another one, at the earliest.
+const ELECTION: Duration = Duration::from_secs(5);
+
+pub async fn a_leader_that_ends_hands_leadership_over_and_writes_do_not_wait_for_an_election() -> Result<()> {
+    let mut region = Region::new(3)?;
+    let election_ms = ELECTION.as_millis();
+    region.sets.extend([
+        format!("raft.election_min_ms={election_ms}"),
+        format!("raft.election_max_ms={}", election_ms + 1_000),
+        format!("raft.answer_ms={}", 2 * election_ms),
+    ]);
+    region.start_all()?;
+    region.all_ready().await;
+    all_vote(&region, 3).await;
+    let leader = region.leader().await;
+    let rest: Vec<u16> = region.members().into_iter().filter(|member| *member != leader).collect();
+    let before = group(&region, rest[0]).await.and_then(|group| group["term"].as_u64());
+    let before = before.context("it tells its term")?;
+    let writing = Writing::start(&rest.iter().map(|member| region.http(*member)).collect::<Vec<_>>());
+    more_are_answered(&writing).await;
+
+    let asked = Instant::now();
+    region.ask_to_end(leader)?;
+    region.ended(leader).await?;
+    more_are_answered(&writing).await;
+
+    let gap = writing.gap_since(asked).context("writes were answered")?;
+    let (_, refused) = writing.counts();
+    writing.stop();
+    println!(
+        "  the longest gap between writes was {gap:?}, {refused} were refused; a death costs {ELECTION:?} and more"
+    );
+    let log = region.log(leader);
+    ensure!(log.contains("leadership_handed_over"), "it handed nothing over:\n{log}");
+    ensure!(gap < ELECTION, "writes waited {gap:?}, as long as for an election");
+    let terms = group(&region, rest[0]).await.context("it tells its term")?["term"].as_u64();
+    ensure!(terms == Some(before + 1), "it took more than one election: from term {before} to {terms:?}");
     Ok(())
 }
 

@@ -17,12 +17,15 @@ mod naming;
 mod reading;
 
 mod crashing;
+mod disks;
+mod five;
 mod histories;
 mod parting;
 mod power;
 mod refilling;
 mod restoring;
 mod rolling;
+mod telling;
 
 use std::{pin::Pin, process::ExitCode, time::Instant};
 
@@ -67,6 +70,14 @@ const TESTS: &[Test] = &tests! {
     crashing:
         no_answered_write_is_lost_though_all_are_killed_again_and_again,
         writes_go_on_soon_after_each_death_of_the_leader;
+    disks:
+        a_second_process_on_a_data_folder_is_refused_and_the_first_goes_on,
+        a_full_disk_refuses_decisions_says_so_and_takes_them_again_without_a_restart,
+        a_disk_that_fails_ends_its_member_with_a_clear_line_and_loses_nothing;
+    telling:
+        members_tell_who_is_where_who_leads_and_who_lags_and_what_is_stale_without_a_majority;
+    five:
+        five_members_lose_two_go_on_and_take_them_back;
     power:
         no_answered_write_is_lost_when_the_power_is_cut;
     histories:
@@ -84,6 +95,7 @@ const TESTS: &[Test] = &tests! {
         the_last_member_starts_a_region_anew_and_the_others_join_whatever_they_hold;
     leaving:
         a_member_that_ends_hands_its_clients_over_and_nobody_blinks,
+        a_leader_that_ends_hands_leadership_over_and_writes_do_not_wait_for_an_election,
         members_that_all_end_at_once_do_not_wait_for_each_other;
 };
 

@@ -26,7 +26,8 @@ const DEVICE_BYTES: u64 = 1 << 30;
 /// Two copies of the image are the same within this; longer only if something goes on writing.
 const STILL_WITHIN: Duration = Duration::from_secs(60);
 
-fn run(program: &str, arguments: &[&str]) -> Result<String> {
+/// Runs a program of this machine; what it said, or why it failed.
+pub fn run(program: &str, arguments: &[&str]) -> Result<String> {
     let done =
         Command::new(program).args(arguments).output().with_context(|| format!("{program} is not here"))?;
     let said = String::from_utf8_lossy(&done.stderr);
@@ -34,7 +35,8 @@ fn run(program: &str, arguments: &[&str]) -> Result<String> {
     Ok(String::from_utf8_lossy(&done.stdout).trim().to_owned())
 }
 
-fn text(path: &Path) -> &str {
+/// A path as an argument.
+pub fn text(path: &Path) -> &str {
     path.to_str().unwrap_or_default()
 }
 

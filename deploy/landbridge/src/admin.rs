@@ -32,7 +32,7 @@ const REGIONS: Shape = Shape {
 
 /// The members of a region.
 const MEMBERS: Shape = Shape {
-    columns: &["member", "address", "state", "phase", "raft", "feed", "silent", "version"],
+    columns: &["member", "address", "state", "phase", "raft", "lag", "disk", "feed", "silent", "version"],
     name: "member",
 };
 
@@ -149,7 +149,7 @@ impl Desk {
             AdminVerb::Check => self.check().await,
             AdminVerb::Status => self.show("/status", STATUS).await,
             AdminVerb::Regions => self.show("/regions", REGIONS).await,
-            AdminVerb::Members => self.show("/members", MEMBERS).await,
+            AdminVerb::Members => self.members().await,
             AdminVerb::Links => self.show("/links", LINKS).await,
             AdminVerb::Services { namespace } => {
                 self.show(&format!("/services?{}", query(&[("namespace", &namespace)])), SERVICES).await
@@ -191,6 +191,17 @@ impl Desk {
         output::print(rows(&answer), shape, self.output)
     }
 
+    async fn members(&self) -> Result<(), Trouble> {
+        let answer: Value = self.admin.read(&format!("{DOOR}/members")).await?;
+        if headless(&answer) {
+            eprintln!(
+                "landbridge: no member leads as far as this one knows: nothing can be decided, persistent instances and their \
+                 health are shown as they last were"
+            );
+        }
+        output::print(rows(&answer), MEMBERS, self.output)
+    }
+
     async fn check(&self) -> Result<(), Trouble> {
         let (status, report) = self.caller.text(http::Method::GET, "/readyz?verbose").await?;
         for line in report.lines() {
@@ -222,6 +233,12 @@ fn rows(answer: &Value) -> &Value {
         (Some(list), None) => list,
         (Some(_), Some(_)) | (None, _) => answer,
     }
+}
+
+/// Whether none of a region's members leads its Raft group.
+fn headless(members: &Value) -> bool {
+    let rows = members.as_array().map(Vec::as_slice).unwrap_or_default();
+    !rows.is_empty() && rows.iter().all(|row| row["raft"].is_string() && row["raft"] != "leader")
 }
 
 /// One event as a line.

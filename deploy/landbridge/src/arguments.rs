@@ -286,7 +286,7 @@ pub(crate) enum AdminVerb {
     /// List the regions a process knows, with the age and lag of each
     Regions,
 
-    /// List the members of the region
+    /// List the members of the region: where and how each is, its part in Raft, its lag and the room on its disk
     Members,
 
     /// List the links of a bridge

@@ -75,6 +75,7 @@ struct RaftPage {
     election_min_ms: u64,
     election_max_ms: u64,
     answer_ms: u64,
+    reserve_bytes: u64,
 }
 
 #[derive(Clone, Debug, Deserialize)]
@@ -173,6 +174,8 @@ pub struct Config {
     pub drain_ticks: u32,
     /// The paces of the Raft group.
     pub timing: Timing,
+    /// Free bytes on the disk below which what grows the region's state is refused.
+    pub reserve_bytes: u64,
     /// What SDKs and HTTP callers are shown, if they speak TLS.
     pub callers: Option<CallerFiles>,
     /// Who this member is to bridges and gateways.
@@ -235,6 +238,7 @@ impl Config {
             company,
             drain_ticks: ticks(page.cluster.drain_ms),
             timing: page.raft.timing(),
+            reserve_bytes: page.raft.reserve_bytes,
             callers: page.listen.tls,
             tls: page.tls,
             admin_token,
@@ -277,12 +281,12 @@ impl ListenPage {
 
 impl RaftPage {
     fn timing(self) -> Timing {
-        let Self { heartbeat_ms, election_min_ms, election_max_ms, answer_ms } = self;
+        let Self { heartbeat_ms, election_min_ms, election_max_ms, answer_ms, .. } = self;
         Timing { heartbeat_ms, election_min_ms, election_max_ms, answer_ms }
     }
 
     fn mistakes(self) -> Option<String> {
-        let Self { heartbeat_ms, election_min_ms, election_max_ms, answer_ms } = self;
+        let Self { heartbeat_ms, election_min_ms, election_max_ms, answer_ms, .. } = self;
         let rising =
             0 < heartbeat_ms && heartbeat_ms * 2 <= election_min_ms && election_min_ms < election_max_ms;
         (!rising || answer_ms < election_max_ms).then(|| {

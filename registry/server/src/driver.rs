@@ -363,6 +363,9 @@ impl Driver {
         let Some(asker) = self.askers.remove(&ticket) else { return };
         match result {
             Ok((position, reply)) => self.decided.push((asker, position, reply)),
+            Err(error @ ProposeError::Full(_)) => {
+                self.answers.push((asker, Err(Failed::Full(error.to_string()))));
+            }
             Err(error) => self.answers.push((asker, Err(Failed::Undecided(error.to_string())))),
         }
     }

@@ -29,6 +29,8 @@ pub(crate) enum Failed {
     Refused(Refusal),
     /// More orders wait than `limits.core_queue_max`; the caller tries again later.
     Overloaded,
+    /// A disk has too little room for the region's decisions; an operator frees space.
+    Full(String),
     /// Raft could not decide; the operator's to mend, unless it passes.
     Undecided(String),
     /// The process is ending.

@@ -12,7 +12,7 @@ mod watch;
 pub use call::{Calls, Connect, Io, over_tcp};
 pub(crate) use door::serve;
 pub use door::{Door, RaftAnswers};
-pub(crate) use hail::{Hails, hail};
+pub(crate) use hail::{Hail, Hails, Health, hail};
 pub use list::{Addresses, Place};
 pub(crate) use list::{FEEDS_ABOVE, MEMBERS_MAX, RAFT_BELOW, parse, parse_name};
 pub(crate) use {

@@ -78,7 +78,7 @@ fn store_config(config: &Config, clock: Clock) -> StoreConfig {
         voters,
         era: Era(clock.unix_ms()),
         disk: dice::seed(),
-        limits: StoreLimits::ORDINARY,
+        limits: StoreLimits { reserve_bytes: config.reserve_bytes, ..StoreLimits::ORDINARY },
         timing: config.timing,
         work: Work::Threads,
     }

@@ -150,7 +150,7 @@ impl Store {
         }
     }
 
-    async fn call_roll(&self) -> BTreeMap<MemberId, Roll> {
+    pub(crate) async fn call_roll(&self) -> BTreeMap<MemberId, Roll> {
         let me = self.inner.config.member;
         let call = DiskCall { member: me.0.into(), disk: self.inner.disk.says().number };
         let mut rolls = BTreeMap::new();

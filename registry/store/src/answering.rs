@@ -9,6 +9,7 @@ use prost::Message;
 
 use crate::{
     codec,
+    room::Left,
     rpc::{
         AppendAnswer, AppendCall, ChangeAnswer, ChangeCall, DiskCall, Envelope, ProposeAnswer, Roll,
         SnapshotAnswer, SnapshotCall, TransferCall, VoteAnswer, VoteCall,
@@ -37,6 +38,9 @@ impl Store {
         if rpc.needs_a_part() && !*self.inner.admitted.borrow() {
             // What a forgotten vote or acknowledgement of an earlier disk promised must not be broken by this one.
             return Err(CallError::Unreachable("its disk has no part in the group so far".to_owned()));
+        }
+        if rpc.needs_a_part() && self.left() == Left::Nothing {
+            return Err(CallError::Unreachable("its disk is full".to_owned()));
         }
         match rpc {
             Rpc::Append => {
@@ -98,6 +102,7 @@ impl Store {
             admitted,
             known: noted.or(met).unwrap_or_default(),
             early: met == Some(call.disk),
+            left: self.left().number(),
         })
     }
 
@@ -109,6 +114,9 @@ impl Store {
         };
         let verified = self.inner.config.work.run(move || file.verify().map(|head| (file, head))).await;
         let (file, head) = verified.flatten().map_err(failed)?;
+        if !self.inner.room.holds(file.size().map_err(failed)?) {
+            return Err(CallError::Unreachable("its disk has no room for the snapshot".to_owned()));
+        }
         let snapshot = Snapshot { meta: meta_of(&head), snapshot: file };
         let answer = self.inner.raft.install_full_snapshot(vote, snapshot).await;
         Ok(write(&SnapshotAnswer::of(&answer.map_err(|error| self.fatal(error))?.vote)))

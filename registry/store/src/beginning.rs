@@ -37,6 +37,7 @@ impl Store {
         metrics::gauge!("landbridge_store_admitted").set(f64::from(u8::from(admitted)));
         self.spawn(Self::follow_standing);
         self.spawn(Self::say_caught_up);
+        self.spawn(Self::keep_room);
         if !alone {
             self.spawn(Self::found_when_leading);
         }

@@ -16,6 +16,7 @@ use crate::{
     failure::ProposeError,
     order,
     refill::{LAG_MAX, Noted},
+    room::Left,
     rpc::{ChangeAnswer, ChangeCall},
     store::{Patience, Store, member},
     transport::Rpc,
@@ -191,6 +192,9 @@ impl Store {
         if !standing.leading {
             return Err(ProposeError::NotLeader(standing.leader).into());
         }
+        if self.left() == Left::Nothing {
+            return Err(self.full().into());
+        }
         let Ok(_turn) = self.inner.changing.try_lock() else {
             return refuse("another change of members is under way: try again when it is done");
         };
@@ -330,7 +334,7 @@ impl Store {
         self.propose_here(order::encode(&Command::Note { name, text: None })).await.map(|_| ())
     }
 
-    fn hears(&self, member: MemberId) -> bool {
+    pub(crate) fn hears(&self, member: MemberId) -> bool {
         member == self.inner.config.member
             || self.silence(member).is_some_and(|silence| silence <= HEARD_WITHIN)
     }

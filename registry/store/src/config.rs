@@ -60,7 +60,8 @@ pub struct StoreLimits {
     pub snapshot_part_bytes: usize,
     /// A snapshot that another member sends, in bytes; a longer one is refused.
     pub snapshot_bytes_max: u64,
-    /// Below so many free bytes on its disk a leader refuses what grows the state; the rest is for what is under way.
+    /// Below so many free bytes on its disk a leader refuses what grows the state and lets another one lead; below a quarter of
+    /// them a member writes nothing. 0: a disk is used until a write fails, which ends the process.
     pub reserve_bytes: u64,
 }
 

@@ -11,6 +11,8 @@ pub enum StoreError {
     Busy {
         /// Which.
         dir: PathBuf,
+        /// The number of that process, if it says so.
+        by: Option<u32>,
     },
     /// The directory belongs to another group or member: name another one.
     Foreign {
@@ -57,7 +59,14 @@ impl StoreError {
 impl fmt::Display for StoreError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
-            Self::Busy { dir } => write!(f, "another process uses {}", dir.display()),
+            Self::Busy { dir, by } => {
+                let by = by.map_or("another process".to_owned(), |pid| format!("process {pid}"));
+                write!(
+                    f,
+                    "{by} uses {}: a data folder belongs to one process at a time; stop that one, or give this one another data_dir",
+                    dir.display()
+                )
+            }
             Self::Foreign { dir, belongs_to, asked_by } => {
                 write!(f, "{} belongs to {belongs_to}, not to {asked_by}", dir.display())
             }
@@ -71,7 +80,10 @@ impl fmt::Display for StoreError {
                 "the region was started anew under era {era} while this member was away: start it again, and it is refilled"
             ),
             Self::Misconfigured(what) => write!(f, "wrong settings of the store: {what}"),
-            Self::Disk { during, said } => write!(f, "the disk failed during {during}: {said}"),
+            Self::Disk { during, said } => write!(
+                f,
+                "the disk failed during {during}: {said}; nothing more is written: see to the disk, then start the member again"
+            ),
             Self::Stopped(why) => write!(f, "the Raft group stopped here: {why}"),
         }
     }
@@ -92,8 +104,8 @@ pub enum ProposeError {
     NotLeader(Option<MemberId>),
     /// No majority answered in time, or leadership moved: it may take effect or not, so propose what may be repeated.
     Unavailable(&'static str),
-    /// The leader's disk has no room for more; nothing was written. Room is made by deleting, or by an operator.
-    Full,
+    /// The disk of this member has too little room; nothing was written. An operator frees space there.
+    Full(MemberId),
     /// The store has stopped.
     Stopped,
 }
@@ -104,7 +116,11 @@ impl fmt::Display for ProposeError {
             Self::NotLeader(Some(member)) => write!(f, "member {member} leads"),
             Self::NotLeader(None) => f.write_str("no leader is known"),
             Self::Unavailable(why) => write!(f, "the Raft group is unavailable: {why}"),
-            Self::Full => f.write_str("the leader's disk is full: make room, nothing was written"),
+            Self::Full(member) => write!(
+                f,
+                "the disk of member {member} has too little room left (raft.reserve_bytes): nothing was written; free space \
+                 there, and writes are taken again by themselves"
+            ),
             Self::Stopped => f.write_str("the store has stopped"),
         }
     }

@@ -23,13 +23,26 @@ impl DirLock {
         let disk = |error| StoreError::disk("taking the directory", error);
         fs::create_dir_all(dir).map_err(disk)?;
         let path = dir.join("lock");
-        let file = File::options().write(true).create(true).truncate(false).open(path).map_err(disk)?;
+        let file = File::options().write(true).create(true).truncate(false).open(&path).map_err(disk)?;
         match file.try_lock() {
-            Ok(()) => Ok(Self(file)),
-            Err(TryLockError::WouldBlock) => Err(StoreError::Busy { dir: dir.to_owned() }),
+            Ok(()) => {
+                // The lock holds without it: the number only helps whoever is refused.
+                let _ = note_process(&file);
+                Ok(Self(file))
+            }
+            Err(TryLockError::WouldBlock) => {
+                let by = fs::read_to_string(path).ok().and_then(|said| said.trim().parse().ok());
+                Err(StoreError::Busy { dir: dir.to_owned(), by })
+            }
             Err(TryLockError::Error(error)) => Err(disk(error)),
         }
     }
+}
+
+/// Says in the locked file which process holds it.
+fn note_process(mut file: &File) -> io::Result<()> {
+    file.set_len(0)?;
+    file.write_all(format!("{}\n", std::process::id()).as_bytes())
 }
 
 /// The file that names the owner.

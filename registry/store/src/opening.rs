@@ -87,24 +87,19 @@ struct Found {
 /// Opens everything, so that the group can begin.
 pub(crate) async fn open(config: StoreConfig, transport: Arc<dyn Transport>) -> Result<Opened, StoreError> {
     check(&config)?;
-    let found = match look(&config).await {
-        // Others hold what was damaged here: the member comes back as a stranger, and they refill it.
-        Err(damage @ StoreError::Damaged { .. }) if config.voters.len() > 1 => {
-            let dir = config.dir.clone();
-            let into = config.work.run(move || aside::set_aside(&dir)).await;
-            let into = into.map_err(|_| unreadable(&config))??;
-            metrics::counter!("landbridge_store_set_aside_total").increment(1);
-            tracing::error!(event = "raft_set_aside", %damage, into = %into.display(), "waits to be refilled");
-            look(&config).await?
-        }
-        found => found?,
-    };
+    let found = look_or_set_aside(&config).await?;
     let (failed, meters) = (Failed::new(), Arc::new(Meters::default()));
+    let room = Arc::new(Room::new(config.dir.clone(), config.limits.reserve_bytes));
     let (events, applied) = mpsc::channel(config.limits.applied_queue_max);
     let region = config.group.region.clone();
     let closing = watch::Sender::new(false);
-    let listeners =
-        Listeners { events, failed: failed.clone(), closing: closing.subscribe(), work: config.work };
+    let listeners = Listeners {
+        events,
+        failed: failed.clone(),
+        closing: closing.subscribe(),
+        room: Arc::clone(&room),
+        work: config.work,
+    };
     let machine =
         StateMachine::new(region, found.loaded, found.state.clone(), found.snapshots.clone(), listeners);
     let (founded, notes) = (machine.founded(), machine.notes());
@@ -127,7 +122,6 @@ pub(crate) async fn open(config: StoreConfig, transport: Arc<dyn Transport>) -> 
     tasks.spawn(closer.keep_mark());
     let incoming = Incoming::new(found.snapshots.dir().to_owned(), config.limits.snapshot_bytes_max);
     let work = config.work;
-    let room = Room::new(config.dir.clone(), config.limits.reserve_bytes);
     let inner = Inner {
         room,
         config,
@@ -175,6 +169,22 @@ fn check(config: &StoreConfig) -> Result<(), StoreError> {
         return wrong("a bound is zero");
     }
     Ok(())
+}
+
+/// What lies in the directory, or an empty one where that is damaged and others hold it: the member then comes back as a stranger,
+/// and they refill it.
+async fn look_or_set_aside(config: &StoreConfig) -> Result<Found, StoreError> {
+    match look(config).await {
+        Err(damage @ StoreError::Damaged { .. }) if config.voters.len() > 1 => {
+            let dir = config.dir.clone();
+            let into = config.work.run(move || aside::set_aside(&dir)).await;
+            let into = into.map_err(|_| unreadable(config))??;
+            metrics::counter!("landbridge_store_set_aside_total").increment(1);
+            tracing::error!(event = "raft_set_aside", %damage, into = %into.display(), "waits to be refilled");
+            look(config).await
+        }
+        found => found,
+    }
 }
 
 async fn look(config: &StoreConfig) -> Result<Found, StoreError> {

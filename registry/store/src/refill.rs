@@ -121,7 +121,7 @@ impl Store {
         match done {
             Ok(Ok(admitted)) => admitted,
             Ok(Err(ProposeError::NotLeader(_) | ProposeError::Stopped)) => Admitted::NotByMe,
-            Ok(Err(ProposeError::Full)) => Admitted::NotYet,
+            Ok(Err(ProposeError::Full(_))) => Admitted::NotYet,
             Ok(Err(ProposeError::Unavailable(why))) => {
                 tracing::debug!(event = "raft_not_admitted", %member, why);
                 Admitted::NotYet

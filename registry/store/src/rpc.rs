@@ -263,6 +263,9 @@ pub(crate) struct Roll {
     /// Whether it met that disk while its own had no part.
     #[prost(bool, tag = "6")]
     pub(crate) early: bool,
+    /// How much room its disk has: 0 enough, 1 little, 2 none.
+    #[prost(uint32, tag = "7")]
+    pub(crate) left: u32,
 }
 
 /// What becomes of a disk that asked to be admitted.
@@ -296,8 +299,9 @@ enum Proposed {
     NotLeader(u32),
     #[prost(bool, tag = "3")]
     Unavailable(bool),
-    #[prost(bool, tag = "4")]
-    Full(bool),
+    /// The number of the member whose disk is full, plus one.
+    #[prost(uint32, tag = "4")]
+    Full(u32),
 }
 
 #[derive(Clone, PartialEq, Message)]
@@ -328,7 +332,7 @@ impl ProposeAnswer {
             Err(ProposeError::NotLeader(leader)) => {
                 Proposed::NotLeader(leader.map_or(0, |member| u32::from(member.0) + 1))
             }
-            Err(ProposeError::Full) => Proposed::Full(true),
+            Err(ProposeError::Full(member)) => Proposed::Full(u32::from(member.0) + 1),
             Err(ProposeError::Unavailable(_) | ProposeError::Stopped) => Proposed::Unavailable(true),
         };
         Self { what: Some(what) }
@@ -351,7 +355,10 @@ impl ProposeAnswer {
                 let member = u16::try_from(number - 1).map_err(|error| unreadable("member", error))?;
                 Err(ProposeError::NotLeader(Some(MemberId(member))))
             }
-            Proposed::Full(_) => Err(ProposeError::Full),
+            Proposed::Full(number) => {
+                let member = u16::try_from(number.saturating_sub(1));
+                Err(ProposeError::Full(MemberId(member.map_err(|error| unreadable("member", error))?)))
+            }
             Proposed::Unavailable(_) => Err(ProposeError::Unavailable("the leader did not get a majority")),
         })
     }
@@ -421,7 +428,7 @@ mod tests {
             Ok((position, Reply::Unfounded)),
             Err(ProposeError::NotLeader(None)),
             Err(ProposeError::NotLeader(Some(MemberId(0)))),
-            Err(ProposeError::Full),
+            Err(ProposeError::Full(MemberId(u16::MAX))),
         ];
         for answer in proposed {
             assert_eq!(back(&ProposeAnswer::of(&answer)).answer().unwrap(), answer);

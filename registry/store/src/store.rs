@@ -34,7 +34,7 @@ use crate::{
     network::Network,
     opening::{Closing, Opened},
     order,
-    room::Room,
+    room::{Left, Room},
     rpc,
     rpc::{Envelope, Nothing, ProposeAnswer},
     state::{Applied, Notes, StateMachine},
@@ -73,7 +73,7 @@ pub(crate) struct Inner {
     pub(crate) changing: tokio::sync::Mutex<()>,
     pub(crate) failed: Failed,
     pub(crate) meters: Arc<Meters>,
-    pub(crate) room: Room,
+    pub(crate) room: Arc<Room>,
     pub(crate) standing: watch::Sender<Standing>,
     pub(crate) founded: watch::Receiver<bool>,
     pub(crate) notes: watch::Receiver<Notes>,
@@ -102,6 +102,10 @@ impl Store {
     /// Proposes a command, to the leader if that is another member. The answer comes after the command is durable on a
     /// majority and applied; a holder that has reached the position sees its effect. While leadership moves it waits.
     pub async fn propose(&self, command: &Command) -> Result<(Position, Reply), ProposeError> {
+        if self.left() == Left::Nothing {
+            // Whatever the others decide, it would not be shown here.
+            return Err(self.full());
+        }
         let order = order::encode(command);
         let mut patience = Patience::of(self);
         let answer = loop {
@@ -128,9 +132,10 @@ impl Store {
     /// Proposes to this member only.
     pub(crate) async fn propose_here(&self, order: Bytes) -> Result<(Position, Reply), ProposeError> {
         // Whoever does not lead passes it on, and the leader's disk decides.
-        if !self.inner.room.takes(&order) && self.leading(Duration::ZERO).is_some() {
-            self.inner.meters.refused();
-            return Err(ProposeError::Full);
+        if self.leading(Duration::ZERO).is_some()
+            && let Some(answer) = self.refused_for_room(&order).await
+        {
+            return answer;
         }
         let written = self.inner.raft.client_write(Proposal(order));
         let Ok(written) = tokio::time::timeout(self.inner.patience(), written).await else {

@@ -139,6 +139,27 @@ fn the_raft_group_is_shown_as_columns_and_the_asked_member_in_a_sentence() {
 }
 
 #[test]
+fn members_are_shown_with_their_part_and_lag_and_a_region_without_a_leader_in_a_sentence() {
+    let row = |member: u8, state: &str, raft: &str| {
+        format!(
+            r#"{{"member":{member},"address":"a:8848","state":"{state}","phase":"ready","version":"1","raft":"{raft}","lag":{member},"disk":"ok","feed":"","silent":false}}"#
+        )
+    };
+    for (first, headless) in [("leader", false), ("voter", true)] {
+        let members: &'static str = format!("[{},{}]", row(1, "UP", first), row(2, "DOWN", "voter")).leak();
+        let oracle = Oracle::answering("200 OK", members);
+
+        let output = landbridge(&["members", "--at", &oracle.address]);
+
+        let shown = stdout(&output);
+        assert!(shown.starts_with("MEMBER  ADDRESS  STATE  PHASE  RAFT"), "{shown}");
+        assert!(shown.contains("DOWN") && shown.lines().count() == 3, "{shown}");
+        assert_eq!(stderr(&output).contains("no member leads"), headless, "{}", stderr(&output));
+        assert!(oracle.asked.join().unwrap().starts_with("GET /landbridge/v1/members "));
+    }
+}
+
+#[test]
 fn a_process_that_is_not_ready_fails_the_check_and_says_why() {
     let oracle = Oracle::answering("503 Service Unavailable", "[-] raft: no leader\nnot ready\n");
 

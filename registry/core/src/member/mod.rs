@@ -13,6 +13,7 @@ mod doors;
 mod drain;
 mod foresee;
 mod imports;
+mod overlays;
 mod region;
 mod shows;
 mod ticks;
@@ -76,6 +77,7 @@ pub struct Member {
     drain: Option<drain::Drain>,
     persistent: BTreeMap<ServiceKey, BTreeSet<InstanceKey>>,
     doors: doors::Doors,
+    overlays: overlays::Overlays,
     services: Services,
     /// Services in which another member's tombstone may hide a connection's claim.
     suspects: BTreeSet<ServiceKey>,
@@ -138,6 +140,7 @@ impl Member {
             drain: None,
             persistent: BTreeMap::new(),
             doors: doors::Doors::default(),
+            overlays: overlays::Overlays::default(),
             services: Services::default(),
             suspects: BTreeSet::new(),
             standings: BTreeMap::new(),

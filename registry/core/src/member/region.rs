@@ -88,9 +88,11 @@ impl Member {
     ) {
         self.persistent.clear();
         self.doors.forget();
+        self.overlays.forget();
         for (key, record) in &records {
             self.note_persistent(key, true);
             self.doors.note(key, Some(record));
+            self.overlays.note(key, Some(record));
         }
         self.founded = position.era != Era(0);
         self.tell(now, landbridge_feed::Input::Installed { position, records }, effects);
@@ -107,6 +109,7 @@ impl Member {
         for change in &changes {
             self.note_persistent(&change.key, change.record.is_some());
             self.doors.note(&change.key, change.record.as_ref());
+            self.overlays.note(&change.key, change.record.as_ref());
         }
         self.founded = position.era != Era(0);
         self.tell(now, landbridge_feed::Input::Applied { position, changes }, effects);

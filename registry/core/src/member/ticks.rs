@@ -48,6 +48,7 @@ impl Member {
         }
         effects.extend(commands.into_iter().map(|command| Effect::Propose { ticket: None, command }));
         self.give_ports(leading, effects);
+        self.clear_overlays(leading, effects);
     }
 
     fn sweep_tombstones(&mut self, now: Moment, effects: &mut Vec<Effect>) {

@@ -105,6 +105,19 @@ impl RaftState {
         (reply, changes)
     }
 
+    /// What a command would be answered if it changes nothing as things stand; none if it would.
+    pub fn known(&self, command: &Command) -> Option<Reply> {
+        if self.position.era == Era(0) {
+            return None;
+        }
+        if let Command::Note { name, text } = command {
+            let same = self.notes.get(name) == text.as_ref();
+            return same.then_some(if text.is_some() { Reply::Done } else { Reply::NotFound });
+        }
+        let (reply, changes) = self.decide(self.position.seq, command);
+        changes.is_empty().then_some(reply)
+    }
+
     fn decide(&self, index: u64, command: &Command) -> (Reply, Vec<Change>) {
         match command {
             Command::Found { .. } | Command::Note { .. } => (Reply::Done, Vec::new()),

@@ -294,6 +294,7 @@ fn failed(why: Failed) -> Response {
     match why {
         Failed::Refused(refusal) => refuse(StatusCode::BAD_REQUEST, refusal.to_string()),
         Failed::Overloaded => refuse(StatusCode::SERVICE_UNAVAILABLE, "too many writes wait: try again"),
+        Failed::Full(why) => refuse(StatusCode::INSUFFICIENT_STORAGE, why),
         Failed::Undecided(why) => refuse(StatusCode::SERVICE_UNAVAILABLE, why),
         Failed::Stopping => refuse(StatusCode::SERVICE_UNAVAILABLE, "this member is ending"),
     }

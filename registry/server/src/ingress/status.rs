@@ -28,6 +28,7 @@ pub(crate) fn grpc(kind: Kind, failed: &Failed) -> Payload {
             grpc::answer::refused(kind, codes::OVER_THRESHOLD, &refusal.to_string())
         }
         Failed::Overloaded => grpc::answer::refused(kind, codes::OVER_THRESHOLD, OVERLOADED),
+        Failed::Full(why) => grpc::answer::refused(kind, codes::OVER_THRESHOLD, why),
         Failed::Undecided(why) => grpc::answer::refused(kind, codes::SERVER_ERROR, why),
         Failed::Stopping => grpc::answer::error(codes::STARTING, STOPPING),
     }
@@ -129,6 +130,9 @@ pub(crate) fn http(failed: &Failed) -> Refused {
         ) => Refused::invalid(refusal.to_string()),
         Failed::Refused(refusal @ Refusal::Full { .. }) => unavailable(&refusal.to_string()),
         Failed::Overloaded => unavailable(OVERLOADED),
+        Failed::Full(why) => {
+            Refused::new(StatusCode::INSUFFICIENT_STORAGE, codes::RESULT_SERVER_ERROR, why.clone())
+        }
         Failed::Undecided(why) => {
             Refused::new(StatusCode::INTERNAL_SERVER_ERROR, codes::RESULT_SERVER_ERROR, why.clone())
         }

@@ -35,6 +35,7 @@ pub type RaftAnswers =
 #[derive(Clone)]
 pub struct Door {
     raft: RaftAnswers,
+    store: Store,
     state: Option<Arc<State>>,
     /// Whose members are heard; none only where the network itself is trusted, as in a simulation.
     region: Option<Region>,
@@ -43,7 +44,7 @@ pub struct Door {
 impl Door {
     /// Answers with this store, whoever calls: for a network that is trusted, such as a simulated one.
     pub fn trusting(store: Store) -> PeersServer<Self> {
-        Self { raft: answers(store), state: None, region: None }.service()
+        Self { raft: answers(store.clone()), store, state: None, region: None }.service()
     }
 
     fn service(self) -> PeersServer<Self> {
@@ -90,7 +91,12 @@ impl Peers for Door {
         self.admit(&request)?;
         let phase = self.state.as_ref().map_or("ready", |state| state.phase());
         let version = env!("CARGO_PKG_VERSION");
-        Ok(Response::new(HailAnswer { phase: phase.to_owned(), version: version.to_owned() }))
+        Ok(Response::new(HailAnswer {
+            phase: phase.to_owned(),
+            version: version.to_owned(),
+            applied: self.store.places().applied.unwrap_or_default(),
+            disk: self.store.left().word().to_owned(),
+        }))
     }
 }
 
@@ -112,6 +118,6 @@ pub(crate) async fn serve(
         ..HttpLimits::recommended().streaming()
     };
     let serving = Serving { listener, what: "raft", tls: Some(identity), limits, shutdown };
-    let door = Door { raft: answers(store), state: Some(state), region: Some(region) };
+    let door = Door { raft: answers(store.clone()), store, state: Some(state), region: Some(region) };
     http::serve(serving, door.service()).await;
 }

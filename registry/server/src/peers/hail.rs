@@ -9,6 +9,7 @@ use std::{collections::BTreeMap, sync::Arc, time::Duration};
 use arc_swap::ArcSwap;
 use landbridge_model::MemberId;
 use landbridge_runtime::shutdown::Shutdown;
+use landbridge_wire::peers::HailAnswer;
 use metrics::gauge;
 use tokio::{sync::watch, task::JoinSet, time::MissedTickBehavior};
 use tracing::{info, warn};
@@ -52,6 +53,10 @@ pub(crate) struct Hail {
     pub(crate) phase: String,
     /// Its version when it last answered.
     pub(crate) version: String,
+    /// The last Raft entry that it had applied then.
+    pub(crate) applied: u64,
+    /// How much room its disk had then.
+    pub(crate) disk: String,
     /// Why the last question was not answered.
     pub(crate) why: Option<String>,
     missed: u32,
@@ -59,8 +64,8 @@ pub(crate) struct Hail {
 
 impl Hail {
     fn unknown() -> Self {
-        let (phase, version) = (String::new(), String::new());
-        Self { health: Health::Down, phase, version, why: None, missed: DOWN_AFTER }
+        let [phase, version, disk] = [(); 3].map(|()| String::new());
+        Self { health: Health::Down, phase, version, applied: 0, disk, why: None, missed: DOWN_AFTER }
     }
 }
 
@@ -118,10 +123,10 @@ pub(crate) async fn hail(
     }
 }
 
-fn heard(before: &Hail, answer: Result<landbridge_wire::peers::HailAnswer, String>) -> Hail {
+fn heard(before: &Hail, answer: Result<HailAnswer, String>) -> Hail {
     match answer {
-        Ok(said) => {
-            Hail { health: Health::Up, phase: said.phase, version: said.version, why: None, missed: 0 }
+        Ok(HailAnswer { phase, version, applied, disk }) => {
+            Hail { health: Health::Up, phase, version, applied, disk, why: None, missed: 0 }
         }
         Err(why) => {
             let missed = before.missed.saturating_add(1);
@@ -144,13 +149,11 @@ fn tell(member: MemberId, before: &Hail, after: &Hail) {
 
 #[cfg(test)]
 mod tests {
-    use landbridge_wire::peers::HailAnswer;
-
     use super::*;
 
     #[test]
     fn a_member_is_suspicious_before_it_is_down() {
-        let well = HailAnswer { phase: "ready".into(), version: "1".into() };
+        let well = HailAnswer { phase: "ready".into(), version: "1".into(), ..HailAnswer::default() };
         let mut hail = heard(&Hail::unknown(), Ok(well.clone()));
         assert_eq!(hail.health, Health::Up);
 

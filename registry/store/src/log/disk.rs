@@ -22,6 +22,7 @@ use crate::{
     codec::{self, EntryRecord, PlaceRecord, VoteRecord},
     failure::StoreError,
     log::{chain, tail::Record},
+    manifest,
     mark::Link,
     types::{Entry, LogId, Vote},
 };
@@ -71,6 +72,7 @@ pub(crate) struct Head {
 impl LogDisk {
     /// Opens or creates the database.
     pub(crate) fn open(dir: &Path) -> Result<Self, StoreError> {
+        manifest::check(dir)?;
         let wrong = |error| damage(dir, error);
         let db = Database::builder(dir)
             .cache_size(CACHE_BYTES)
@@ -270,7 +272,7 @@ pub(crate) fn damage(dir: &Path, error: fjall::Error) -> StoreError {
         {
             StoreError::disk("opening a database", error)
         }
-        fjall::Error::Locked => StoreError::Busy { dir: dir.to_owned() },
+        fjall::Error::Locked => StoreError::Busy { dir: dir.to_owned(), by: None },
         error => StoreError::Damaged { dir: dir.to_owned(), what: error.to_string() },
     }
 }

@@ -38,8 +38,8 @@ use crate::{
 pub(crate) use disk::damage;
 use disk::{Head, LogDisk};
 use tail::Tail;
-pub(crate) use writer::BeforePurge;
 use writer::{Append, Write, Writer};
+pub(crate) use writer::{BeforePurge, plain};
 
 /// How old an unsynced mark gets. It outlives the process at any age.
 const MARK_AGE_MAX: Duration = Duration::from_secs(1);

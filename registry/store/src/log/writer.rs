@@ -218,7 +218,8 @@ impl Writer {
     }
 }
 
-fn plain(error: fjall::Error) -> io::Error {
+/// What the disk said, in its own words.
+pub(crate) fn plain(error: fjall::Error) -> io::Error {
     match error {
         fjall::Error::Io(error) => error,
         error => io::Error::other(error),

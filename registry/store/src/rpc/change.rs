@@ -68,7 +68,7 @@ impl ChangeAnswer {
             Err(ChangeError::Unsafe(why)) => (1, why),
             Err(ChangeError::Undecided(ProposeError::NotLeader(_))) => (2, String::new()),
             Err(ChangeError::Undecided(
-                ProposeError::Unavailable(_) | ProposeError::Full | ProposeError::Stopped,
+                ProposeError::Unavailable(_) | ProposeError::Full(_) | ProposeError::Stopped,
             )) => (3, String::new()),
         };
         Self { what, why }

@@ -19,7 +19,8 @@ use prost::Message;
 use crate::{
     codec::{self, PlaceRecord, StoredMembershipRecord},
     failure::StoreError,
-    log::damage,
+    log::{damage, plain},
+    manifest,
     order::NoteRecord,
     types::{LogId, StoredMembership},
 };
@@ -120,6 +121,7 @@ impl Loaded {
 impl StateDisk {
     /// Opens or creates the database; of several generations the newest complete one counts.
     pub(crate) fn open(dir: &Path) -> Result<Arc<Self>, StoreError> {
+        manifest::check(dir)?;
         let wrong = |error| damage(dir, error);
         let db = Database::builder(dir)
             .cache_size(CACHE_BYTES)
@@ -194,12 +196,12 @@ impl StateDisk {
                 None => batch.remove(&keyspace, key),
             }
         }
-        batch.commit().map_err(io::Error::other)
+        batch.commit().map_err(plain)
     }
 
     /// Makes everything applied outlast the machine.
     pub(crate) fn sync(&self) -> io::Result<()> {
-        self.db.persist(PersistMode::SyncAll).map_err(io::Error::other)
+        self.db.persist(PersistMode::SyncAll).map_err(plain)
     }
 
     /// The state as it stands.

@@ -9,7 +9,7 @@ use std::{collections::BTreeMap, io, sync::Arc};
 
 use ecow::EcoString;
 use landbridge_model::{Change, Era, Position, Record, RecordKey, Region};
-use landbridge_registry_core::{Command, RaftState};
+use landbridge_registry_core::{Command, RaftState, Reply};
 use openraft::{
     OptionalSend, RaftSnapshotBuilder, Snapshot,
     alias::SnapshotOf,
@@ -22,6 +22,7 @@ use crate::{
     failed::Failed,
     failure::StoreError,
     order,
+    room::{Left, Room},
     state::{
         disk::{Head, Loaded, StateDisk, StateView, gather},
         snapshot::{SnapshotFile, Snapshots, meta_of},
@@ -71,6 +72,7 @@ pub(crate) struct StateMachine {
     notes: watch::Sender<Notes>,
     closing: watch::Receiver<bool>,
     failed: Failed,
+    room: Arc<Room>,
     work: Work,
 }
 
@@ -82,6 +84,8 @@ pub(crate) struct Listeners {
     pub(crate) failed: Failed,
     /// Set when nobody listens any more.
     pub(crate) closing: watch::Receiver<bool>,
+    /// Whether there is room for another snapshot.
+    pub(crate) room: Arc<Room>,
     /// Where snapshots are written and read.
     pub(crate) work: Work,
 }
@@ -104,18 +108,37 @@ impl StateMachine {
         snapshots: Arc<Snapshots>,
         listeners: Listeners,
     ) -> Self {
-        let Listeners { events, failed, closing, work } = listeners;
+        let Listeners { events, failed, closing, room, work } = listeners;
         let Loaded { head, records, notes } = loaded;
         let state = RaftState::restore(region.clone(), head.position, records).with_notes(notes);
         let notes = watch::Sender::new(Arc::new(state.notes().clone()));
         let founded = watch::Sender::new(head.position.era != Era(0));
         let told = false;
-        Self { region, state, head, disk, snapshots, events, told, founded, notes, closing, failed, work }
+        Self {
+            region,
+            state,
+            head,
+            disk,
+            snapshots,
+            events,
+            told,
+            founded,
+            notes,
+            closing,
+            failed,
+            room,
+            work,
+        }
     }
 
     /// Whether the group has an era.
     pub(crate) fn founded(&self) -> watch::Receiver<bool> {
         self.founded.subscribe()
+    }
+
+    /// What a command is answered that would change nothing, with the position at which that is so.
+    pub(crate) fn known(&self, command: &Command) -> Option<(Position, Reply)> {
+        self.state.known(command).map(|reply| (self.state.position(), reply))
     }
 
     /// The region's notes, from here on.
@@ -225,8 +248,9 @@ impl RaftStateMachine<Group> for StateMachine {
         applied.inspect_err(|error| self.failed.set(StoreError::disk("applying an entry", error)))
     }
 
-    async fn try_create_snapshot_builder(&mut self, _force: bool) -> Option<Builder> {
-        Some(self.builder())
+    /// A snapshot of its own is put off while the disk has little room: the log that it would free is kept instead.
+    async fn try_create_snapshot_builder(&mut self, force: bool) -> Option<Builder> {
+        (force || self.room.left() == Left::Ample).then(|| self.builder())
     }
 
     async fn get_snapshot_builder(&mut self) -> Builder {
@@ -270,6 +294,12 @@ impl StateMachine {
             }
         }
         self.settle(pending, before).await
+    }
+
+    /// The folder of snapshots.
+    #[cfg(test)]
+    pub(crate) fn snapshots(&self) -> Arc<Snapshots> {
+        Arc::clone(&self.snapshots)
     }
 
     /// What writes a snapshot of this moment.

@@ -159,6 +159,9 @@ pub(crate) struct Snapshots {
     current: Mutex<Option<(Head, PathBuf)>>,
     /// Copies so far; each has a file of its own.
     copies: AtomicU64,
+    /// Held by a test in which a snapshot takes long.
+    #[cfg(test)]
+    pub(crate) slow: tokio::sync::Mutex<()>,
 }
 
 impl Snapshots {
@@ -181,11 +184,19 @@ impl Snapshots {
             };
             gone.map_or(Ok(()), fs::remove_file)?;
         }
-        Ok(Self { dir, current: Mutex::new(newest), copies: AtomicU64::new(0) })
+        Ok(Self {
+            dir,
+            current: Mutex::new(newest),
+            copies: AtomicU64::new(0),
+            #[cfg(test)]
+            slow: tokio::sync::Mutex::new(()),
+        })
     }
 
     /// Writes a snapshot of a view and makes it the newest.
     pub(crate) fn write(&self, head: &Head, view: &StateView) -> io::Result<SnapshotFile> {
+        #[cfg(test)]
+        let _slow = self.slow.blocking_lock();
         let path = self.dir.join("building");
         save(&path, head, view)?;
         self.adopt(head, &path)

@@ -2,11 +2,11 @@
 
 use std::{sync::Arc, time::Instant};
 
-use landbridge_model::{Definition, Era, Metadata, Position, ServiceKey};
+use landbridge_model::{Definition, Era, MemberId, Metadata, Position, ServiceKey};
 use landbridge_registry_core::{Command, Reply};
 
 use super::{DEADLINE, config, installed, next, open, opened, opening};
-use crate::{Applied, GroupId, NoPeers, ProposeError, Store, StoreError, StoreLimits};
+use crate::{Applied, GroupId, Left, NoPeers, ProposeError, Store, StoreError, StoreLimits};
 
 #[tokio::test]
 async fn a_lone_member_commits_at_once_after_its_first_start() {
@@ -114,7 +114,10 @@ async fn a_directory_in_use_is_refused_by_name() {
 
     let refused = Store::open(config(dir.path()), Arc::new(NoPeers)).await;
 
-    assert_eq!(refused.err(), Some(StoreError::Busy { dir: dir.path().to_owned() }));
+    assert_eq!(
+        refused.err(),
+        Some(StoreError::Busy { dir: dir.path().to_owned(), by: Some(std::process::id()) })
+    );
     store.shutdown().await.unwrap();
     let (store, _applied) = open(config(dir.path())).await;
     store.shutdown().await.unwrap();
@@ -137,18 +140,62 @@ async fn a_directory_of_another_group_is_refused_by_name() {
 async fn a_full_disk_refuses_what_grows_the_state_lets_the_rest_pass_and_recovers() {
     let dir = tempfile::tempdir().unwrap();
     let (store, _applied) = open(config(dir.path())).await;
-    let service = ServiceKey::parse("", "", "orders").unwrap();
-    let definition = Definition { protect_threshold: 0.0, metadata: Metadata::default() };
-    let define = Command::Define { service: service.clone(), definition: Arc::new(definition) };
+    let service = |name: &str| ServiceKey::parse("", "", name).unwrap();
+    let define = |name: &str| Command::Define {
+        service: service(name),
+        definition: Arc::new(Definition { protect_threshold: 0.0, metadata: Metadata::default() }),
+    };
+    let note = |name: &str| Command::Note { name: name.into(), text: Some("x".into()) };
+    let port = Command::AssignPort { service: service("known"), range: (20_000, 20_001) };
+    let full = Err(ProposeError::Full(MemberId(1)));
+    store.propose(&define("known")).await.unwrap();
 
-    store.inner.room.reserve(u64::MAX);
+    store.inner.room.pretend(Left::Scarce);
 
-    assert_eq!(store.propose(&define).await, Err(ProposeError::Full));
+    for grows in [define("orders"), note("user/a"), port.clone()] {
+        assert_eq!(store.propose(&grows).await, full, "{grows:?}");
+    }
+    let last = store.places().last;
+    let absent = store.propose(&Command::Undefine { service: service("orders") }).await;
+    assert_eq!(absent.expect("it is answered").1, Reply::NotFound);
+    assert_eq!(store.propose(&define("known")).await.expect("it stands so").1, Reply::Done);
+    assert_eq!(store.places().last, last, "what changes nothing was written");
     opened(&store, 7).await;
-    let undefined = store.propose(&Command::Undefine { service }).await.expect("what frees room passes");
-    assert_eq!(undefined.1, Reply::NotFound, "a refusal leaves nothing");
-    store.inner.room.reserve(0);
-    assert_eq!(store.propose(&define).await.expect("there is room again").1, Reply::Done);
+    let freed = store.propose(&Command::Undefine { service: service("known") }).await;
+    assert_eq!(freed.expect("what frees room passes").1, Reply::Done);
+
+    store.inner.room.pretend(Left::Nothing);
+    assert_eq!(store.propose(&opening(8)).await, full);
+    assert_eq!(store.propose(&Command::Undefine { service: service("known") }).await, full);
+
+    store.inner.room.pretend(Left::Ample);
+    for grows in [define("orders"), note("user/a"), port] {
+        assert_eq!(store.propose(&grows).await.expect("there is room again").1, Reply::Done);
+    }
+    assert_eq!(*store.failed().borrow(), None);
+    store.shutdown().await.unwrap();
+}
+
+#[tokio::test]
+async fn a_full_disk_puts_snapshots_off_until_there_is_room() {
+    let dir = tempfile::tempdir().unwrap();
+    let (store, _applied) = open(config(dir.path())).await;
+    opened(&store, 1).await;
+
+    store.inner.room.pretend(Left::Scarce);
+    store.snapshot().await.unwrap();
+    store.read_index().await.unwrap();
+    assert_eq!(store.places().snapshot, None);
+
+    store.inner.room.pretend(Left::Ample);
+    let made = async {
+        while store.places().snapshot.is_none() {
+            // Asked for again, as the group does after its next entries.
+            store.snapshot().await.unwrap();
+            opened(&store, 2).await;
+        }
+    };
+    tokio::time::timeout(DEADLINE, made).await.expect("a snapshot in time");
     store.shutdown().await.unwrap();
 }
 

@@ -15,6 +15,7 @@ use crate::{
     failed::Failed,
     log::{FoundLog, LogCloser, LogParts, LogStore},
     mark::MarkFile,
+    room::Room,
     state::{Listeners, StateMachine, disk::StateDisk, snapshot::Snapshots},
     types::Group,
 };
@@ -30,7 +31,9 @@ impl StoreBuilder<Group, LogStore, StateMachine, (TempDir, LogCloser)> for Fresh
         let loaded = state.load().unwrap();
         let region = Region::parse("east").unwrap();
         let (_, closing) = watch::channel(false);
-        let listeners = Listeners { events, failed: Failed::new(), closing, work: crate::Work::Threads };
+        let room = Arc::new(Room::new(dir.path().to_owned(), 0));
+        let listeners =
+            Listeners { events, failed: Failed::new(), closing, room, work: crate::Work::Threads };
         let machine = StateMachine::new(region, loaded, state.clone(), snapshots, listeners);
         // A tail without room, so that everything that is durable is read back from disk.
         let limits = StoreLimits { tail_bytes_max: 0, ..StoreLimits::ORDINARY };

@@ -10,7 +10,7 @@ use std::{
 use tempfile::TempDir;
 
 use super::{config, installed, open, opened};
-use crate::{NoPeers, Store, StoreError};
+use crate::{NoPeers, Store, StoreError, manifest};
 
 /// Feeds in a directory that is about to be damaged.
 const FEEDS: u64 = 200;
@@ -169,6 +169,58 @@ async fn a_fault_in_the_state_is_mended_from_the_log_or_found_out() {
             assert_eq!(feeds, FEEDS as usize, "a fault at {} of {end}", end * trial / 20);
         }
     }
+}
+
+/// The files that the databases go by and that are neither journals nor tables; older manifests lie beside them.
+fn manifests(dir: &Path) -> Vec<PathBuf> {
+    let mut found = Vec::new();
+    for database in ["log", "state"] {
+        found.push(dir.join(database).join("version"));
+        for keyspace in ["0", "1"] {
+            let current = dir.join(database).join("keyspaces").join(keyspace).join("current");
+            let number = u64::from_le_bytes(*fs::read(&current).unwrap().first_chunk().unwrap());
+            found.extend([current.with_file_name(format!("v{number}")), current]);
+        }
+    }
+    found
+}
+
+#[tokio::test]
+async fn no_changed_bit_in_the_databases_manifests_passes() {
+    let whole = written().await;
+    let files = manifests(whole.path());
+    let newest = files.iter().filter(|path| path.ends_with("current")).count();
+    assert!(newest >= 4, "of which keyspaces are these? {files:?}");
+    let mut flips = 0;
+
+    for path in files.iter().filter(|path| !path.ends_with("version")) {
+        let database = path.ancestors().nth(3).expect("a file of a keyspace of a database");
+        let content = fs::read(path).unwrap();
+        for byte in 0..content.len() {
+            let mut changed = content.clone();
+            changed[byte] ^= 1 << (byte % 8);
+            fs::write(path, changed).unwrap();
+            assert!(manifest::check(database).is_err(), "a bit of byte {byte} of {}", path.display());
+            flips += 1;
+        }
+        fs::write(path, &content[..content.len() / 2]).unwrap();
+        assert!(manifest::check(database).is_err(), "{} was cut", path.display());
+        fs::write(path, content).unwrap();
+        manifest::check(database).expect("it is whole again");
+    }
+    for path in &files {
+        let dir = copy(whole.path());
+        let path = dir.path().join(path.strip_prefix(whole.path()).unwrap());
+        let mut content = fs::read(&path).unwrap();
+        let middle = content.len() / 2;
+        content[middle] ^= 4;
+        fs::write(&path, content).unwrap();
+
+        let found = reopened(dir.path()).await;
+
+        assert!(found.is_err(), "a bit of {} was changed, and it opened with {found:?}", path.display());
+    }
+    println!("{} files, {flips} changed bits, none passed", files.len());
 }
 
 #[tokio::test]

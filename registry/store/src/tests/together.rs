@@ -1,5 +1,8 @@
 //! Groups of several members in one process, over a wire that can be cut.
 
+mod room;
+mod standing;
+
 use std::{
     collections::{BTreeMap, BTreeSet},
     path::Path,

@@ -4,6 +4,7 @@ mod beats;
 mod clients;
 mod imports;
 mod leaving;
+mod overlays;
 mod policies;
 mod reading;
 mod region;

@@ -1,12 +1,19 @@
 //! The members of the region as this one knows them: where, how, and what part each has.
 
-use std::{collections::BTreeSet, sync::Arc};
+use std::{collections::BTreeSet, sync::Arc, time::Duration};
 
 use axum::{Json, extract::State};
 use landbridge_model::MemberId;
 use serde::Serialize;
 
-use crate::{member::Shared, state::OpenFeed};
+use crate::{
+    member::Shared,
+    peers::{Hail, Health},
+    state::OpenFeed,
+};
+
+/// A leader that no majority answered for so long does not count as one here.
+const LEADER_HEARD: Duration = Duration::from_secs(2);
 
 /// One member.
 #[derive(Debug, Serialize)]
@@ -19,8 +26,12 @@ pub(crate) struct Row {
     /// What it last said of itself.
     pub(crate) phase: String,
     version: String,
-    /// leader, voter or learner; empty if it is not in the Raft group.
+    /// leader, voter or learner; empty if it is not in the Raft group. A leader that no majority hears, or that is DOWN, is a voter.
     raft: &'static str,
+    /// How many Raft entries it has applied less than any member that is heard; none where it is not.
+    lag: Option<u64>,
+    /// How much room its disk has: ok, low or full; empty if it never said.
+    disk: String,
     /// Its newest open feed.
     feed: String,
     /// Whether that feed's heartbeats have not been heard for ten seconds.
@@ -37,6 +48,10 @@ pub(crate) fn rows(shared: &Shared) -> Vec<Row> {
     let (listed, hails) = (shared.company.addresses.all(), shared.company.hails.all());
     let group = shared.store.members();
     let leader = shared.store.standing().borrow().leader;
+    let leads = shared.store.leading(LEADER_HEARD).is_some_and(|(_, heard)| heard);
+    let up = |hail: Option<&Hail>| hail.is_some_and(|hail| hail.health != Health::Down);
+    let own = shared.store.places().applied.unwrap_or_default();
+    let newest = hails.values().map(|hail| hail.applied).max().unwrap_or_default().max(own);
     let known: BTreeSet<MemberId> = listed
         .keys()
         .copied()
@@ -47,7 +62,8 @@ pub(crate) fn rows(shared: &Shared) -> Vec<Row> {
         let open: Option<&OpenFeed> = sight.feeds.iter().rfind(|open| open.member == member);
         let of_feed = open.map(|open| open.address.clone()).unwrap_or_default();
         let (me, hail) = (member == shared.member, hails.get(&member));
-        let raft = match (leader == Some(member), group.voters.contains(&member)) {
+        let heard = if me { leads } else { up(hail) };
+        let raft = match (heard && leader == Some(member), group.voters.contains(&member)) {
             (true, _) => "leader",
             (false, true) => "voter",
             (false, false) if group.learners.contains(&member) => "learner",
@@ -63,6 +79,12 @@ pub(crate) fn rows(shared: &Shared) -> Vec<Row> {
             phase: said(shared.state.phase(), hail.map(|hail| &hail.phase)),
             version: said(env!("CARGO_PKG_VERSION"), hail.map(|hail| &hail.version)),
             raft,
+            lag: if me {
+                Some(newest - own)
+            } else {
+                hail.filter(|_| up(hail)).map(|hail| newest - hail.applied)
+            },
+            disk: said(shared.store.left().word(), hail.map(|hail| &hail.disk)),
             feed: open.map(|open| open.feed.to_string()).unwrap_or_default(),
             silent: open.is_some_and(|open| open.silent),
         }

@@ -11,7 +11,7 @@ use axum::{
     response::{IntoResponse, Response},
 };
 use landbridge_model::MemberId;
-use landbridge_store::{Change, ChangeError};
+use landbridge_store::{Change, ChangeError, ProposeError};
 use serde::Deserialize;
 use serde_json::{Value, json};
 use tracing::info;
@@ -85,6 +85,9 @@ pub(super) async fn order(
             Json(json!({ "member": member, "order": page.order })).into_response()
         }
         Err(ChangeError::Unsafe(why)) => refuse(StatusCode::CONFLICT, why),
+        Err(ChangeError::Undecided(error @ ProposeError::Full(_))) => {
+            refuse(StatusCode::INSUFFICIENT_STORAGE, error.to_string())
+        }
         Err(ChangeError::Undecided(error)) => refuse(StatusCode::SERVICE_UNAVAILABLE, error.to_string()),
     }
 }
