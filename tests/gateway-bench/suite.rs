@@ -5,7 +5,7 @@ use std::{
     process::{Command, Stdio},
 };
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 
 use crate::table::Verdict;
 
@@ -29,7 +29,10 @@ pub fn play(words: &str) -> Result<Vec<Verdict>> {
             None => println!("  {line}"),
         }
     }
+    let status = suite.wait()?;
+    ensure!(!verdicts.is_empty(), "the suite ended with {status} and judged nothing");
     // A must that is not held fails the suite, and is told with the others.
-    suite.wait()?;
+    let fails = verdicts.iter().any(|verdict| verdict.held == Some(false));
+    ensure!(status.success() || fails, "the suite ended with {status} though every must held");
     Ok(verdicts)
 }

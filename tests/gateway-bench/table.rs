@@ -64,7 +64,8 @@ pub fn print(what: &str, figure: &str, rows: &[Row], musts: &[Must]) -> Vec<Verd
 pub struct Verdict {
     must: String,
     found: String,
-    held: Option<bool>,
+    /// None where the other one is not to be had.
+    pub held: Option<bool>,
 }
 
 impl Verdict {

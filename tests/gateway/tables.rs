@@ -156,7 +156,8 @@ fn judge(size: &Size, windows: &[Window], calls: &[Call]) -> Vec<String> {
     if let Some(first) = failed.first() {
         complaints.push(format!("{} calls failed, the first with {first}", failed.len()));
     }
-    if ratio > size.bounds.changing {
+    // A time without calls has no p99, and no ratio either.
+    if ratio.is_nan() || ratio > size.bounds.changing {
         complaints.push(format!("p99 while the table changes is {ratio:.2} of what it is while it rests"));
     }
     complaints
