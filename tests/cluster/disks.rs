@@ -259,7 +259,7 @@ async fn ends_with(region: &mut Region, member: u16, reasons: &[&str]) -> Result
     let log = region.log(member);
     ensure!(ended.code() == Some(1), "member {member} ended with {ended}:\n{log}");
     let clear = log.lines().find(|line| {
-        line.starts_with("the store failed: the disk failed during ")
+        line.contains("the store failed: the disk failed during ")
             && reasons.iter().any(|why| line.contains(why))
     });
     println!("  member {member}: {}", clear.with_context(|| format!("no clear line:\n{log}"))?);

@@ -52,6 +52,12 @@ impl Fault {
             Self::Kill | Self::Slow | Self::Flap | Self::Storm => false,
         }
     }
+
+    /// Who is hit takes calls and answers none, so that calls go on to go there until it is out of rotation. Where not even
+    /// a connection comes to be, one failed try may be the last for as long as a run lasts.
+    pub(crate) fn swallows(self) -> bool {
+        matches!(self, Self::Freeze | Self::BlackHole)
+    }
 }
 
 /// How much breaks.

@@ -144,10 +144,10 @@ fn tell_musts(seen: &[Seen]) {
             found <= slowest,
         );
     }
-    let hanging = seen.iter().filter(|one| one.fault.hangs());
-    if let Some(found) = hanging.map(|one| one.out_after.unwrap_or(Duration::MAX)).max() {
+    let swallowing = seen.iter().filter(|one| one.fault.swallows());
+    if let Some(found) = swallowing.map(|one| one.out_after.unwrap_or(Duration::MAX)).max() {
         must(
-            &format!("what hangs among them: out of rotation within {out:?}"),
+            &format!("what swallows calls among them: out of rotation within {out:?}"),
             format!("{found:?}"),
             found <= out,
         );
@@ -273,7 +273,7 @@ impl Seen {
             let held = share < Bounds::WANTED.slow_share || self.scope == Scope::Region;
             format!("{:.1} %{}", share * 100.0, mark(held))
         });
-        let out = self.fault.hangs().then(|| match self.out_after {
+        let out = self.fault.swallows().then(|| match self.out_after {
             Some(out) => format!("{}{}", out.as_millis(), mark(out <= Bounds::WANTED.out)),
             None => "never !".to_owned(),
         });
@@ -315,8 +315,8 @@ impl Seen {
         {
             complain(format!("{:?} requests for each call met the slow endpoint", self.slow_share()));
         }
-        if self.fault.hangs() && self.out_after.is_none_or(|out| out > bounds.out) {
-            complain(format!("what hangs was out of rotation after {:?}", self.out_after));
+        if self.fault.swallows() && self.out_after.is_none_or(|out| out > bounds.out) {
+            complain(format!("what swallows calls was out of rotation after {:?}", self.out_after));
         }
         if self.cores < threads {
             complain(format!("{} of the gateway's {threads} threads served calls", self.cores));
