@@ -268,6 +268,10 @@ impl Store {
         if !self.hears(heir) {
             return refuse(format!("member {heir} does not answer"));
         }
+        // It would refuse, and a leader that has handed over decides nothing more in its term.
+        if let Some(lag) = self.lag(heir).filter(|lag| *lag > LAG_MAX) {
+            return refuse(format!("member {heir} lags by {lag} entries: let it catch up"));
+        }
         let mut standing = self.standing();
         self.transfer(heir).await?;
         let moved = standing.wait_for(|standing| standing.leader == Some(heir));

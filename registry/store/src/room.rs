@@ -6,6 +6,7 @@
 //! ```
 //!
 //! Invariant: a refusal leaves nothing behind, and ends by itself as soon as there is room.
+//! Invariant: a disk that its own log fills makes room by itself, where a snapshot still fits: who has little room makes one early.
 //! Invariant: who has no room left neither votes nor takes entries; it stays up, and the leader brings the rest later.
 
 use std::{
@@ -17,12 +18,27 @@ use std::{
 use bytes::Bytes;
 use landbridge_model::{MemberId, Position};
 use landbridge_registry_core::{Command, Reply};
-use tokio::time::MissedTickBehavior;
+use tokio::time::{Instant, MissedTickBehavior};
 
-use crate::{failure::ProposeError, order, refill::Noted, store::Store};
+use crate::{
+    failure::ProposeError,
+    order,
+    refill::{LAG_MAX, Noted},
+    store::Store,
+};
 
 /// Between two looks at the disk while nobody asks.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
+
+/// An heir that lags by more entries than this is handed nothing: it would refuse, and a leader that has handed over decides nothing
+/// more in its term.
+const HEIR_LAG_MAX: u64 = LAG_MAX;
+
+/// Whoever has handed leadership over does not do so again for so many of the longest elections, however it ended.
+const HANDED_OVER_ELECTIONS: u32 = 8;
+
+/// Between two snapshots that are made early because the disk has little room.
+const SHORTEN_EVERY: Duration = Duration::from_secs(60);
 
 /// This part of the reserve is for writes that are under way and for what the databases do by themselves.
 const LAST_PART: u64 = 4;
@@ -56,15 +72,26 @@ impl Left {
 }
 
 /// The disk of one store.
-#[derive(Debug)]
 pub(crate) struct Room {
     dir: PathBuf,
     reserve_bytes: AtomicU64,
+    /// What a test says is free.
+    #[cfg(test)]
+    said: std::sync::Mutex<Option<Said>>,
 }
+
+/// How a test says how much is free.
+#[cfg(test)]
+type Said = Box<dyn Fn() -> u64 + Send>;
 
 impl Room {
     pub(crate) fn new(dir: PathBuf, reserve_bytes: u64) -> Self {
-        Self { dir, reserve_bytes: AtomicU64::new(reserve_bytes) }
+        Self {
+            dir,
+            reserve_bytes: AtomicU64::new(reserve_bytes),
+            #[cfg(test)]
+            said: std::sync::Mutex::default(),
+        }
     }
 
     /// How much is left.
@@ -91,6 +118,10 @@ impl Room {
 
     /// What a process without privileges may still write.
     fn free_bytes(&self) -> Option<u64> {
+        #[cfg(test)]
+        if let Some(said) = self.said.lock().unwrap().as_ref() {
+            return Some(said());
+        }
         let said = rustix::fs::statvfs(&self.dir).ok()?;
         Some(said.f_bavail.saturating_mul(said.f_frsize))
     }
@@ -105,6 +136,13 @@ impl Room {
             Left::Nothing => u64::MAX,
         };
         self.reserve_bytes.store(reserve, Ordering::Relaxed);
+    }
+
+    /// As if so much were free, of which so much is to be kept.
+    #[cfg(test)]
+    pub(crate) fn pretend_free(&self, reserve_bytes: u64, said: impl Fn() -> u64 + Send + 'static) {
+        self.reserve_bytes.store(reserve_bytes, Ordering::Relaxed);
+        *self.said.lock().unwrap() = Some(Box::new(said));
     }
 }
 
@@ -154,6 +192,7 @@ impl Store {
     /// Looks at the disk for as long as the store lives: tells how much room it has, and acts before there is none.
     pub(crate) async fn keep_room(self) {
         let mut before = Left::Ample;
+        let (mut handed, mut shortened) = (None, None);
         let mut look = tokio::time::interval(LOOK_EVERY);
         look.set_missed_tick_behavior(MissedTickBehavior::Delay);
         loop {
@@ -170,8 +209,11 @@ impl Store {
             metrics::gauge!("landbridge_store_room").set(f64::from(left.number()));
             // Who cannot write a vote down must not ask for others'.
             self.inner.raft.runtime_config().elect(left != Left::Nothing);
+            if left == Left::Scarce {
+                self.shorten_log(&mut shortened).await;
+            }
             if left != Left::Ample && self.standing().borrow().leading {
-                self.lead_elsewhere().await;
+                self.lead_elsewhere(&mut handed).await;
             }
         }
     }
@@ -202,18 +244,41 @@ impl Store {
         }
     }
 
-    /// Hands leadership to a voter that has room, if one is heard.
-    async fn lead_elsewhere(&self) {
+    /// Makes a snapshot before its time, so that the log gives up what is behind it; none while that would free nothing.
+    async fn shorten_log(&self, last: &mut Option<Instant>) {
+        let places = self.places();
+        let held = places.applied.unwrap_or_default().saturating_sub(places.purged.unwrap_or_default());
+        let due = last.is_none_or(|last| last.elapsed() >= SHORTEN_EVERY);
+        if due && held > self.inner.config.limits.kept_entries && places.snapshot < places.applied {
+            *last = Some(Instant::now());
+            tracing::info!(event = "disk_shortens_log", entries = held, "a snapshot lets the log go");
+            // A group that has stopped says so elsewhere.
+            let _ = self.snapshot().await;
+        }
+    }
+
+    /// Hands leadership to the voter that has room and lags least, if one is heard and lags by little.
+    async fn lead_elsewhere(&self, last: &mut Option<Instant>) {
+        let longest = Duration::from_millis(self.inner.config.timing.election_max_ms);
+        if last.is_some_and(|last| last.elapsed() < HANDED_OVER_ELECTIONS * longest) {
+            return;
+        }
         let rolls = self.call_roll().await;
-        let voters = self.members().voters;
         let has_room = |member: &MemberId| {
             rolls.get(member).is_some_and(|roll| roll.admitted && roll.left == Left::Ample.number())
         };
-        let Some(heir) = voters.into_iter().find(|voter| has_room(voter) && self.hears(*voter)) else {
+        let voters = self.members().voters.into_iter();
+        let heirs = voters.filter(|voter| has_room(voter) && self.hears(*voter));
+        let Some((lag, heir)) = heirs
+            .filter_map(|voter| Some((self.lag(voter)?, voter)))
+            .filter(|(lag, _)| *lag <= HEIR_LAG_MAX)
+            .min()
+        else {
             return;
         };
-        tracing::warn!(event = "disk_hands_over", %heir, "member {heir} has room and is to lead");
-        // Leadership that stays is handed over at the next look.
+        tracing::warn!(event = "disk_hands_over", %heir, lag, "member {heir} has room and is to lead");
+        *last = Some(Instant::now());
+        // Leadership that stays is handed over again after a rest.
         let _ = self.transfer(heir).await;
     }
 }

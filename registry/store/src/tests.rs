@@ -5,6 +5,7 @@ mod conformance;
 mod damage;
 mod failing;
 mod restoring;
+mod room;
 mod segments;
 mod together;
 

@@ -22,10 +22,10 @@ use crate::{
     failed::Failed,
     failure::StoreError,
     order,
-    room::{Left, Room},
+    room::Room,
     state::{
         disk::{Head, Loaded, StateDisk, StateView, gather},
-        snapshot::{SnapshotFile, Snapshots, meta_of},
+        snapshot::{SnapshotFile, Snapshots, file_bytes, meta_of},
     },
     types::{Entry, Group, LogId, Outcome, Payload, Proposal, SnapshotMeta, StoredMembership},
     work::Work,
@@ -33,6 +33,15 @@ use crate::{
 
 /// The most entries that are noted together.
 const TOGETHER_MAX: usize = 256;
+
+/// Room for so many times the last snapshot is room for the next one, and nothing is counted.
+const PLENTY: u64 = 4;
+
+/// A snapshot is begun where there is room for it and for this part of it besides.
+const BESIDES: u64 = 4;
+
+/// How long a snapshot would be is counted again after so many entries.
+const RECOUNT_ENTRIES: u64 = 1024;
 
 /// What the group's state machine did, in order.
 #[derive(Clone, Debug, PartialEq)]
@@ -73,6 +82,8 @@ pub(crate) struct StateMachine {
     closing: watch::Receiver<bool>,
     failed: Failed,
     room: Arc<Room>,
+    /// How long a snapshot would be, and at which entry that was counted.
+    counted: Option<(u64, u64)>,
     work: Work,
 }
 
@@ -127,6 +138,7 @@ impl StateMachine {
             closing,
             failed,
             room,
+            counted: None,
             work,
         }
     }
@@ -248,9 +260,9 @@ impl RaftStateMachine<Group> for StateMachine {
         applied.inspect_err(|error| self.failed.set(StoreError::disk("applying an entry", error)))
     }
 
-    /// A snapshot of its own is put off while the disk has little room: the log that it would free is kept instead.
+    /// A snapshot of its own is put off while the disk does not hold it: the log that it would free is kept instead.
     async fn try_create_snapshot_builder(&mut self, force: bool) -> Option<Builder> {
-        (force || self.room.left() == Left::Ample).then(|| self.builder())
+        (force || self.room_for_a_snapshot().await).then(|| self.builder())
     }
 
     async fn get_snapshot_builder(&mut self) -> Builder {
@@ -294,6 +306,32 @@ impl StateMachine {
             }
         }
         self.settle(pending, before).await
+    }
+
+    /// Whether a snapshot of this moment fits on the disk.
+    async fn room_for_a_snapshot(&mut self) -> bool {
+        let last = self.snapshots.newest().ok().flatten().and_then(|(_, file)| file.size().ok());
+        if last.is_some_and(|bytes| self.room.holds(bytes.saturating_mul(PLENTY))) {
+            return true;
+        }
+        let bytes = self.snapshot_bytes().await;
+        self.room.holds(bytes.saturating_add(bytes / BESIDES))
+    }
+
+    /// How long a snapshot would be, in bytes.
+    async fn snapshot_bytes(&mut self) -> u64 {
+        let at = self.head.applied.map_or(0, |id| id.index);
+        if let Some((before, bytes)) = self.counted
+            && (before..before.saturating_add(RECOUNT_ENTRIES)).contains(&at)
+        {
+            return bytes;
+        }
+        let (head, view) = (self.head.clone(), self.disk.view());
+        let counted = self.work.run(move || file_bytes(&head, &view)).await.flatten();
+        // A state that cannot be read is told by whoever writes the snapshot.
+        let bytes = counted.unwrap_or_default();
+        self.counted = Some((at, bytes));
+        bytes
     }
 
     /// The folder of snapshots.

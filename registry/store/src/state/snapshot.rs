@@ -272,6 +272,16 @@ fn save(path: &Path, head: &Head, view: &StateView) -> io::Result<()> {
     out.into_inner().map_err(|error| error.into_error())?.sync_all()
 }
 
+/// How long the file of a view would be, in bytes.
+pub(crate) fn file_bytes(head: &Head, view: &StateView) -> io::Result<u64> {
+    let piece = |bytes: usize| (size_of::<u32>() + bytes) as u64;
+    let around = (MAGIC.len() + HASH_BYTES) as u64 + piece(codec::write(&HeadRecord::of(head)).len());
+    view.records().try_fold(around, |sum, item| {
+        let (key, value) = item?;
+        Ok(sum + piece(key.len()) + piece(value.len()))
+    })
+}
+
 /// What openraft needs to know of a snapshot.
 pub(crate) fn meta_of(head: &Head) -> SnapshotMeta {
     SnapshotMeta { last_log_id: head.applied, last_membership: head.membership.clone() }

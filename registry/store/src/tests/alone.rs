@@ -177,29 +177,6 @@ async fn a_full_disk_refuses_what_grows_the_state_lets_the_rest_pass_and_recover
 }
 
 #[tokio::test]
-async fn a_full_disk_puts_snapshots_off_until_there_is_room() {
-    let dir = tempfile::tempdir().unwrap();
-    let (store, _applied) = open(config(dir.path())).await;
-    opened(&store, 1).await;
-
-    store.inner.room.pretend(Left::Scarce);
-    store.snapshot().await.unwrap();
-    store.read_index().await.unwrap();
-    assert_eq!(store.places().snapshot, None);
-
-    store.inner.room.pretend(Left::Ample);
-    let made = async {
-        while store.places().snapshot.is_none() {
-            // Asked for again, as the group does after its next entries.
-            store.snapshot().await.unwrap();
-            opened(&store, 2).await;
-        }
-    };
-    tokio::time::timeout(DEADLINE, made).await.expect("a snapshot in time");
-    store.shutdown().await.unwrap();
-}
-
-#[tokio::test]
 async fn a_stopped_store_says_so() {
     let dir = tempfile::tempdir().unwrap();
     let (store, _applied) = open(config(dir.path())).await;

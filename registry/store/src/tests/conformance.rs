@@ -1,6 +1,6 @@
 //! openraft's own conformance suite over our log and state machine.
 
-use std::sync::Arc;
+use std::{path::Path, sync::Arc};
 
 use landbridge_model::Region;
 use openraft::{
@@ -22,19 +22,19 @@ use crate::{
 
 struct Fresh;
 
+/// A state machine that nobody listens to.
+pub(super) fn machine(dir: &Path, state: Arc<StateDisk>, room: Arc<Room>) -> StateMachine {
+    let snapshots = Arc::new(Snapshots::open(dir.join("snapshots"), None).unwrap());
+    let ((events, _), (_, closing)) = (mpsc::channel(1), watch::channel(false));
+    let listeners = Listeners { events, failed: Failed::new(), closing, room, work: crate::Work::Threads };
+    StateMachine::new(Region::parse("east").unwrap(), state.load().unwrap(), state, snapshots, listeners)
+}
+
 impl StoreBuilder<Group, LogStore, StateMachine, (TempDir, LogCloser)> for Fresh {
     async fn build(&self) -> Result<((TempDir, LogCloser), LogStore, StateMachine), StorageError<Group>> {
         let dir = tempfile::tempdir().unwrap();
         let state = StateDisk::open(&dir.path().join("state")).unwrap();
-        let snapshots = Arc::new(Snapshots::open(dir.path().join("snapshots"), None).unwrap());
-        let (events, _) = mpsc::channel(1);
-        let loaded = state.load().unwrap();
-        let region = Region::parse("east").unwrap();
-        let (_, closing) = watch::channel(false);
-        let room = Arc::new(Room::new(dir.path().to_owned(), 0));
-        let listeners =
-            Listeners { events, failed: Failed::new(), closing, room, work: crate::Work::Threads };
-        let machine = StateMachine::new(region, loaded, state.clone(), snapshots, listeners);
+        let machine = machine(dir.path(), state.clone(), Arc::new(Room::new(dir.path().to_owned(), 0)));
         // A tail without room, so that everything that is durable is read back from disk.
         let limits = StoreLimits { tail_bytes_max: 0, ..StoreLimits::ORDINARY };
         let parts = LogParts {

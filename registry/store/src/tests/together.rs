@@ -8,7 +8,7 @@ use std::{
     path::Path,
     sync::{
         Arc, Mutex,
-        atomic::{AtomicU64, Ordering},
+        atomic::{AtomicBool, AtomicU64, Ordering},
     },
     time::{Duration, Instant},
 };
@@ -22,7 +22,8 @@ use tokio::sync::mpsc;
 use super::{DEADLINE, config, installed, next, opening};
 use crate::{
     Applied, Call, CallError, Change, ChangeError, GroupId, ProposeError, Rpc, Store, StoreConfig,
-    StoreLimits, Timing, Transport,
+    StoreLimits, Timing, Transport, codec,
+    rpc::{AppendCall, Envelope},
 };
 
 /// Between two questions whether something is so.
@@ -35,6 +36,30 @@ struct Wire {
     cut: Mutex<BTreeSet<MemberId>>,
     /// How long each member takes to say that entries are durable.
     slow: Mutex<Duration>,
+    /// Who is brought heartbeats, and no entries.
+    starved: Mutex<BTreeSet<MemberId>>,
+    /// Whether calls to take leadership over are lost, and who made such calls.
+    keeps_leaders: AtomicBool,
+    transfers: Mutex<Vec<MemberId>>,
+}
+
+impl Wire {
+    /// Whether a call arrives.
+    fn brings(&self, from: MemberId, to: MemberId, rpc: Rpc, body: &Bytes) -> bool {
+        if rpc == Rpc::Transfer {
+            self.transfers.lock().unwrap().push(from);
+        }
+        let starves = rpc == Rpc::Append && self.starved.lock().unwrap().contains(&to);
+        let lost = (starves && has_entries(body))
+            || (rpc == Rpc::Transfer && self.keeps_leaders.load(Ordering::Relaxed));
+        let cut = self.cut.lock().unwrap();
+        !lost && !cut.contains(&from) && !cut.contains(&to)
+    }
+}
+
+fn has_entries(body: &Bytes) -> bool {
+    let call = codec::read::<Envelope>("call", body.clone()).unwrap().body;
+    !codec::read::<AppendCall>("call", call).unwrap().request().unwrap().entries.is_empty()
 }
 
 /// One member's end.
@@ -46,11 +71,8 @@ struct End {
 impl Transport for End {
     fn call(&self, to: MemberId, rpc: Rpc, body: Bytes) -> Call<'_> {
         let slow = *self.wire.slow.lock().unwrap();
-        let end = {
-            let cut = self.wire.cut.lock().unwrap();
-            let end = self.wire.ends.lock().unwrap().get(&to).cloned();
-            end.filter(|_| !cut.contains(&self.from) && !cut.contains(&to))
-        };
+        let brings = self.wire.brings(self.from, to, rpc, &body);
+        let end = self.wire.ends.lock().unwrap().get(&to).filter(|_| brings).cloned();
         Box::pin(async move {
             let end = end.ok_or_else(|| CallError::Unreachable("cut".to_owned()))?;
             let answer = end.answer(rpc, body).await;
