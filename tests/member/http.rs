@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use landbridge_tests::wait::until_async;
 use serde_json::Value;
 use tokio::net::UdpSocket;
 
@@ -71,25 +72,85 @@ async fn a_persistent_instance_makes_an_ephemeral_one_of_its_service_impossible(
     one.end().await.expect("ends in order");
 }
 
+/// Asks for a list as a Java 1.x client that listens at a port.
+async fn listen(one: &One, socket: &UdpSocket, query: &str) -> String {
+    let port = socket.local_addr().expect("an address").port();
+    let request = format!(
+        "GET /nacos/v1/ns/instance/list?{query}&udpPort={port}&clientIP=127.0.0.1 HTTP/1.1\r\nhost: x\r\nuser-agent: Nacos-Java-Client:v1.0.0\r\nconnection: close\r\n\r\n"
+    );
+    landbridge_tests::http::say(one.http(), request.as_bytes()).await.expect("answered")
+}
+
+/// The list of the next packet, which must be short enough to be plain.
+async fn told(socket: &UdpSocket) -> Value {
+    let mut packet = [0; 4096];
+    let length =
+        tokio::time::timeout(WITHIN, socket.recv(&mut packet)).await.expect("told").expect("received");
+    let said: Value = serde_json::from_slice(&packet[..length]).expect("short packets are plain JSON");
+    assert_eq!(said["type"], "dom");
+    serde_json::from_str(said["data"].as_str().expect("a text")).expect("JSON inside")
+}
+
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_listener_by_udp_is_told_of_a_change() {
     let one = One::start().await;
     let socket = UdpSocket::bind("127.0.0.1:0").await.expect("a socket");
-    let port = socket.local_addr().expect("an address").port();
-    let request = format!(
-        "GET /nacos/v1/ns/instance/list?serviceName=told&udpPort={port}&clientIP=127.0.0.1 HTTP/1.1\r\nhost: x\r\nuser-agent: Nacos-Java-Client:v1.0.0\r\nconnection: close\r\n\r\n"
-    );
-    let listed = landbridge_tests::http::say(one.http(), request.as_bytes()).await.expect("answered");
+    let listed = listen(&one, &socket, "serviceName=told").await;
 
     instance(&one, "POST", "?serviceName=told&ip=10.0.0.3&port=90").await;
-    let mut packet = [0; 4096];
-    let length =
-        tokio::time::timeout(WITHIN, socket.recv(&mut packet)).await.expect("told").expect("received");
 
     assert!(listed.contains(r#""hosts":[]"#), "{listed}");
-    let said: Value = serde_json::from_slice(&packet[..length]).expect("short packets are plain JSON");
-    assert_eq!(said["type"], "dom");
-    assert!(said["data"].as_str().expect("a text").contains(r#""port":90"#), "{said}");
+    assert_eq!(told(&socket).await["hosts"][0]["port"], 90);
+    one.end().await.expect("ends in order");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn one_socket_is_told_of_every_choice_of_clusters_that_it_asked_for() {
+    let one = One::start().await;
+    let socket = UdpSocket::bind("127.0.0.1:0").await.expect("a socket");
+    for clusters in ["blue", "green", "blue"] {
+        listen(&one, &socket, &format!("serviceName=both&clusters={clusters}")).await;
+    }
+
+    instance(&one, "POST", "?serviceName=both&ip=10.0.0.3&port=90&clusterName=green").await;
+    let mut heard = [told(&socket).await, told(&socket).await];
+    heard.sort_by_key(|list| list["clusters"].to_string());
+
+    assert_eq!(
+        heard.map(|list| (list["clusters"].clone(), list["hosts"].as_array().map_or(9, Vec::len))),
+        [(Value::from("blue"), 0), (Value::from("green"), 1)]
+    );
+    one.end().await.expect("ends in order");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_list_that_no_datagram_holds_is_counted_and_its_client_polls() {
+    let one = One::start().await;
+    let socket = UdpSocket::bind("127.0.0.1:0").await.expect("a socket");
+    let mut dice = 1_u64;
+    let mut noise = || {
+        let letter = |_| {
+            dice = dice.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+            char::from(b'a' + (dice >> 33) as u8 % 26)
+        };
+        (0..1_000).map(letter).collect::<String>()
+    };
+    for port in 1..=140 {
+        let metadata = noise();
+        let rest = format!("?serviceName=large&ip=10.0.0.3&port={port}&metadata=k%3D{metadata}");
+        assert_eq!(instance(&one, "POST", &rest).await.0, 200);
+    }
+
+    let listed = listen(&one, &socket, "serviceName=large").await;
+    instance(&one, "POST", "?serviceName=large&ip=10.0.0.3&port=999").await;
+
+    until_async("the push that cannot be sent is counted", WITHIN, async || {
+        let page = one.get("/metrics").await.1;
+        let line = page.lines().find(|line| line.starts_with("landbridge_registry_udp_too_long_total "))?;
+        (!line.ends_with(" 0")).then_some(())
+    })
+    .await;
+    assert!(listed.contains(r#""cacheMillis":10000"#), "it asks again after 10 s");
     one.end().await.expect("ends in order");
 }
 

@@ -2,6 +2,7 @@
 
 mod auth;
 mod catalogue;
+mod dashboards;
 mod fuzzy;
 mod grpc;
 mod http;

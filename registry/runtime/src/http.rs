@@ -4,7 +4,7 @@
 //! cost another peer more than its share; `axum::serve` promises none of this.
 
 mod conversation;
-mod door;
+pub mod door;
 mod head;
 mod limits;
 mod pace;

@@ -102,6 +102,8 @@ struct NamingPage {
 pub struct Limits {
     /// Open SDK connections, and open HTTP connections.
     pub connections_max: u32,
+    /// Of them from one address; 0: as many as there are.
+    pub connections_per_address: u32,
     /// Bytes of one HTTP request.
     pub body_bytes_max: usize,
     /// Writes that wait for the core.
@@ -330,11 +332,16 @@ impl Page {
 }
 
 impl Limits {
+    /// The most connections of one address at one port.
+    pub(crate) fn of_one_address(&self) -> u32 {
+        if self.connections_per_address == 0 { self.connections_max } else { self.connections_per_address }
+    }
+
     /// The same bounds for the HTTP port.
     pub(crate) fn http(&self) -> HttpLimits {
         HttpLimits {
             connections_max: self.connections_max,
-            connections_per_address_max: self.connections_max,
+            connections_per_address_max: self.of_one_address(),
             header_read_timeout_ms: self.header_read_timeout_ms,
             body_bytes_max: Some(self.body_bytes_max),
             request_timeout_ms: Some(self.request_timeout_ms),

@@ -385,13 +385,13 @@ fn open_doors(
     shutdown: &Shutdown,
 ) {
     page.keep_up(shutdown);
-    let nacos_page = page.clone();
+    let nacos_page = (Arc::clone(shared), page.clone());
     let app = ingress::http::router(shared)
         .merge(ingress::admin::routes(Arc::clone(shared)))
         .merge(landbridge_runtime::pages::routes(health, page))
         .route(
             "/nacos/actuator/prometheus",
-            axum::routing::get(landbridge_runtime::pages::scrape).with_state(nacos_page),
+            axum::routing::get(ingress::http::monitor::scrape).with_state(nacos_page),
         );
     let limits = shared.limits.http();
     let serving = Serving { listener: http, what: "http", tls: None, limits, shutdown: shutdown.clone() };

@@ -32,6 +32,8 @@ pub const HTTP_REQUESTS: &str = "landbridge_registry_http_requests_total";
 pub const PUSHES: &str = "landbridge_registry_pushes_total";
 /// Pushes said again because no ack came.
 pub const PUSHES_RETRIED: &str = "landbridge_registry_pushes_retried_total";
+/// Lists that no datagram holds, each time one was due.
+pub const UDP_TOO_LONG: &str = "landbridge_registry_udp_too_long_total";
 /// Seconds from writing a push to its ack.
 pub const PUSH_ACK_SECONDS: &str = "landbridge_registry_push_ack_seconds";
 /// Messages that could not be read, by protocol.
@@ -125,6 +127,11 @@ pub(crate) fn fan_out(subscribers: usize) {
 /// So many pushes are said again.
 pub(crate) fn retried(pushes: usize) {
     counter!(PUSHES_RETRIED).increment(pushes as u64);
+}
+
+/// A push by UDP did not go out because the list fits no datagram.
+pub(crate) fn udp_too_long() {
+    counter!(UDP_TOO_LONG).increment(1);
 }
 
 /// A push was acked after so long.

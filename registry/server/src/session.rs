@@ -179,6 +179,9 @@ pub(crate) struct Sessions {
     /// Pushes acked, and pushes said again, since the start.
     acked: AtomicU64,
     retried: AtomicU64,
+    /// Milliseconds that acks took, all together and the longest.
+    waited_ms: AtomicU64,
+    waited_max_ms: AtomicU64,
     next: AtomicU64,
     open: HashMap<u64, Arc<Session>>,
     clock: Clock,
@@ -190,6 +193,8 @@ impl Sessions {
         Self {
             acked: AtomicU64::new(0),
             retried: AtomicU64::new(0),
+            waited_ms: AtomicU64::new(0),
+            waited_max_ms: AtomicU64::new(0),
             next: AtomicU64::new(1),
             open: HashMap::new(),
             clock,
@@ -217,10 +222,22 @@ impl Sessions {
         session
     }
 
-    /// So many pushes were acked, and so many said again.
-    pub(crate) fn count_pushes(&self, acked: u64, retried: u64) {
-        self.acked.fetch_add(acked, Ordering::Relaxed);
+    /// A push was acked after so long.
+    pub(crate) fn push_acked(&self, waited_ms: u64) {
+        self.acked.fetch_add(1, Ordering::Relaxed);
+        self.waited_ms.fetch_add(waited_ms, Ordering::Relaxed);
+        self.waited_max_ms.fetch_max(waited_ms, Ordering::Relaxed);
+    }
+
+    /// So many pushes were said again.
+    pub(crate) fn pushes_retried(&self, retried: u64) {
         self.retried.fetch_add(retried, Ordering::Relaxed);
+    }
+
+    /// Acked pushes since the start, the milliseconds that their acks took together, and the longest of them.
+    pub(crate) fn push_waits(&self) -> (u64, u64, u64) {
+        let read = |count: &AtomicU64| count.load(Ordering::Relaxed);
+        (read(&self.acked), read(&self.waited_ms), read(&self.waited_max_ms))
     }
 
     /// Pushes said, and those of them that had to be said again.

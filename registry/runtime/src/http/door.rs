@@ -1,4 +1,4 @@
-//! Counts connections at the door: so many in all, so many from one address.
+//! Counts connections at the door of a port: so many in all, so many from one address.
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 /// The door of one port.
 #[derive(Clone, Debug)]
-pub(super) struct Door {
+pub struct Door {
     inside: Arc<Mutex<Inside>>,
     all_max: u32,
     per_address_max: u32,
@@ -20,14 +20,14 @@ struct Inside {
 
 /// A place inside, given back when dropped.
 #[derive(Debug)]
-pub(super) struct Seat {
+pub struct Seat {
     door: Door,
     address: IpAddr,
 }
 
 /// Why somebody was not let in.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Full {
+pub enum Full {
     /// The port has as many connections as it may.
     All,
     /// The address has as many connections as it may.
@@ -36,7 +36,7 @@ pub(super) enum Full {
 
 impl Full {
     /// The reason as a metric label.
-    pub(super) fn reason(self) -> &'static str {
+    pub fn reason(self) -> &'static str {
         match self {
             Self::All => "full",
             Self::Address => "address_full",
@@ -45,12 +45,13 @@ impl Full {
 }
 
 impl Door {
-    pub(super) fn new(all_max: u32, per_address_max: u32) -> Self {
+    /// A door with so many seats in all, and at most so many of them for one address.
+    pub fn new(all_max: u32, per_address_max: u32) -> Self {
         Self { inside: Arc::default(), all_max, per_address_max }
     }
 
     /// Lets one connection in, or says why not.
-    pub(super) fn enter(&self, address: IpAddr) -> Result<Seat, Full> {
+    pub fn enter(&self, address: IpAddr) -> Result<Seat, Full> {
         let address = address.to_canonical();
         let mut inside = self.inside();
         if inside.all >= self.all_max {

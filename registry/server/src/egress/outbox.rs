@@ -173,6 +173,11 @@ impl Outbox {
         !std::mem::replace(&mut inner.streaming, true)
     }
 
+    /// How many pushes the client has not been sent yet, because it does not read.
+    pub(crate) fn waiting(&self) -> usize {
+        self.0.lock().due.len()
+    }
+
     /// How many subscriptions stand.
     pub(crate) fn subscriptions(&self) -> usize {
         self.0.lock().subscriptions.len()

@@ -1,5 +1,6 @@
 //! Accepts SDK connections: one session for each TCP connection, ended when the connection is.
 //!
+//! Invariant: one address takes at most its share of the seats. How fast it asks is not bounded here: a gateway does that.
 //! Nacos attributes every unary call to the connection it came on, so each connection has a service of its own.
 
 use std::{sync::Arc, time::Duration};
@@ -9,7 +10,11 @@ use hyper_util::{
     service::TowerToHyperService,
 };
 use landbridge_registry_core::{ConnectionId, Input};
-use landbridge_runtime::{shutdown::Shutdown, tls::CallerStream};
+use landbridge_runtime::{
+    http::door::{Door, Full, Seat},
+    shutdown::Shutdown,
+    tls::CallerStream,
+};
 use tokio::net::{TcpListener, TcpStream};
 use tracing::debug;
 
@@ -33,22 +38,23 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 
 /// Accepts until the shutdown begins; connections then end by themselves or with the process.
 pub(crate) async fn accept(listener: TcpListener, shared: Arc<Shared>, shutdown: Shutdown) {
+    let door = Door::new(shared.limits.connections_max, shared.limits.of_one_address());
     loop {
         let accepted = tokio::select! {
             accepted = listener.accept() => accepted,
             () = shutdown.wait() => return,
         };
         match accepted {
-            Ok((stream, _)) if shared.sessions.count() >= shared.limits.connections_max as usize => {
-                metrics::connection_closed("connections_max");
-                drop(stream);
-            }
-            Ok((stream, remote)) => {
-                // Pushes are small and urgent; a socket that cannot be told so works all the same.
-                let _ = stream.set_nodelay(true);
-                let session = shared.sessions.open(remote);
-                tokio::spawn(converse(Arc::clone(&shared), session, stream));
-            }
+            Ok((stream, remote)) => match door.enter(remote.ip()) {
+                Ok(seat) => {
+                    // Pushes are small and urgent; a socket that cannot be told so works all the same.
+                    let _ = stream.set_nodelay(true);
+                    let session = shared.sessions.open(remote);
+                    tokio::spawn(converse(Arc::clone(&shared), session, stream, seat));
+                }
+                Err(Full::All) => metrics::connection_closed("connections_max"),
+                Err(Full::Address) => metrics::connection_closed("connections_per_address"),
+            },
             Err(error) => {
                 debug!(event = "accept_failed", %error);
                 tokio::time::sleep(ACCEPT_PAUSE).await;
@@ -57,8 +63,8 @@ pub(crate) async fn accept(listener: TcpListener, shared: Arc<Shared>, shutdown:
     }
 }
 
-/// Serves one connection, and tells the core when it is over.
-async fn converse(shared: Arc<Shared>, session: Arc<Session>, stream: TcpStream) {
+/// Serves one connection, and tells the core when it is over; its seat is free then.
+async fn converse(shared: Arc<Shared>, session: Arc<Session>, stream: TcpStream, _seat: Seat) {
     let connection = ConnectionId(session.number());
     let accepting = async {
         match &shared.callers {

@@ -56,7 +56,7 @@ fn look_once(shared: &Shared) {
         subscriptions += session.outbox().subscriptions();
     }
     names::retried(retried);
-    shared.sessions.count_pushes(0, retried as u64);
+    shared.sessions.pushes_retried(retried as u64);
     names::connections(shared.sessions.count());
     gauge!(names::FUZZY_WATCHES).set(shared.fuzzy.count() as f64);
     gauge!(names::SUBSCRIPTIONS).set(subscriptions as f64);

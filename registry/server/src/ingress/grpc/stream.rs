@@ -101,7 +101,7 @@ impl Unary {
             && let Some(push) = ack.request_id
             && let Some(waited_ms) = self.session.outbox().acked(push, self.session.now_ms())
         {
-            self.shared.sessions.count_pushes(1, 0);
+            self.shared.sessions.push_acked(waited_ms);
             metrics::acked(waited_ms);
         }
         if matches!(kind, Kind::FuzzySyncAck | Kind::FuzzyChangeAck)

@@ -143,7 +143,11 @@ fn published(ask: &Ask) -> Answer {
 
 fn subscribed(ask: &Ask) -> Answer {
     let id = ask.required("clientId")?;
-    let session = connected(ask, id).ok_or_else(|| unknown(id))?;
+    let Some(session) = connected(ask, id) else {
+        // Who registers without a connection subscribes under another id: its socket's.
+        let known = !of_address(ask, id).is_empty();
+        return if known { Ok(Said::Value(json!([]))) } else { Err(unknown(id)) };
+    };
     let said = session.introduction();
     let app = said.map(|said| said.app.as_str()).unwrap_or_default();
     let agent = said.map(|said| said.client_version.as_str()).unwrap_or_default();

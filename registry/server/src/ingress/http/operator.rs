@@ -12,7 +12,7 @@ use super::{
     reply::{Answer, Said},
     routes::{OperatorCall, Shape},
 };
-use crate::{desk, ingress::status::Refused};
+use crate::{desk, ingress::status::Refused, member::Shared};
 
 /// The switches that Nacos knows, with their defaults; `serverMode` is an old habit of 1.x scripts.
 const KNOWN: &[(&str, &str)] = &[
@@ -145,15 +145,15 @@ fn check(entry: &str, given: &str) -> Result<(), Refused> {
 /// `{"status":"UP"}`, by which Java 1.x, Go and Node see that a server is there.
 fn metrics(ask: &Ask) -> Answer {
     // v1 tells the status alone unless it is asked for more, and so do v2 and v3.
-    let counts = (!ask.flag("onlyStatus", true)?).then(|| count(ask));
+    let counts = (!ask.flag("onlyStatus", true)?).then(|| count(&ask.shared));
     let desk = ask.shared.desk();
     let status = desk.switches().overridden_status.as_deref();
     let status = status.unwrap_or(if ask.shared.state.registers() { "UP" } else { "DOWN" });
     Ok(Said::Encoded(answer::metrics(status, counts)))
 }
 
-fn count(ask: &Ask) -> Counts {
-    let shared = &ask.shared;
+/// What this member shows and who uses it; a step for each instance.
+pub(super) fn count(shared: &Shared) -> Counts {
     let services = shared.window.services();
     let mut counts = Counts { services: services.len() as u64, ..Counts::default() };
     for service in &services {
