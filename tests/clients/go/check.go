@@ -28,7 +28,7 @@ const (
 )
 
 var (
-	sdk                     = "go " + os.Getenv("SDK")
+	sdk                     = "go " + os.Getenv("SDK") + os.Getenv("HOW")
 	control                 = os.Getenv("SERVER_CONTROL")
 	passed, failed, skipped int
 )
@@ -52,18 +52,28 @@ func until(what string, limit time.Duration, ask func() bool) error {
 	return fmt.Errorf("not within %s: %s", limit, what)
 }
 
-func connect(name string) naming_client.INamingClient {
+func settings(name string) vo.NacosClientParam {
 	host, port, _ := strings.Cut(os.Getenv("SERVER"), ":")
 	number, err := strconv.ParseUint(port, 10, 64)
 	if err != nil {
 		panic(err)
 	}
 	folder := filepath.Join(os.Getenv("HOME"), name)
-	client, err := clients.NewNamingClient(vo.NacosClientParam{
-		ServerConfigs: []constant.ServerConfig{*constant.NewServerConfig(host, number)},
-		ClientConfig: constant.NewClientConfig(constant.WithLogDir(folder), constant.WithCacheDir(folder),
-			constant.WithNotLoadCacheAtStart(true), constant.WithUpdateCacheWhenEmpty(true), constant.WithLogLevel("error")),
-	})
+	scheme := "http"
+	if os.Getenv("TLS") != "" {
+		scheme = "https"
+	}
+	options := []constant.ClientOption{constant.WithLogDir(folder), constant.WithCacheDir(folder),
+		constant.WithNotLoadCacheAtStart(true), constant.WithUpdateCacheWhenEmpty(true), constant.WithLogLevel("error"),
+		constant.WithUsername(os.Getenv("NACOS_USER")), constant.WithPassword(os.Getenv("NACOS_PASSWORD"))}
+	return vo.NacosClientParam{
+		ServerConfigs: []constant.ServerConfig{*constant.NewServerConfig(host, number, constant.WithScheme(scheme))},
+		ClientConfig:  constant.NewClientConfig(append(options, certificates()...)...),
+	}
+}
+
+func connect(name string) naming_client.INamingClient {
+	client, err := clients.NewNamingClient(settings(name))
 	if err != nil {
 		panic(err)
 	}
@@ -113,6 +123,19 @@ func main() {
 	}
 	provider, consumer := connect("provider"), connect("consumer")
 
+	configs, err := clients.NewConfigClient(settings("configs"))
+	if err != nil {
+		panic(err)
+	}
+	holds("a config that nobody keeps is not found, and is listened to", func() error {
+		nobodys := vo.ConfigParam{DataId: "nobodys.yaml", Group: "DEFAULT_GROUP",
+			OnChange: func(_, _, _, text string) { panic("told of " + text) }}
+		text, err := configs.GetConfig(nobodys)
+		if text != "" || err != nil && !strings.Contains(err.Error(), "not exist") {
+			return fmt.Errorf("%q, %v", text, err)
+		}
+		return configs.ListenConfig(nobodys)
+	})
 	holds("an instance that is registered is found with all its values", func() error {
 		if err := register(provider, "go-read", 5001, map[string]string{"zone": "a"}); err != nil {
 			return err
@@ -155,6 +178,8 @@ func main() {
 		}
 		return until("an empty list", pushed, func() bool { return len(listed(connect("kept"), "go-kept")) == 0 })
 	})
+
+	batches(provider)
 
 	told := &heard{}
 	keep := func(ports map[uint64]map[string]string) {

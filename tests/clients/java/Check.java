@@ -1,14 +1,20 @@
 // com.alibaba.nacos:nacos-client, any of 1.4 (HTTP v1 with beats and UDP), 2.5 and 3.x (gRPC): the same sentences for each.
 
 import com.alibaba.nacos.api.NacosFactory;
+import com.alibaba.nacos.api.config.ConfigService;
+import com.alibaba.nacos.api.config.listener.Listener;
+import com.alibaba.nacos.api.naming.NamingMaintainFactory;
+import com.alibaba.nacos.api.naming.NamingMaintainService;
 import com.alibaba.nacos.api.naming.NamingService;
 import com.alibaba.nacos.api.naming.listener.NamingEvent;
 import com.alibaba.nacos.api.naming.pojo.Instance;
+import com.alibaba.nacos.api.naming.pojo.Service;
 import java.lang.reflect.InvocationTargetException;
 import java.util.List;
 import java.util.Map;
 import java.util.Properties;
 import java.util.TreeMap;
+import java.util.concurrent.Executor;
 import java.util.concurrent.TimeUnit;
 import java.util.concurrent.atomic.AtomicReference;
 
@@ -18,6 +24,10 @@ public final class Check extends Proofs {
     static final String IP = "10.4.0.1";
     static final String GROUP = "DEFAULT_GROUP";
     static NamingService connect() throws Exception {
+        return NacosFactory.createNamingService(properties());
+    }
+
+    static Properties properties() {
         Properties properties = new Properties();
         properties.setProperty("serverAddr", SERVER);
         String user = System.getenv("NACOS_USER");
@@ -25,7 +35,7 @@ public final class Check extends Proofs {
             properties.setProperty("username", user);
             properties.setProperty("password", System.getenv("NACOS_PASSWORD"));
         }
-        return NacosFactory.createNamingService(properties);
+        return properties;
     }
 
     static Instance instance(int port) {
@@ -53,6 +63,22 @@ public final class Check extends Proofs {
 
         holds("the server says that it is up", () -> until("UP", REDONE_MS, () -> "UP".equals(provider.getServerStatus())));
 
+        ConfigService configs = NacosFactory.createConfigService(properties());
+        holds("a config that nobody keeps is not found, and is listened to", () -> {
+            is("no config", configs.getConfig("nobodys.yaml", GROUP, 5_000) == null);
+            configs.addListener("nobodys.yaml", GROUP, new Listener() {
+                @Override
+                public Executor getExecutor() {
+                    return null;
+                }
+
+                @Override
+                public void receiveConfigInfo(String text) {
+                    throw new IllegalStateException("told of " + text);
+                }
+            });
+        });
+
         holds("an instance that is registered is found with all its values", () -> {
             Instance wanted = instance(4001);
             wanted.setWeight(2.5);
@@ -62,6 +88,8 @@ public final class Check extends Proofs {
             is(host, host.getIp().equals(IP) && host.getWeight() == 2.5 && "a".equals(host.getMetadata().get("zone")));
             is(host, host.isHealthy() && host.isEnabled() && host.isEphemeral());
         });
+
+        holds("services and instances can be changed by the client for maintenance", () -> maintain(consumer));
 
         holds("a healthy instance is selected", () ->
                 is("the instance", consumer.selectOneHealthyInstance("java-read", GROUP, false).getPort() == 4001));
@@ -172,6 +200,23 @@ public final class Check extends Proofs {
             provider.registerInstance("java-push", instance(4007));
             until("the instance", REDONE_MS, () -> heard.get().containsKey(4007));
         });
+    }
+
+    static void maintain(NamingService naming) throws Exception {
+        NamingMaintainService maintainer = NamingMaintainFactory.createMaintainService(properties());
+        Instance heavy = instance(4001);
+        heavy.setWeight(7);
+        heavy.addMetadata("zone", "a");
+        maintainer.updateInstance("java-read", heavy);
+        until("the weight", PUSHED_MS, () -> listed(naming, "java-read").get(4001).getWeight() == 7);
+        if (System.getProperty("sdk").startsWith("3.")) {
+            return; // it says the type of a selector twice, which the registry refuses as yet
+        }
+        maintainer.createService("java-made", GROUP, 0.3f);
+        maintainer.updateService("java-made", GROUP, 0.7f, Map.of("owner", "us"));
+        Service made = maintainer.queryService("java-made");
+        is(made, made.getProtectThreshold() == 0.7f && "us".equals(made.getMetadata().get("owner")));
+        is("deleted", maintainer.deleteService("java-made"));
     }
 
     /** 1.x has no such call, so it is looked up. */

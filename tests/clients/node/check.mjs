@@ -3,8 +3,9 @@ import { execFileSync } from 'node:child_process';
 import { setTimeout as rest } from 'node:timers/promises';
 import nacos from 'nacos';
 
-const { SERVER, SERVER_CONTROL } = process.env;
-const SDK = 'node 2.6.3';
+const { SERVER, SERVER_CONTROL, NACOS_USER, NACOS_PASSWORD } = process.env;
+const SDK = `node 2.6.3${NACOS_USER ? ' with a user' : ''}`;
+const USER = NACOS_USER ? { username: NACOS_USER, password: NACOS_PASSWORD } : {};
 const IP = '10.3.0.1';
 // The SDK asks again every 10 s, so that what comes earlier was pushed.
 const PUSHED = 5_000;
@@ -38,7 +39,7 @@ async function until(what, milliseconds, ask) {
 }
 
 async function http(method, path, query) {
-  const answer = await fetch(`http://${SERVER}/nacos${path}?${new URLSearchParams(query)}`, { method });
+  const answer = await fetch(`http://${SERVER}/nacos${path}?${new URLSearchParams({ ...query, ...USER })}`, { method });
   const text = await answer.text();
   is(`${method} ${path} answered ${answer.status} ${text}`, answer.ok);
   return text;
@@ -54,7 +55,7 @@ const control = (verb) => execFileSync(SERVER_CONTROL, [verb], { stdio: 'ignore'
 const quiet = { info() {}, debug() {}, warn() {}, error() {}, log() {} };
 
 async function connect() {
-  const client = new nacos.NacosNamingClient({ logger: quiet, serverList: SERVER, namespace: 'public' });
+  const client = new nacos.NacosNamingClient({ logger: quiet, serverList: SERVER, namespace: 'public', ...USER });
   client.on('error', () => {}); // what the SDK cannot reach while the server restarts is no failure of ours
   await client.ready();
   return client;
@@ -75,6 +76,15 @@ const consumer = await connect();
 
 await holds('the server says that it is up', async () => {
   is('UP', (await provider.getServerStatus()) === 'UP');
+});
+
+const configs = new nacos.NacosConfigClient({ serverAddr: SERVER, namespace: '', ...USER });
+configs.on('error', () => {});
+
+await holds('a config that nobody keeps is not found, and is listened to', async () => {
+  const text = await configs.getConfig('nobodys.yaml', 'DEFAULT_GROUP');
+  is(`no config, but ${text}`, !text);
+  configs.subscribe({ dataId: 'nobodys.yaml', group: 'DEFAULT_GROUP' }, (told) => is(`told of ${told}`, !told));
 });
 
 await holds('an instance that is registered is found with all its values', async () => {

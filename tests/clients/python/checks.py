@@ -14,6 +14,9 @@ import urllib.request
 SERVER = os.environ["SERVER"]
 # The folder of an authority and a client's certificate, where the server speaks TLS only.
 TLS = os.environ.get("TLS", "")
+# Who the server asks for, if it does.
+USER = os.environ.get("NACOS_USER")
+PASSWORD = os.environ.get("NACOS_PASSWORD")
 CONTROL = os.environ.get("SERVER_CONTROL", "")
 # How soon a push must arrive. Polling SDKs ask again every 10 s, so that what comes earlier was pushed.
 PUSHED = 5.0
@@ -95,6 +98,8 @@ async def until_async(what, seconds, ask):
 
 def http(method, path, **query):
     """The server's answer as text."""
+    if USER:
+        query |= {"username": USER, "password": PASSWORD}
     address = f"{'https' if TLS else 'http'}://{SERVER}/nacos{path}?{urllib.parse.urlencode(query)}"
     context = ssl.create_default_context(cafile=f"{TLS}/ca.pem") if TLS else None
     if TLS:

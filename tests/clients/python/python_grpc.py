@@ -8,10 +8,12 @@ import time
 from v2.nacos.common.client_config import TLSConfig
 from v2.nacos import (
     BatchRegisterInstanceParam,
+    ConfigParam,
     ClientConfigBuilder,
     DeregisterInstanceParam,
     ListInstanceParam,
     ListServiceParam,
+    NacosConfigService,
     NacosNamingService,
     RegisterInstanceParam,
     SubscribeServiceParam,
@@ -22,7 +24,9 @@ from checks import (
     PUSHED,
     REDONE,
     SERVER,
+    PASSWORD,
     TLS,
+    USER,
     Checks,
     http,
     listed,
@@ -32,20 +36,26 @@ from checks import (
     until_async,
 )
 
-checks = Checks("python-grpc 3.2.0" + (" over TLS" if TLS else ""))
+checks = Checks("python-grpc 3.2.0" + (" over TLS" if TLS else "") + (" with a user" if USER else ""))
 IP = "10.1.0.1"
 
 
-async def connect():
+def settings():
     home = os.environ["HOME"]
     builder = ClientConfigBuilder().server_address(SERVER).log_level("ERROR")
+    if USER:
+        builder = builder.username(USER).password(PASSWORD)
     config = builder.log_dir(f"{home}/logs").cache_dir(f"{home}/cache").build()
     config.set_update_cache_when_empty(True)
     config.set_load_cache_at_start(False)
     if TLS:
         files = {"ca_file": f"{TLS}/ca.pem", "cert_file": f"{TLS}/client.pem", "key_file": f"{TLS}/client.key"}
         config.set_tls_config(TLSConfig(enabled=True, **files))
-    return await asyncio.wait_for(NacosNamingService.create_naming_service(config), 20)
+    return config
+
+
+async def connect():
+    return await asyncio.wait_for(NacosNamingService.create_naming_service(settings()), 20)
 
 
 def instance(service, port, **more):
@@ -68,6 +78,22 @@ class Watch:
 
     async def until(self, what, ask, seconds=PUSHED):
         return await until_async(what, seconds, lambda: ask(self.hosts))
+
+
+async def configs(provider, consumer):
+    client = await asyncio.wait_for(NacosConfigService.create_config_service(settings()), 20)
+    with checks.holds("a config that nobody keeps is not found, and is listened to"):
+        same(await client.get_config(ConfigParam(data_id="nobodys.yaml", group="DEFAULT_GROUP")) or "", "")
+
+        async def told(*what):
+            os._exit(1)
+
+        await client.add_listener("nobodys.yaml", "DEFAULT_GROUP", told)
+        assert await client.server_health()
+    listening.append(client)
+
+
+listening = []  # to the end
 
 
 async def reading(provider, consumer):
@@ -220,7 +246,7 @@ async def main():
         assert await provider.server_health()
     if checks.failed:
         return
-    for part in [reading, pushes, batches, endings, other_sdk, restarts]:
+    for part in [configs, reading, pushes, batches, endings, other_sdk, restarts]:
         with checks.comes_to_its_end(part.__name__):
             await part(provider, consumer)
 

@@ -1,13 +1,15 @@
 """PyPI nacos-sdk-python 2.0.11: HTTP v1 with beats, and subscriptions that ask again."""
 
+import multiprocessing
 import os
 import time
+from importlib.metadata import version
 
 import nacos
 
-from checks import CONTROL, PUSHED, REDONE, SERVER, Checks, listed_or_starting, same, server, until
+from checks import CONTROL, PASSWORD, PUSHED, REDONE, SERVER, USER, Checks, listed_or_starting, same, server, until
 
-checks = Checks("python-http 2.0.11")
+checks = Checks(f"python-http {version('nacos-sdk-python')}" + (" with a user" if USER else ""))
 IP = "10.2.0.1"
 
 
@@ -50,6 +52,12 @@ def reading(client):
         assert until("the instance", PUSHED, lambda: found(client, "http-kept"))[2011]["ephemeral"] is False
         assert client.remove_naming_instance("http-kept", IP, 2011, cluster_name="blue", ephemeral=False)
         until("no instance", PUSHED, lambda: not found(client, "http-kept"))
+
+
+def configs(client):
+    with checks.holds("a config that nobody keeps is not found, and is listened to"):
+        same(client.get_config("nobodys.yaml", "DEFAULT_GROUP", no_snapshot=True), None)
+        client.add_config_watcher("nobodys.yaml", "DEFAULT_GROUP", lambda told: os._exit(1))
 
 
 def beats(client):
@@ -133,11 +141,14 @@ def restarts(client):
 
 def main():
     home = os.environ["HOME"]
-    client = nacos.NacosClient(SERVER, namespace="", logDir=f"{home}/logs")
-    for part in [reading, beats, subscriptions, restarts]:
+    client = nacos.NacosClient(SERVER, namespace="", logDir=f"{home}/logs", username=USER, password=PASSWORD)
+    client.set_options(snapshot_base=f"{home}/snapshots")
+    for part in [configs, reading, beats, subscriptions, restarts]:
         with checks.comes_to_its_end(part.__name__):
             part(client)
 
 
 main()
+for process in multiprocessing.active_children():
+    process.kill()  # it listens for configs
 checks.close()

@@ -20,6 +20,11 @@ pub(crate) fn server() -> String {
     env::var("SERVER").expect("SERVER is set")
 }
 
+/// The user and the password of a server that asks for names.
+pub(crate) fn user() -> Option<(String, String)> {
+    Some((env::var("NACOS_USER").ok()?, env::var("NACOS_PASSWORD").ok()?))
+}
+
 /// Whether the server may be restarted.
 pub(crate) fn owned() -> bool {
     env::var("SERVER_CONTROL").is_ok_and(|control| !control.is_empty())
@@ -36,7 +41,10 @@ pub(crate) async fn control(verb: &'static str) {
 /// The ports that a plain HTTP reader is told about a service, sorted; nothing while the server does not answer.
 pub(crate) async fn listed(service: &str) -> Option<Vec<i64>> {
     let client = Client::builder(TokioExecutor::new()).build_http::<Empty<Bytes>>();
-    let address = format!("http://{}/nacos/v1/ns/instance/list?serviceName={service}", server());
+    let mut address = format!("http://{}/nacos/v1/ns/instance/list?serviceName={service}", server());
+    if let Some((user, password)) = user() {
+        address += &format!("&username={user}&password={password}");
+    }
     let answer = client.get(address.parse().expect("an address")).await.ok()?;
     let body = answer.into_body().collect().await.ok()?.to_bytes();
     let page: serde_json::Value = serde_json::from_slice(&body).ok()?;

@@ -11,6 +11,8 @@ use std::{
 use checks::{Checks, control, listed, owned};
 use landbridge_tests::wait::until_async;
 use nacos_sdk::api::{
+    config::{ConfigChangeListener, ConfigResponse, ConfigService, ConfigServiceBuilder},
+    error::Error,
     naming::{NamingChangeEvent, NamingEventListener, NamingService, NamingServiceBuilder, ServiceInstance},
     props::ClientProps,
 };
@@ -44,7 +46,10 @@ async fn main() {
     if let [_, own, port, watched] = words.as_slice() {
         return member(own, port.parse().expect("a port"), watched).await;
     }
-    let mut checks = Checks::new("rust 0.8.0");
+    let mut checks =
+        Checks::new(if checks::user().is_some() { "rust 0.8.0 with a user" } else { "rust 0.8.0" });
+    let configs =
+        checks.holds("a config that nobody keeps is not found, and is listened to", configs()).await;
     let connected = checks.holds("a client connects", connect_both()).await;
     if let Some((provider, consumer)) = connected {
         reading(&mut checks, &provider, &consumer).await;
@@ -52,7 +57,30 @@ async fn main() {
         batches(&mut checks, &provider).await;
         restarts(&mut checks, &provider, &consumer).await;
     }
+    drop(configs);
     checks.close();
+}
+
+/// Hears of nothing: nobody keeps configs.
+struct Deaf;
+
+impl ConfigChangeListener for Deaf {
+    fn notify(&self, config: ConfigResponse) {
+        panic!("told of {config:?}");
+    }
+}
+
+/// What an application does when it starts; the client listens on.
+async fn configs() -> ConfigService {
+    let builder = ConfigServiceBuilder::new(props(checks::server()));
+    let builder = if checks::user().is_some() { builder.enable_auth_plugin_http() } else { builder };
+    let client = builder.build().await.expect("a client");
+    let asked = client.get_config("nobodys.yaml".to_owned(), "DEFAULT_GROUP".to_owned()).await;
+    assert!(matches!(asked, Err(Error::ConfigNotFound(_))), "{asked:?}");
+    let listening =
+        client.add_listener("nobodys.yaml".to_owned(), "DEFAULT_GROUP".to_owned(), Arc::new(Deaf)).await;
+    listening.expect("listened to");
+    client
 }
 
 /// Registers one service and subscribes to another at several servers, and prints the ports of every list that it is told.
@@ -79,13 +107,22 @@ async fn connect_both() -> (NamingService, NamingService) {
 }
 
 async fn connect(servers: String) -> NamingService {
+    let builder = NamingServiceBuilder::new(props(servers));
+    let builder = if checks::user().is_some() { builder.enable_auth_plugin_http() } else { builder };
+    builder.build().await.expect("a client")
+}
+
+fn props(servers: String) -> ClientProps {
     let props = ClientProps::new()
         .server_addr(servers)
         .namespace("")
         .app_name("landbridge-checks")
         .naming_push_empty_protection(false)
         .naming_load_cache_at_start(false);
-    NamingServiceBuilder::new(props).build().await.expect("a client")
+    match checks::user() {
+        Some((user, password)) => props.auth_username(user).auth_password(password),
+        None => props,
+    }
 }
 
 fn instance(port: i32, weight: f64, colour: &str) -> ServiceInstance {
