@@ -308,12 +308,12 @@ impl Seen {
         if self.fault.hangs() && self.slowest() > bounds.slowest {
             complain(format!("the slowest idempotent call took {:?}", self.slowest()));
         }
-        let alone = self.scope == Scope::Endpoint;
-        if alone
+        // Where a whole region is slow, nobody is better.
+        if self.scope != Scope::Region
             && self.fault == Fault::Slow
             && self.slow_share().is_none_or(|share| share >= bounds.slow_share)
         {
-            complain(format!("{:?} requests for each call met the slow endpoint", self.slow_share()));
+            complain(format!("{:?} requests for each call met a slow endpoint", self.slow_share()));
         }
         if self.fault.swallows() && self.out_after.is_none_or(|out| out > bounds.out) {
             complain(format!("what swallows calls was out of rotation after {:?}", self.out_after));

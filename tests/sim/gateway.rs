@@ -36,6 +36,8 @@ pub const RULES: PickRules = PickRules {
         failure_penalty_us: 1_000_000,
         latency_decay_ms: 10_000,
         slow_start_ms: 5_000,
+        slow_floor_us: 100_000,
+        slow_factor: 5.0,
     },
 };
 

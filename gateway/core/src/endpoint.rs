@@ -13,7 +13,7 @@ use std::sync::atomic::{AtomicU32, AtomicU64, Ordering::Relaxed};
 
 use landbridge_model::{Moment, Mutant, planted};
 
-use crate::record::Record;
+use crate::{record::Record, slowness::Usual};
 
 /// When an endpoint counts as slow or broken.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -36,6 +36,10 @@ pub struct HealthRules {
     pub latency_decay_ms: u32,
     /// The time in which a new or returned endpoint grows into its share; 0 gives it all at once.
     pub slow_start_ms: u64,
+    /// A zone whose every endpoint takes at least this long, in microseconds,
+    pub slow_floor_us: u32,
+    /// and so many times what the rest of its region takes, is left for it; 0: none is.
+    pub slow_factor: f32,
 }
 
 /// An endpoint that is on probation gets one call in this time.
@@ -156,6 +160,8 @@ pub struct EndpointState {
     record: Record,
     /// Remembered latency: microseconds as `f32` bits, then the low half of the millisecond it was written.
     latency: AtomicU64,
+    /// What its newest answers took.
+    pub(crate) usual: Usual,
 }
 
 fn packed(latency_us: f32, now: Moment) -> u64 {
@@ -182,6 +188,7 @@ impl EndpointState {
             born: AtomicU64::new(0),
             record: Record::default(),
             latency: AtomicU64::new(packed(latency_us, now)),
+            usual: Usual::default(),
         }
     }
 
@@ -272,6 +279,11 @@ impl EndpointState {
         latency * faded(rules, written, now)
     }
 
+    /// The median of its newest five answers, in microseconds, however old they are; 0 before the third.
+    pub fn usual_us(&self) -> u32 {
+        self.usual.median_us()
+    }
+
     /// True if it has answered a call after that moment.
     pub fn answered_since(&self, moment: Moment) -> bool {
         self.answered.load(Relaxed) > moment.0
@@ -282,6 +294,7 @@ impl EndpointState {
         match outcome {
             Outcome::Answered { latency_us } => {
                 self.learn(rules, now, latency_us);
+                self.usual.learn(now, latency_us);
                 self.record.count(now, false);
                 if self.answered.load(Relaxed) < now.0 {
                     self.answered.store(now.0, Relaxed);
@@ -292,6 +305,7 @@ impl EndpointState {
                 if latency_us as f32 > self.latency_us(rules, now) {
                     self.learn(rules, now, latency_us);
                 }
+                self.usual.learn_at_least(now, latency_us);
                 Turn::Stays
             }
             Outcome::Failed { latency_us } => {

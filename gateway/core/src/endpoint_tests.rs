@@ -12,6 +12,8 @@ const RULES: HealthRules = HealthRules {
     failure_penalty_us: 1_000_000,
     latency_decay_ms: 3_000,
     slow_start_ms: 5_000,
+    slow_floor_us: 100_000,
+    slow_factor: 5.0,
 };
 
 fn fresh() -> EndpointState {

@@ -176,6 +176,8 @@ impl Step {
 #[derive(Clone, Debug)]
 pub struct Ladder {
     pub(crate) steps: Box<[Step]>,
+    /// Its callers stand where the gateway stands: what was learned of the own zone holds for them.
+    pub(crate) is_home: bool,
 }
 
 impl Ladder {
@@ -227,13 +229,18 @@ impl Ladder {
                 }
             }
         }
-        Self { steps: steps.into() }
+        Self { steps: steps.into(), is_home: false }
     }
 
     /// The steps in the caller's own region only.
     pub fn near(&self) -> Self {
         let near = self.steps.iter().filter(|step| step.rung <= Rung::SameRegion);
-        Self { steps: near.cloned().collect() }
+        Self { steps: near.cloned().collect(), ..*self }
+    }
+
+    /// The same for callers who stand where the gateway stands, if they do.
+    pub(crate) fn of_home(self, is_home: bool) -> Self {
+        Self { is_home, ..self }
     }
 
     /// The steps, nearest first.

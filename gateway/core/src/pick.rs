@@ -4,18 +4,22 @@
 //! 1.4), the rest goes one step further; if all steps together are short, they share in proportion. On the step, two
 //! different endpoints are drawn by weight and the less loaded one is taken. A retry goes to the nearest endpoint
 //! outside of what failed this call: first another endpoint, then another zone, then another region. A place under
-//! evacuation keeps what its drill lets it keep, and takes the rest only when nobody else can.
+//! evacuation keeps what its drill lets it keep, and takes the rest only when nobody else can. A zone that is slow while
+//! the rest of its region is not keeps the share that `slowness` tells, and whatever the rest cannot bear.
 //!
-//! Invariant: a step gets no first try while the steps before it can bear all of them.
+//! Invariant: a step gets no first try while the steps before it can bear all of them, unless those are a slow zone's.
 //! Invariant: `explain` runs the very code of `pick`; it only listens.
 
 use landbridge_model::{Moment, Mutant, planted};
 
 use crate::{
+    dice::Dice,
     endpoint::HealthRules,
     evacuation::Evacuation,
+    explanation::{Compared, Explanation, Listener, Nobody, Weighed},
     ladder::{Ladder, Rung, Stand, Step},
     service::{Endpoint, Service},
+    slowness::near_steps,
 };
 
 /// How choices are made.
@@ -49,61 +53,6 @@ pub enum Decision {
     Use(Choice),
     /// The service has no endpoint at all.
     Nobody,
-}
-
-/// One endpoint as an explanation shows it.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Compared {
-    /// Its position in the service's list.
-    pub endpoint: u32,
-    /// Latency × calls in flight by weight: the smaller wins.
-    pub cost: f32,
-}
-
-/// One step as an explanation shows it.
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub struct Weighed {
-    /// The position of the step on the ladder.
-    pub step: usize,
-    /// The weight that is healthy and in rotation.
-    pub available: f64,
-    /// The share of all calls it could bear, at most 1.
-    pub capacity: f64,
-}
-
-/// Why a call goes where it goes.
-#[derive(Clone, Debug, PartialEq)]
-pub struct Explanation {
-    /// The outcome, as routing has it.
-    pub decision: Decision,
-    /// The steps that were looked at, in that order.
-    pub weighed: Vec<Weighed>,
-    /// The endpoints that were compared at the end.
-    pub compared: Vec<Compared>,
-}
-
-/// Listens to a decision being made.
-trait Listener {
-    fn weighed(&mut self, weighed: Weighed);
-    fn compared(&mut self, compared: Compared);
-}
-
-/// The listener of the request path: nothing is left of it after compilation.
-struct Nobody;
-
-impl Listener for Nobody {
-    fn weighed(&mut self, _: Weighed) {}
-    fn compared(&mut self, _: Compared) {}
-}
-
-impl Listener for Explanation {
-    fn weighed(&mut self, weighed: Weighed) {
-        self.weighed.push(weighed);
-    }
-
-    fn compared(&mut self, compared: Compared) {
-        self.compared.push(compared);
-    }
 }
 
 /// Chooses an endpoint. `tried` are the positions that already failed this call; `dice` is any random number.
@@ -143,7 +92,7 @@ pub fn explain(
     dice: u64,
     tried: &[u32],
 ) -> Explanation {
-    let mut told = Explanation { decision: Decision::Nobody, weighed: Vec::new(), compared: Vec::new() };
+    let mut told = Explanation::blank();
     let calm = service.calm(now);
     told.decision =
         Asking { rules, service, ladder, now, dice: Dice(dice), calm, listener: &mut told }.decide(tried);
@@ -152,7 +101,7 @@ pub fn explain(
 
 /// The share of first tries each step of a ladder gets at a moment, by position; all 0 without any endpoint.
 pub fn spread(rules: &PickRules, service: &Service, ladder: &Ladder, now: Moment) -> Vec<f64> {
-    let mut told = Explanation { decision: Decision::Nobody, weighed: Vec::new(), compared: Vec::new() };
+    let mut told = Explanation::blank();
     let calm = service.calm(now);
     let mut asking = Asking { rules, service, ladder, now, dice: Dice(0), calm, listener: &mut told };
     if let Walk::Short { total, .. } = asking.walk(1.0, true)
@@ -169,29 +118,6 @@ pub fn spread(rules: &PickRules, service: &Service, ladder: &Ladder, now: Moment
         shares.iter_mut().for_each(|share| *share /= total);
     }
     shares
-}
-
-/// Random numbers from one throw (splitmix64).
-#[derive(Clone, Copy)]
-struct Dice(u64);
-
-impl Dice {
-    fn next(&mut self) -> u64 {
-        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
-        let mixed = (self.0 ^ (self.0 >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
-        let mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
-        mixed ^ (mixed >> 31)
-    }
-
-    /// A number from 0 up to, not including, 1.
-    fn share(&mut self) -> f64 {
-        (self.next() >> 11) as f64 / (1_u64 << 53) as f64
-    }
-
-    /// A number below `bound`.
-    fn below(&mut self, bound: usize) -> usize {
-        ((u128::from(self.next()) * bound as u128) >> 64) as usize
-    }
 }
 
 /// What a retry stays away from.
@@ -229,6 +155,9 @@ impl Walk {
         }
     }
 }
+
+/// What sums of shares may be off; a slow zone keeps that much more, so that nothing is short for it.
+const ROUNDING: f64 = 1e-9;
 
 /// Draws before the list is looked through one by one.
 const DRAWS_MAX: usize = 4;
@@ -282,15 +211,17 @@ impl<L: Listener> Asking<'_, L> {
         let mut total = 0.0;
         let mut last = None;
         let mut reserve = false;
+        let keeps = if believe { self.zone_keeps() } else { 1.0 };
         for last_resort in [false, true] {
             if last_resort && !reserve {
                 break;
             }
             // What the drill that was met last has kept so far.
             let mut kept: Option<(&Evacuation, f64)> = None;
+            let mut zone_left = keeps;
             for (position, step) in self.ladder.steps.iter().enumerate() {
                 let available = if believe { self.available(step) } else { step.weight() };
-                let bears = available * self.rules.over_provision / self.asked_of(step);
+                let bears = self.bears(step, available);
                 let mut given = bears;
                 if let Some(drill) = &step.leaving {
                     let before = kept.filter(|(met, _)| *met == &**drill).map_or(0.0, |(_, kept)| kept);
@@ -300,11 +231,16 @@ impl<L: Listener> Asking<'_, L> {
                 if believe && self.failed_as_a_whole(position) {
                     given = 0.0;
                 }
+                if keeps < 1.0 && step.rung == Rung::SameZone {
+                    given = given.min(zone_left);
+                    zone_left -= given;
+                }
                 reserve |= given < bears;
                 let capacity = if last_resort { bears - given } else { given };
                 let capacity = capacity.min(1.0 - total).max(0.0);
                 if !last_resort || capacity > 0.0 {
-                    self.listener.weighed(Weighed { step: position, available, capacity });
+                    let keeps = if step.rung == Rung::SameZone { keeps } else { 1.0 };
+                    self.listener.weighed(Weighed { step: position, available, capacity, keeps });
                 }
                 total += capacity;
                 let is_passed_over = planted(Mutant::FartherWhileNearIsWell) && position == 0;
@@ -315,6 +251,24 @@ impl<L: Listener> Asking<'_, L> {
             }
         }
         Walk::Short { total, last }
+    }
+
+    /// The share of all calls that so much of a step can bear; more than 1 if it could bear more.
+    fn bears(&self, step: &Step, available: f64) -> f64 {
+        available * self.rules.over_provision / self.asked_of(step)
+    }
+
+    /// The share of all calls the own zone keeps though it may be slow: what the rest of the region cannot bear stays.
+    fn zone_keeps(&self) -> f64 {
+        let share = self.service.state.stay.share(&self.rules.health, self.now);
+        if !self.ladder.is_home || share >= 1.0 {
+            return 1.0;
+        }
+        let (zone, region) = near_steps(self.ladder);
+        let rest = self.ladder.steps[zone..region].iter();
+        let rest = rest.filter(|step| step.verified && step.leaving.is_none());
+        let borne: f64 = rest.map(|step| self.bears(step, self.available(step))).sum();
+        share.max(1.0 - borne + ROUNDING)
     }
 
     /// The weight against which a step's health is measured: its rung's, of which an evacuation leaves less and less.
@@ -384,14 +338,17 @@ impl<L: Listener> Asking<'_, L> {
         wide[skip..].iter().find_map(|avoid| self.nearest(Fit { avoid: *avoid, believe: true, near: !far }))
     }
 
-    /// The nearest that fits; what is evacuated only after everything else.
+    /// The nearest that fits; a slow zone after the rest of its region, what is evacuated only after everything else.
     fn nearest(&mut self, fit: Fit<'_>) -> Option<Choice> {
         let ladder = self.ladder;
+        let is_left = ladder.is_home && self.service.state.stay.is_left(&self.rules.health, self.now);
+        let (zone, region) = if is_left { near_steps(ladder) } else { (0, 0) };
         [false, true].into_iter().find_map(|leaving| {
-            let steps = ladder.steps.iter().enumerate();
+            let steps = (zone..region).chain(0..zone).chain(region..ladder.steps.len());
             let in_reach = |step: &Step| !fit.near || step.rung <= Rung::SameRegion;
-            let mut wanted = steps.filter(|(_, step)| step.leaving.is_some() == leaving && in_reach(step));
-            wanted.find_map(|(position, _)| self.choose(position, fit))
+            let is_wanted = |step: &Step| step.leaving.is_some() == leaving && in_reach(step);
+            let mut wanted = steps.filter(|position| is_wanted(&ladder.steps[*position]));
+            wanted.find_map(|position| self.choose(position, fit))
         })
     }
 

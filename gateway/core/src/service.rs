@@ -14,6 +14,7 @@ use landbridge_model::{Address, Cluster, Moment, Region, ServiceKey, Zone};
 use crate::{
     endpoint::{EndpointState, HealthRules, Outcome, PROBATION_MS, Turn},
     ladder::{Ladder, Terms},
+    slowness::Stay,
     speech::Speech,
 };
 
@@ -83,6 +84,8 @@ pub(crate) struct ServiceState {
     /// The moment by which every ejection, probation and slow start so far is over: before it, endpoints are looked
     /// at one by one.
     horizon: AtomicU64,
+    /// What the own zone keeps while it is slow.
+    pub(crate) stay: Stay,
 }
 
 /// One service of a snapshot.
@@ -105,7 +108,7 @@ impl Service {
         home: &Terms<'_>,
         state: Arc<ServiceState>,
     ) -> Self {
-        let home = Ladder::new(home, &endpoints);
+        let home = Ladder::new(home, &endpoints).of_home(true);
         Self { name, serial, endpoints: endpoints.into(), home, near: OnceLock::new(), state }
     }
 
@@ -146,7 +149,10 @@ impl Service {
 
     /// Learns from a call that ended, and tells what that changed.
     pub fn report(&self, position: u32, rules: &HealthRules, now: Moment, outcome: Outcome) -> Turn {
-        self.turned(self.endpoint(position).state.report(rules, now, outcome))
+        let endpoint = self.endpoint(position);
+        let turn = self.turned(endpoint.state.report(rules, now, outcome));
+        self.state.stay.look(rules, self, endpoint, now);
+        turn
     }
 
     /// Learns from a probe, and tells what that changed; see [`EndpointState::report_probe`].
@@ -186,6 +192,8 @@ pub(crate) mod testing {
         failure_penalty_us: 1_000_000,
         latency_decay_ms: 3_000,
         slow_start_ms: 5_000,
+        slow_floor_us: 100_000,
+        slow_factor: 5.0,
     };
 
     pub(crate) fn region(name: &str) -> Region {

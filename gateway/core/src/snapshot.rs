@@ -89,12 +89,13 @@ impl Snapshot {
 
     /// The ladder of a service for callers of any place, by the same rules as its own for callers of `home`.
     pub fn ladder(&self, caller: &Caller, service: &Service) -> Ladder {
-        ladder_of(service, caller, &self.costs, &self.orders, &self.evacuations)
+        let ladder = ladder_of(service, caller, &self.costs, &self.orders, &self.evacuations);
+        ladder.of_home(*caller == self.home)
     }
 
     /// The same while other drills run: for looking ahead.
     pub fn ladder_with(&self, service: &Service, evacuations: &[Arc<Evacuation>]) -> Ladder {
-        ladder_of(service, &self.home, &self.costs, &self.orders, evacuations)
+        ladder_of(service, &self.home, &self.costs, &self.orders, evacuations).of_home(true)
     }
 
     /// The listeners' routes.

@@ -153,6 +153,7 @@ fn endpoint_json(view: &View, now: Moment, endpoint: &Endpoint) -> Value {
         "stale": endpoint.stale,
         "in_flight": state.in_flight(),
         "latency_ms": f64::from(state.latency_us(rules, now)) / 1_000.0,
+        "usual_ms": f64::from(state.usual_us()) / 1_000.0,
         "failures": state.failures(),
         "breaker": state.breaker(now).as_str(),
         "grown": state.grown(rules, now),

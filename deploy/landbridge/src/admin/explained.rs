@@ -8,7 +8,7 @@ use crate::output::{self, Shape};
 
 /// The rungs in the order in which they are tried.
 const LADDER: Shape = Shape {
-    columns: &["rung", "region", "verified", "weight", "available", "share", "endpoints"],
+    columns: &["rung", "region", "verified", "weight", "available", "share", "slow", "endpoints"],
     name: "rung",
 };
 

@@ -244,6 +244,8 @@ fn choice(
             "evacuated": step.leaving.is_some(),
             "weight": step.weight(), "available": weighed.map(|weighed| weighed.available),
             "share": weighed.map(|weighed| weighed.capacity),
+            "slow": weighed.is_some_and(|weighed| weighed.keeps < 1.0),
+            "keeps": weighed.map(|weighed| weighed.keeps),
             "endpoints": step.endpoints().map(address).collect::<Vec<_>>(),
         })
     };

@@ -343,6 +343,8 @@ pub(super) struct Ladder {
     pub(super) over_provision: f64,
     pub(super) panic_share: f64,
     pub(super) region_share_min: f64,
+    pub(super) slow_ms: u32,
+    pub(super) slow_factor: f32,
     pub(super) costs: BTreeMap<String, u32>,
     #[serde(default)]
     pub(super) orders: Vec<Order>,

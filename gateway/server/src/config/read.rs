@@ -340,6 +340,12 @@ fn settings(wrong: &mut Mistakes, page: &page::Page) -> Option<Settings> {
         (0.0..=1.0).contains(&page.health.failure_share_max),
         "health.failure_share_max: from 0 to 1",
     );
+    let slow_factor = page.ladder.slow_factor;
+    wrong.require(
+        slow_factor == 0.0 || (2.0..=1_000.0).contains(&slow_factor),
+        "ladder.slow_factor: 0, or from 2 to 1000",
+    );
+    wrong.require((1..=60_000).contains(&page.ladder.slow_ms), "ladder.slow_ms: from 1 to 60000");
     let health = HealthRules {
         failures_max: page.health.failures_max,
         probe_failures_max: page.probing.failures_max,
@@ -350,6 +356,8 @@ fn settings(wrong: &mut Mistakes, page: &page::Page) -> Option<Settings> {
         eject_max_ms: page.health.eject_max_ms,
         failure_penalty_us: page.health.failure_penalty_ms.saturating_mul(1_000),
         latency_decay_ms: page.health.latency_decay_ms,
+        slow_floor_us: page.ladder.slow_ms.saturating_mul(1_000),
+        slow_factor,
     };
     let over_provision = page.ladder.over_provision;
     let trusted = ranges(wrong, "admission.trusted_cidrs", &page.admission.trusted_cidrs);
