@@ -53,9 +53,9 @@ impl Mounted {
         Ok(Self(at))
     }
 
-    /// Writes until nothing more fits, then gives so many bytes back.
+    /// Adds to what was written before until nothing more fits, then gives so many bytes back: there is never more room meanwhile.
     fn fill(&self, back: u64) -> Result<()> {
-        let mut filler = fs::File::create(self.0.join(FILLER))?;
+        let mut filler = fs::File::options().create(true).append(true).open(self.0.join(FILLER))?;
         let piece = vec![7; 1 << 16];
         let full =
             std::iter::repeat_with(|| filler.write(&piece)).find_map(Result::err).context("endless")?;
@@ -168,6 +168,13 @@ async fn room_is(region: &Region, member: u16, level: u8) {
     .await;
 }
 
+/// Fills a member's disk in two steps: whoever finds it full while it is about to write has ended otherwise.
+async fn fill_up(region: &Region, member: u16, disk: &Mounted) -> Result<()> {
+    disk.fill(RESERVE_BYTES / 8)?;
+    room_is(region, member, 2).await;
+    disk.fill(0)
+}
+
 fn names(numbers: impl IntoIterator<Item = u32>) -> Vec<String> {
     let mut names: Vec<_> = numbers.into_iter().map(shown).collect();
     names.sort();
@@ -197,7 +204,7 @@ pub async fn a_full_disk_refuses_decisions_says_so_and_takes_them_again_without_
         others.contains(&region.leader().await).then_some(())
     })
     .await;
-    of(leader).fill(0)?;
+    fill_up(&region, leader, of(leader)).await?;
     refused(&region, leader, &[leader]).await;
     persist_at_last(&region, others[0], "stays", 1).await;
     room_is(&region, leader, 2).await;
@@ -210,7 +217,7 @@ pub async fn a_full_disk_refuses_decisions_says_so_and_takes_them_again_without_
 
     // All disks: nothing is decided, and everything else goes on.
     for member in others.iter().copied() {
-        of(member).fill(0)?;
+        fill_up(&region, member, of(member)).await?;
     }
     for member in region.members() {
         refused(&region, member, &[1, 2, 3]).await;

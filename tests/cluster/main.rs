@@ -16,6 +16,7 @@ mod losing;
 mod naming;
 mod reading;
 
+mod comparing;
 mod crashing;
 mod disks;
 mod five;

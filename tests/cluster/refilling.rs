@@ -18,6 +18,7 @@ use serde_json::{Value, json};
 
 use crate::{
     clients::{persist, shown},
+    comparing::Copied,
     crashing::times,
     forming::{all_show, three},
 };
@@ -28,8 +29,8 @@ pub const SOON: Duration = Duration::from_secs(60);
 /// A majority of one and a stranger must not decide; it is given so long to do it.
 const TEMPTED_FOR: Duration = Duration::from_secs(3);
 
-/// Damages, unless `DAMAGES` says otherwise.
-const DAMAGES: u32 = 2;
+/// Damages, unless `DAMAGES` says otherwise: the first two are done to manifests, the next two to whatever else lies there.
+const DAMAGES: u32 = 4;
 
 /// Zeroed at once: a sector, as file systems have them.
 const SECTOR: u64 = 4096;
@@ -153,13 +154,14 @@ struct Hit {
     must_be_noticed: bool,
 }
 
-/// Damages one of a member's files, in the first rounds one of its manifests; says how.
+/// Damages one of a member's files, in the first rounds one of its manifests, then none of them; says how.
 fn damage(region: &Region, member: u16, round: u32, dice: &mut Dice) -> Result<Hit> {
     let mut all = Vec::new();
     files(&raft_dir(region, member), &mut all)?;
     all.retain(|(path, _)| match round {
         0 => path.ends_with("current"),
         1 => is_manifest(path) && !path.ends_with("current"),
+        2 | 3 => !is_manifest(path),
         _ => true,
     });
     all.sort();
@@ -208,18 +210,19 @@ pub async fn damaged_members_are_refilled_and_nothing_answered_is_lost() -> Resu
         let alive = 1 + victim % 3;
         persist_at_last(&region, victim, "stays", 2 * round).await;
         region.kill(victim)?;
-        let (hit, before) = (damage(&region, victim, round, &mut dice)?, set_aside(&region, victim));
+        let (whole, before) = (Copied::of(&region, victim)?, set_aside(&region, victim));
+        let hit = damage(&region, victim, round, &mut dice)?;
+        let damaged = Copied::of(&region, victim)?;
         persist_at_last(&region, alive, "stays", 2 * round + 1).await;
         region.start(victim)?;
         region.ready(victim).await;
         all_vote(&region, 3).await;
         let noticed = set_aside(&region, victim) > before;
-        println!(
-            "  member {victim}, {}, {}: {}",
-            hit.file,
-            hit.how,
-            if noticed { "found, refilled" } else { "nothing was lost by it" }
-        );
+        if !noticed {
+            harmless(whole, damaged).await.with_context(|| format!("{}, {}", hit.file, hit.how))?;
+        }
+        let how = if noticed { "found, refilled" } else { "harmless: all that is held compares equal" };
+        println!("  member {victim}, {}, {}: {how}", hit.file, hit.how);
         ensure!(noticed || !hit.must_be_noticed, "{} was damaged, and nobody noticed", hit.file);
         let (found, harmless) = hits.entry(hit.file).or_default();
         *found += u32::from(noticed);
@@ -232,12 +235,20 @@ pub async fn damaged_members_are_refilled_and_nothing_answered_is_lost() -> Resu
     }
 
     for (file, (found, harmless)) in &hits {
-        println!("  {file}: {found} found and refilled, {harmless} without effect");
+        println!("  {file}: {found} found and refilled, {harmless} compared equal");
     }
     let (found, harmless) = hits.values().fold((0, 0), |sum, hit| (sum.0 + hit.0, sum.1 + hit.1));
     println!(
-        "  seed {seed}: {found} damages found and refilled, {harmless} without effect, 0 answered writes lost"
+        "  seed {seed}: {found} damages found and refilled, {harmless} compared equal, 0 answered writes lost"
     );
+    Ok(())
+}
+
+/// Holds that a damage that nobody noticed changes nothing of what a disk holds.
+async fn harmless(whole: Copied, damaged: Copied) -> Result<()> {
+    let whole = whole.held().await.context("reading the disk as it was")?;
+    let damaged = damaged.held().await.context("the member did not notice it, and who reads all does")?;
+    ensure!(whole == damaged, "nobody noticed, and the disk holds {damaged:?}, not {whole:?}");
     Ok(())
 }
 

@@ -25,7 +25,7 @@ fn names(numbers: std::ops::Range<u32>) -> Vec<String> {
 }
 
 /// What a member is told at its start, for a deed while it does not run.
-fn config(region: &Region, member: u16) -> Result<StoreConfig> {
+pub fn config(region: &Region, member: u16) -> Result<StoreConfig> {
     let now = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH)?;
     let voters: BTreeMap<_, _> = region.members().into_iter().map(|id| (MemberId(id), "".into())).collect();
     Ok(StoreConfig {

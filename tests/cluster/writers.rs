@@ -108,6 +108,12 @@ impl Writing {
         gaps.max()
     }
 
+    /// The longest time without an answer since a moment, the time from the last one until now among it.
+    pub fn longest_wait_since(&self, moment: Instant) -> Duration {
+        let last = self.answered().at.last().copied().unwrap_or(moment);
+        self.gap_since(moment).unwrap_or_default().max(last.max(moment).elapsed())
+    }
+
     /// Ends it, and holds that every member comes to show everything that was answered: one that follows applies an
     /// entry a little after the member that answered for it.
     pub async fn end(self, region: &Region) -> Result<usize> {

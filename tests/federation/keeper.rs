@@ -142,7 +142,7 @@ impl Keeper {
     pub fn tick(&mut self) {
         self.ticks += 1;
         if self.holder.own().is_some() {
-            self.step(Input::RaftBeat { n: (1 << 32) + self.ticks });
+            self.step(Input::RaftBeat { n: (1 << 32) + self.ticks, unix_ms: self.unix_ms() });
         }
         let unix_ms = self.unix_ms();
         self.step(Input::Tick { unix_ms });

@@ -90,7 +90,7 @@ impl Holder {
                 }
             }
             Input::Closed { stream } => self.close(stream),
-            Input::RaftBeat { n } => self.raft_beat(n),
+            Input::RaftBeat { n, unix_ms } => self.raft_beat(n, unix_ms),
             Input::Applied { position, changes } => self.applied(position, changes),
             Input::Installed { position, records } => self.installed(position, records),
             Input::Begun { feed, records } => self.begun(feed, records),
@@ -265,10 +265,10 @@ impl Holder {
         Ok(Outcome::Ignored)
     }
 
-    fn raft_beat(&mut self, n: u64) {
+    fn raft_beat(&mut self, n: u64, unix_ms: u64) {
         let feed = FeedId::Raft(self.settings.region.clone());
         if let Some(copy) = self.holdings.copies().get(&feed) {
-            let beat = Heartbeat { n, position: copy.position(), unix_ms: self.wall.0 };
+            let beat = Heartbeat { n, position: copy.position(), unix_ms };
             self.holdings.beats.hear(self.now, &feed, beat);
         }
     }

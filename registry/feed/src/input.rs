@@ -75,6 +75,8 @@ pub enum Input {
     RaftBeat {
         /// Rises over leader changes.
         n: u64,
+        /// Since when a quorum has answered the leader at the earliest, unix milliseconds: so old is the word.
+        unix_ms: u64,
     },
     /// The own region's Raft state machine has applied something (members only).
     Applied {

@@ -104,7 +104,7 @@ pub(crate) fn join(
             asked.spawn(peers::keep_read(file, addresses.clone(), me, carrier, asked.clone()));
         }
         (ListedIn::Name(name), Some(calls)) => {
-            let (whom, by) = ((name, listed.numbers), (calls.clone(), carrier));
+            let (whom, by) = ((name, listed.numbers), (calls.clone(), carrier, shared.store.clone()));
             asked.spawn(peers::keep_found(whom, addresses.clone(), me, by, asked.clone()));
         }
         (ListedIn::Page | ListedIn::Name(_), _) => {}

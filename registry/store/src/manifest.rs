@@ -29,6 +29,9 @@ pub(crate) fn check(database: &Path) -> Result<(), StoreError> {
     };
     for folder in folders {
         let folder = folder.map_err(disk)?.path();
+        if !folder.is_dir() {
+            continue;
+        }
         if let Some(manifest) = newest(&folder)? {
             manifest.check(database)?;
         }
@@ -81,4 +84,18 @@ fn disk(error: io::Error) -> StoreError {
 
 fn damaged(dir: &Path, what: impl fmt::Display) -> StoreError {
     StoreError::Damaged { dir: dir.to_owned(), what: what.to_string() }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_file_beside_the_keyspaces_is_no_damage() {
+        let database = tempfile::tempdir().unwrap();
+        fs::create_dir_all(database.path().join(KEYSPACES).join("0")).unwrap();
+        fs::write(database.path().join(KEYSPACES).join(".DS_Store"), "x").unwrap();
+
+        assert_eq!(check(database.path()), Ok(()));
+    }
 }

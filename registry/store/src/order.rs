@@ -14,7 +14,7 @@ use crate::codec::{self, unreadable};
 
 #[derive(Clone, PartialEq, Message)]
 struct Order {
-    #[prost(oneof = "What", tags = "1, 2, 3, 4, 5, 6, 7, 8")]
+    #[prost(oneof = "What", tags = "1, 2, 3, 4, 5, 6, 7, 8, 9")]
     what: Option<What>,
 }
 
@@ -38,6 +38,9 @@ enum What {
     Note(NoteRecord),
     #[prost(message, tag = "8")]
     Port(Port),
+    /// An overlay, as a change that sets it: it is taken back if it still stands so.
+    #[prost(bytes = "bytes", tag = "9")]
+    Clear(Bytes),
 }
 
 /// A port wanted for a service, named by a change without a record, from a range.
@@ -136,7 +139,14 @@ pub(crate) fn encode(command: &Command) -> Bytes {
             let record = Record::Overlay(overlay.clone());
             set(RecordKey::Overlay(service.clone(), key.clone()), Some(record))
         }
-        Command::ClearOverlay { service, key } => set(RecordKey::Overlay(service.clone(), key.clone()), None),
+        Command::ClearOverlay { service, key, seen } => {
+            let (key, record) =
+                (RecordKey::Overlay(service.clone(), key.clone()), seen.clone().map(Record::Overlay));
+            match record {
+                None => set(key, None),
+                seen => What::Clear(disk::encode_changes(&[Change { key, record: seen }]).into()),
+            }
+        }
         Command::AssignPort { service, range: (first, last) } => {
             let named = Change { key: RecordKey::Port(service.clone()), record: None };
             let service = disk::encode_changes(&[named]).into();
@@ -167,6 +177,12 @@ pub(crate) fn decode(bytes: Bytes) -> io::Result<Command> {
             cursor: disk::decode_cursor(&cursor).map_err(wrong)?,
         },
         What::Settle(cursor) => Command::Settle { cursor: disk::decode_cursor(&cursor).map_err(wrong)? },
+        What::Clear(change) => match setting(disk::decode_changes(&change).map_err(wrong)?)? {
+            Command::SetOverlay { service, key, overlay } => {
+                Command::ClearOverlay { service, key, seen: Some(overlay) }
+            }
+            other => return Err(unreadable("order", format_args!("it takes back {other:?}"))),
+        },
         What::Set(change) => setting(disk::decode_changes(&change).map_err(wrong)?)?,
         What::Note(NoteRecord { name, text }) => {
             Command::Note { name: name.into(), text: text.map(Into::into) }
@@ -220,7 +236,7 @@ fn setting(changes: Vec<Change>) -> io::Result<Command> {
             Command::PutPersistent { service, key, instance }
         }
         (RecordKey::Port(service), None) => Command::ReleasePort { service },
-        (RecordKey::Overlay(service, key), None) => Command::ClearOverlay { service, key },
+        (RecordKey::Overlay(service, key), None) => Command::ClearOverlay { service, key, seen: None },
         (RecordKey::Overlay(service, key), Some(Record::Overlay(overlay))) => {
             Command::SetOverlay { service, key, overlay: Arc::clone(&overlay) }
         }
@@ -265,7 +281,7 @@ mod tests {
             max_stale_ms: Some(600_000),
             visibility: Some(Showing::Merge),
         };
-        let overlay = Overlay { weight: Some(0.5), enabled: Some(false), metadata: None };
+        let overlay = Arc::new(Overlay { weight: Some(0.5), enabled: Some(false), metadata: None });
         let commands = [
             Command::Found { era: Era(1_700_000_000_000) },
             Command::Open { member: MemberId(3), address: "h:1".into(), nonce: u64::MAX },
@@ -296,8 +312,9 @@ mod tests {
             },
             Command::DeletePersistent { service: service.clone(), key: key.clone() },
             Command::SetHealth { flips: vec![(service.clone(), key.clone(), true)] },
-            Command::SetOverlay { service: service.clone(), key: key.clone(), overlay: Arc::new(overlay) },
-            Command::ClearOverlay { service, key },
+            Command::SetOverlay { service: service.clone(), key: key.clone(), overlay: Arc::clone(&overlay) },
+            Command::ClearOverlay { service: service.clone(), key: key.clone(), seen: Some(overlay) },
+            Command::ClearOverlay { service, key, seen: None },
             Command::Note { name: "namespace/dev".into(), text: Some("{}".into()) },
             Command::Note { name: "namespace/dev".into(), text: None },
         ];

@@ -258,9 +258,9 @@ impl Member {
         }
     }
 
-    /// How old what is shown of the region's decisions may be, in milliseconds: counted from when the leader made the newest
-    /// heartbeat whose position is reached here, whoever relayed it, on the region's fastest clock. So it is too high by
-    /// what clocks differ, and too low only where the leader's is further ahead than clocks are followed (60 s). None
+    /// How old what is shown of the region's decisions may be, in milliseconds: counted from a second before the leader
+    /// made the newest heartbeat whose position is reached here, for that long its quorum may have been silent; whoever relayed
+    /// it, on the region's fastest clock. So it is too high by what clocks differ, and too low only where the leader's is further ahead than clocks are followed (60 s). None
     /// before the first heartbeat.
     pub fn decided_age_ms(&self, now: Moment) -> Option<u64> {
         let reached = self.holder.reached(&FeedId::Raft(self.settings.region.clone()))?;

@@ -4,10 +4,14 @@
 //! Invariant: absence counts only in looks in which this leader heard a quorum, was ready, held nothing back and heard every other
 //! region; so neither a cut nor a pause takes an operator's word back.
 
-use std::collections::BTreeMap;
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    ops::Bound,
+    sync::Arc,
+};
 
 use landbridge_feed::Standing;
-use landbridge_model::{Record, RecordKey};
+use landbridge_model::{InstanceKey, Overlay, Record, RecordKey, ServiceKey};
 
 use super::Member;
 use crate::{
@@ -27,13 +31,17 @@ const DISABLED_LINGER_TICKS: u32 = 86_400;
 /// Overlays that are taken back in one look; further ones wait for the next.
 const CLEARED_MAX: usize = 16;
 
+/// Services whose instances are looked for in one look; the next one goes on behind them, and absence counts only where it was seen.
+const SERVICES_MAX: usize = 64;
+
 /// The region's overlays.
 #[derive(Debug, Default)]
 pub(super) struct Overlays {
-    /// Whether each disables its instance.
-    laid: BTreeMap<InstanceRef, bool>,
-    /// For how many ticks the instances of these have been absent in looks of this leader.
+    laid: BTreeMap<ServiceKey, BTreeMap<InstanceKey, Arc<Overlay>>>,
+    /// For how many ticks the instances of these have been absent in looks of this leader, since they were last laid.
     absent: BTreeMap<InstanceRef, u32>,
+    /// The last service of the last look.
+    behind: Option<ServiceKey>,
 }
 
 impl Overlays {
@@ -42,32 +50,51 @@ impl Overlays {
         *self = Self::default();
     }
 
-    /// Takes a change of the region's decisions in.
+    /// Takes a change of the region's decisions in. An overlay that is laid again has its whole time before it.
     pub(super) fn note(&mut self, key: &RecordKey, record: Option<&Record>) {
         let RecordKey::Overlay(service, key) = key else { return };
-        let target = (service.clone(), key.clone());
+        self.absent.remove(&(service.clone(), key.clone()));
         if let Some(Record::Overlay(overlay)) = record {
-            self.laid.insert(target, overlay.enabled == Some(false));
-        } else {
-            self.laid.remove(&target);
-            self.absent.remove(&target);
+            self.laid.entry(service.clone()).or_default().insert(key.clone(), Arc::clone(overlay));
+        } else if let Some(laid) = self.laid.get_mut(service) {
+            laid.remove(key);
+            if laid.is_empty() {
+                self.laid.remove(service);
+            }
         }
     }
 
-    /// One look: which overlays are to be taken back.
-    fn look(&mut self, is_there: impl Fn(&InstanceRef) -> bool) -> Vec<Command> {
+    /// The services of the next look, each once.
+    fn next(&mut self) -> Vec<ServiceKey> {
+        let after = self.behind.as_ref().map_or(Bound::Unbounded, Bound::Excluded);
+        let later = self.laid.range((after, Bound::Unbounded));
+        let services: Vec<_> = later.chain(&self.laid).map(|(service, _)| service.clone()).collect();
+        let next: Vec<_> = services.into_iter().take(SERVICES_MAX.min(self.laid.len())).collect();
+        self.behind = next.last().cloned();
+        next
+    }
+
+    /// One look: which overlays are to be taken back, as it is told which keys of a service have no instance.
+    fn look(&mut self, gone: impl Fn(&ServiceKey, &mut BTreeSet<InstanceKey>)) -> Vec<Command> {
         let mut commands = Vec::new();
-        for (target, disabled) in &self.laid {
-            if is_there(target) {
-                self.absent.remove(target);
-                continue;
-            }
-            let ticks = self.absent.entry(target.clone()).or_default();
-            *ticks = ticks.saturating_add(LOOK_TICKS);
-            let linger = if *disabled { DISABLED_LINGER_TICKS } else { LINGER_TICKS };
-            if *ticks > linger && commands.len() < CLEARED_MAX {
-                let (service, key) = target.clone();
-                commands.push(Command::ClearOverlay { service, key });
+        for service in self.next() {
+            let Some(laid) = self.laid.get(&service) else { continue };
+            let mut absent = laid.keys().cloned().collect();
+            gone(&service, &mut absent);
+            for (key, overlay) in laid {
+                let target = (service.clone(), key.clone());
+                if !absent.contains(key) {
+                    self.absent.remove(&target);
+                    continue;
+                }
+                let ticks = self.absent.entry(target).or_default();
+                *ticks = ticks.saturating_add(LOOK_TICKS);
+                let disables = overlay.enabled == Some(false);
+                let linger = if disables { DISABLED_LINGER_TICKS } else { LINGER_TICKS };
+                if *ticks > linger && commands.len() < CLEARED_MAX {
+                    let (service, key, seen) = (service.clone(), key.clone(), Some(Arc::clone(overlay)));
+                    commands.push(Command::ClearOverlay { service, key, seen });
+                }
             }
         }
         commands
@@ -88,12 +115,22 @@ impl Member {
             return;
         }
         let mut overlays = std::mem::take(&mut self.overlays);
-        let own = &self.settings.region;
-        let commands = overlays.look(|(service, key)| {
-            let shows = |region| self.shown_of(region, service).iter().any(|shown| shown.key == *key);
-            self.holder.winner(own, service, key).is_some() || shows(own) || self.others().any(shows)
-        });
+        let commands = overlays.look(|service, keys| self.keep_absent(service, keys));
         self.overlays = overlays;
         effects.extend(commands.into_iter().map(|command| Effect::Propose { ticket: None, command }));
+    }
+
+    /// Takes out the keys at which an instance of the service is known, in whatever region.
+    fn keep_absent(&self, service: &ServiceKey, keys: &mut BTreeSet<InstanceKey>) {
+        let own = &self.settings.region;
+        keys.retain(|key| self.holder.winner(own, service, key).is_none());
+        for region in std::iter::once(own).chain(self.others()) {
+            if keys.is_empty() {
+                return;
+            }
+            for shown in self.shown_of(region, service) {
+                keys.remove(&shown.key);
+            }
+        }
     }
 }

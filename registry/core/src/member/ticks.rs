@@ -5,6 +5,9 @@ use landbridge_model::{Moment, Mutant, RecordKey, ServiceKey, planted};
 use super::Member;
 use crate::input::{Effect, InstanceRef, Leading};
 
+/// Between two ticks; a leader's quorum has answered it within the last one, so its word may be so old already when it is given.
+const TICK_MS: u64 = 1_000;
+
 impl Member {
     pub(super) fn tick(
         &mut self,
@@ -18,7 +21,11 @@ impl Member {
         self.reference.tick(now, unix_ms);
         if let Some(Leading { term, .. }) = leading.filter(|leading| leading.quorum) {
             let n = term << 32 | u64::from(self.tick);
-            self.tell(now, landbridge_feed::Input::RaftBeat { n }, effects);
+            self.tell(
+                now,
+                landbridge_feed::Input::RaftBeat { n, unix_ms: unix_ms.saturating_sub(TICK_MS) },
+                effects,
+            );
         }
         self.tell(now, landbridge_feed::Input::Tick { unix_ms }, effects);
         self.lead(leading, effects);

@@ -135,6 +135,8 @@ pub enum Command {
         service: ServiceKey,
         /// Which.
         key: InstanceKey,
+        /// Only if they still stand so; none: whatever they are.
+        seen: Option<Arc<Overlay>>,
     },
 }
 

@@ -165,8 +165,13 @@ impl RaftState {
             }
             Command::SetHealth { flips } => (Reply::Done, self.flip(flips)),
             Command::SetOverlay { service, key, overlay } => self.lay(service, key, overlay),
-            Command::ClearOverlay { service, key } => {
-                self.take(RecordKey::Overlay(service.clone(), key.clone()))
+            Command::ClearOverlay { service, key, seen } => {
+                let key = RecordKey::Overlay(service.clone(), key.clone());
+                let newer = |seen| self.records.get(&key) != Some(&Record::Overlay(Arc::clone(seen)));
+                if seen.as_ref().is_some_and(newer) {
+                    return (Reply::NotFound, Vec::new());
+                }
+                self.take(key)
             }
             Command::AssignPort { service, range } => self.assign_port(service, *range),
             Command::ReleasePort { service } => self.take(RecordKey::Port(service.clone())),
@@ -260,7 +265,8 @@ impl RaftState {
             enabled: edits.enabled.or(before.enabled),
             metadata: edits.metadata.clone().or(before.metadata),
         };
-        self.put_changed(key, Record::Overlay(Arc::new(overlay)))
+        // Said even where it is the same: who writes edits again wants them to stay.
+        (Reply::Done, put(key, Record::Overlay(Arc::new(overlay))))
     }
 
     /// The lowest port that no service has; one that a service has stays its own while the range holds it.

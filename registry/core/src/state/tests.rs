@@ -175,8 +175,19 @@ fn edits_add_up_until_they_are_cleared() {
 
     let Some(Record::Overlay(overlay)) = &changes[0].record else { panic!("expected an overlay") };
     assert_eq!((overlay.weight, overlay.enabled), (Some(3.0), Some(false)));
-    let (service, key) = target();
-    assert_eq!(state.apply(4, &Command::ClearOverlay { service, key }).1[0].record, None);
+    let cleared = |seen| {
+        let (service, key) = target();
+        Command::ClearOverlay { service, key, seen }
+    };
+    let older = Arc::new(Overlay { weight: Some(3.0), ..Overlay::default() });
+    assert_eq!(
+        state.apply(4, &cleared(Some(older))),
+        (Reply::NotFound, Vec::new()),
+        "newer edits were taken back"
+    );
+    assert_eq!(state.apply(5, &cleared(Some(Arc::clone(overlay)))).1[0].record, None);
+    state.apply(6, &lay(Overlay { enabled: Some(false), ..Overlay::default() }));
+    assert_eq!(state.apply(7, &cleared(None)).1[0].record, None);
 }
 
 #[test]

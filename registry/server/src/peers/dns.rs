@@ -8,7 +8,8 @@
 //!                                                                    unknown ◀──for FORGOTTEN_AFTER─────┘
 //! ```
 //!
-//! Invariant: a lookup that fails changes nothing, and no single answer takes a member from the list.
+//! Invariant: a lookup that fails changes nothing, and no single answer takes a member from the list; who belongs to the Raft group
+//! stays in it.
 
 use std::{
     collections::{BTreeMap, BTreeSet},
@@ -22,6 +23,7 @@ use std::{
 use landbridge_carrier::Carrier;
 use landbridge_model::{MemberId, Region};
 use landbridge_runtime::shutdown::Shutdown;
+use landbridge_store::{Members, Store};
 use tokio::{
     net::lookup_host,
     task::JoinSet,
@@ -81,14 +83,15 @@ pub(crate) async fn keep_found(
     (name, numbers): (Place, BTreeSet<MemberId>),
     addresses: Addresses,
     (me, region): (MemberId, Region),
-    (calls, carrier): (Calls, Carrier),
+    (calls, carrier, store): (Calls, Carrier, Store),
     shutdown: Shutdown,
 ) {
     let mut reloads = shutdown.reloads();
     let mut search = Search::new(name, me, addresses.clone(), calls);
     let mut complained: Option<String> = None;
     loop {
-        match search.look().await {
+        let Members { voters, learners } = store.members();
+        match search.look(&voters.into_iter().chain(learners).collect()).await {
             Ok(seen) => {
                 complained = None;
                 for (member, place) in &seen.moved {
@@ -147,8 +150,9 @@ impl<A: Ask> Search<A> {
         self.found.clear();
     }
 
-    /// Resolves the name once, puts whom it finds in the list and takes out of whom nothing has told for long.
-    async fn look(&mut self) -> Result<Seen, String> {
+    /// Resolves the name once, puts whom it finds in the list and takes out of whom nothing has told for long, unless it is kept:
+    /// who belongs to the Raft group is asked for its vote wherever it was last, for nobody else can give it.
+    async fn look(&mut self, kept: &BTreeSet<MemberId>) -> Result<Seen, String> {
         let answer = self.ask.resolve(&self.name.host).await.map_err(|error| error.to_string())?;
         let answer: BTreeSet<IpAddr> = answer.into_iter().collect();
         let answer: BTreeSet<IpAddr> = answer.into_iter().take(ADDRESSES_MAX).collect();
@@ -169,19 +173,23 @@ impl<A: Ask> Search<A> {
                 moved.push((*member, place));
             }
         }
-        let gone = self.forgotten(&mut places).await;
+        let gone = self.forgotten(&mut places, kept).await;
         self.addresses.read(places);
         Ok(Seen { moved, gone })
     }
 
     /// Takes out of whom neither the name nor its own place has told for long.
-    async fn forgotten(&mut self, places: &mut BTreeMap<MemberId, Place>) -> Vec<(MemberId, Place)> {
+    async fn forgotten(
+        &mut self,
+        places: &mut BTreeMap<MemberId, Place>,
+        kept: &BTreeSet<MemberId>,
+    ) -> Vec<(MemberId, Place)> {
         let (now, mut gone) = (Instant::now(), Vec::new());
         let named: BTreeSet<MemberId> = self.found.values().map(|(member, _)| *member).collect();
         self.missed.retain(|member, _| places.contains_key(member) && !named.contains(member));
         let unnamed: Vec<(MemberId, Place)> = places
             .iter()
-            .filter(|(member, _)| **member != self.me && !named.contains(member))
+            .filter(|(member, _)| **member != self.me && !named.contains(member) && !kept.contains(member))
             .map(|(member, place)| (*member, place.clone()))
             .collect();
         let answering = self.answering(&unnamed).await;
@@ -295,7 +303,7 @@ mod tests {
 
     /// Where everybody is, after one more look.
     async fn looked(search: &mut Search<Net>) -> Vec<(u16, String)> {
-        let _ = search.look().await;
+        let _ = search.look(&BTreeSet::new()).await;
         search.addresses.all().iter().map(|(member, place)| (member.0, place.http())).collect()
     }
 
@@ -320,7 +328,7 @@ mod tests {
         let all = looked(&mut search).await;
 
         net.0.lock().answer = None;
-        assert!(search.look().await.is_err_and(|why| why.contains("no such name")));
+        assert!(search.look(&BTreeSet::new()).await.is_err_and(|why| why.contains("no such name")));
         assert_eq!(looked(&mut search).await, all);
         net.say(&[(2, 2)]);
         assert_eq!(looked(&mut search).await, all);
@@ -336,7 +344,7 @@ mod tests {
 
         net.say(&[(1, 1), (2, 2), (7, 3)]);
 
-        assert_eq!(search.look().await.expect("resolved").moved.len(), 1);
+        assert_eq!(search.look(&BTreeSet::new()).await.expect("resolved").moved.len(), 1);
         assert_eq!(looked(&mut search).await, at(&[(1, 1), (2, 2), (3, 7)]));
     }
 
@@ -352,11 +360,27 @@ mod tests {
         assert_eq!(looked(&mut search).await, at(&[(1, 1), (2, 2), (3, 3)]));
         tokio::time::advance(Duration::from_secs(1)).await;
 
-        let seen = search.look().await.expect("resolved");
+        let seen = search.look(&BTreeSet::new()).await.expect("resolved");
         assert_eq!(seen.gone.iter().map(|(member, _)| member.0).collect::<Vec<_>>(), [3]);
         assert_eq!(looked(&mut search).await, at(&[(1, 1), (2, 2)]));
         net.say(&[(1, 1), (2, 2), (8, 3)]);
         assert_eq!(looked(&mut search).await, at(&[(1, 1), (2, 2), (3, 8)]), "it may come back");
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn a_member_of_the_raft_group_stays_in_the_list_however_long_nothing_tells_of_it() {
+        let (mut search, net) = search();
+        net.say(&[(1, 1), (2, 2), (3, 3)]);
+        let all = looked(&mut search).await;
+
+        net.say(&[(1, 1), (2, 2)]);
+        for _ in 0..3 {
+            let seen = search.look(&BTreeSet::from([MemberId(3)])).await.expect("resolved");
+            assert!(seen.gone.is_empty(), "a voter was forgotten: {seen:?}");
+            tokio::time::advance(FORGOTTEN_AFTER).await;
+        }
+
+        assert_eq!(looked(&mut search).await, all, "its time begins when it has left the group");
     }
 
     #[tokio::test(start_paused = true)]

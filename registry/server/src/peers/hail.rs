@@ -63,7 +63,8 @@ pub(crate) struct Hail {
 }
 
 impl Hail {
-    fn unknown() -> Self {
+    /// Of whom nothing was heard so far.
+    pub(crate) fn unknown() -> Self {
         let [phase, version, disk] = [(); 3].map(|()| String::new());
         Self { health: Health::Down, phase, version, applied: 0, disk, why: None, missed: DOWN_AFTER }
     }

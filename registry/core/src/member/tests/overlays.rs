@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use landbridge_model::{Overlay, RecordKey};
+use landbridge_model::{Overlay, RecordKey, ServiceKey};
 
 use super::rig::*;
 use crate::Command;
@@ -66,4 +66,35 @@ fn a_leader_without_a_quorum_takes_no_overlay_back() {
     rig.ticks(5);
 
     assert_eq!(laid(&rig), [1], "time without a quorum was counted");
+}
+
+#[test]
+fn an_overlay_that_is_laid_again_has_its_whole_time_before_it() {
+    let mut rig = Rig::ready(1);
+    lay(&mut rig, 1, None);
+
+    rig.ticks(595);
+    lay(&mut rig, 1, None);
+    rig.ticks(590);
+    assert_eq!(laid(&rig), [1], "an edit that an operator has just written again was taken back");
+    rig.ticks(40);
+
+    assert_eq!(laid(&rig), [0; 0]);
+}
+
+#[test]
+fn overlays_of_more_services_than_one_look_sees_are_taken_back_too() {
+    let mut rig = Rig::ready(1);
+    let service = |number: usize| ServiceKey::parse("", "", &format!("orders-{number}")).unwrap();
+    let overlay = Arc::new(Overlay { weight: Some(7.0), enabled: None, metadata: None });
+    for number in 0..150 {
+        let (service, overlay) = (service(number), Arc::clone(&overlay));
+        rig.submit(0, Command::SetOverlay { service, key: key(1), overlay });
+    }
+
+    rig.ticks(600);
+    assert_eq!(laid(&rig).len(), 150);
+    rig.ticks(1_800);
+
+    assert_eq!(laid(&rig), [0; 0], "those behind the first were never looked at");
 }

@@ -4,7 +4,7 @@ use landbridge_feed::Message;
 use landbridge_model::{FeedId, Heartbeat, Moment, Position};
 
 use super::rig::*;
-use crate::{Effect, Input};
+use crate::{Effect, Input, Leading};
 
 fn age_ms(rig: &Rig, at: usize) -> u64 {
     rig.member(at).decided_age_ms(Moment(rig.now)).expect("the leader is heard")
@@ -37,6 +37,20 @@ fn a_decision_is_as_old_as_the_leaders_word_on_it_and_no_younger() {
         let age = age_ms(&rig, at);
         assert!((1_000..=2_000).contains(&age), "{age} ms at member {at}: a beat is made each second");
     }
+}
+
+#[test]
+fn a_heartbeat_made_at_once_after_another_is_no_younger_than_what_the_quorum_said() {
+    let mut rig = Rig::ready(3);
+    for _ in 0..2 {
+        rig.now += 10;
+        let leading = Some(Leading { term: rig.term, quorum: true });
+        rig.give(0, Input::Tick { unix_ms: BEGIN_MS + rig.now, leading });
+    }
+
+    let age = age_ms(&rig, 0);
+
+    assert!(age >= 1_000, "{age} ms, though the quorum may have been silent for a second");
 }
 
 #[test]

@@ -42,6 +42,11 @@ pub(super) async fn members(State(shared): State<Arc<Shared>>) -> Json<Vec<Row>>
     Json(rows(&shared))
 }
 
+/// The last entry that any member has applied that is heard: what one said that has gone may be of a line that is gone too.
+fn newest<'a>(own: u64, hails: impl Iterator<Item = &'a Hail>) -> u64 {
+    hails.filter(|hail| hail.health != Health::Down).map(|hail| hail.applied).fold(own, u64::max)
+}
+
 /// Every member that is listed, votes, or writes an open feed.
 pub(crate) fn rows(shared: &Shared) -> Vec<Row> {
     let sight = shared.state.sight();
@@ -51,7 +56,7 @@ pub(crate) fn rows(shared: &Shared) -> Vec<Row> {
     let leads = shared.store.leading(LEADER_HEARD).is_some_and(|(_, heard)| heard);
     let up = |hail: Option<&Hail>| hail.is_some_and(|hail| hail.health != Health::Down);
     let own = shared.store.places().applied.unwrap_or_default();
-    let newest = hails.values().map(|hail| hail.applied).max().unwrap_or_default().max(own);
+    let newest = newest(own, hails.values());
     let known: BTreeSet<MemberId> = listed
         .keys()
         .copied()
@@ -90,4 +95,21 @@ pub(crate) fn rows(shared: &Shared) -> Vec<Row> {
         }
     };
     known.into_iter().map(row).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn nobody_lags_behind_what_a_member_said_that_is_heard_no_more() {
+        let said = |health, applied| {
+            let mut hail = Hail::unknown();
+            (hail.health, hail.applied) = (health, applied);
+            hail
+        };
+
+        assert_eq!(newest(5, [said(Health::Up, 7), said(Health::Down, 900)].iter()), 7);
+        assert_eq!(newest(5, [].iter()), 5);
+    }
 }
