@@ -1,13 +1,14 @@
 //! What an SDK relies on over gRPC, said by the codecs of the wire but over real connections.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
+use landbridge_model::Cluster;
 use landbridge_tests::{
     sdk::{Connection, ask_well, connect, dial, enrolment, service},
     wait::until_async,
 };
 use landbridge_wire::nacos::{
-    ClusterFilter,
+    ClusterFilter, Enrolment, codes,
     grpc::{Payload, RequestClient, ask},
 };
 use serde_json::Value;
@@ -100,6 +101,53 @@ async fn a_second_registration_on_a_connection_replaces_the_first_and_a_batch_is
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_persistent_instance_is_deregistered_by_ip_and_port_whatever_the_cluster() {
+    let one = One::start().await;
+    let mut client = connect(one.grpc()).await.expect("a connection");
+    let mut blue = Enrolment { ephemeral: false, ..enrolment(1) };
+    blue.key.cluster = Cluster::parse("blue").expect("a cluster");
+    ask_well(&mut client.requests, ask::register(&service("kept"), &blue)).await.expect("registered");
+    let before = ports(&query(&mut client, "kept").await);
+
+    let mut green = blue.clone();
+    green.key.cluster = Cluster::parse("green").expect("a cluster");
+    ask_well(&mut client.requests, ask::deregister(&service("kept"), &green)).await.expect("deregistered");
+
+    assert_eq!((before, ports(&query(&mut client, "kept").await)), (vec![1025], vec![]));
+    one.end().await.expect("ends in order");
+}
+
+/// A client of Java and Go goes when it is told; this one stays, as Python and Rust do.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_client_that_ignores_where_it_is_sent_is_closed_after_three_seconds_and_its_instances_go() {
+    let one = One::start().await;
+    let mut client = connect(one.grpc()).await.expect("a connection");
+    ask_well(&mut client.requests, ask::register(&service("sent"), &enrolment(1))).await.expect("registered");
+    let connections = one.get("/nacos/v2/core/loader/current").await.1;
+    let connections: Value = serde_json::from_str(&connections).expect("JSON");
+    let id = connections.as_object().and_then(|all| all.keys().next()).expect("a connection").clone();
+    let mut staying = connect(one.grpc()).await.expect("a connection");
+
+    let sent = Instant::now();
+    let to = format!("connectionId={id}&redirectAddress=10.1.2.3:8848");
+    let asked = one.get(&format!("/nacos/v2/core/loader/reloadClient?{to}")).await;
+    let heard = tokio::time::timeout(WITHIN, client.heard.message()).await.expect("told");
+    let told = heard.expect("the stream lives").expect("the stream goes on");
+    let ended = tokio::time::timeout(WITHIN, client.heard.message()).await.expect("closed");
+    let stayed = sent.elapsed();
+
+    assert_eq!((asked.0, told.type_name()), (200, "ConnectResetRequest"), "{}", asked.1);
+    assert_eq!((&json(&told)["serverIp"], &json(&told)["serverPort"]), (&"10.1.2.3".into(), &"8848".into()));
+    assert!(!matches!(ended, Ok(Some(_))), "the server said more instead of closing");
+    assert!(stayed >= Duration::from_secs(3), "closed after {stayed:?}");
+    until_async("its instance is gone", WITHIN, async || {
+        ports(&query(&mut staying, "sent").await).is_empty().then_some(())
+    })
+    .await;
+    one.end().await.expect("ends in order");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn before_its_set_up_a_connection_is_told_so_and_unknown_types_are_told_too() {
     let one = One::start().await;
     let mut raw = RequestClient::new(dial(one.grpc()).await.expect("a channel"));
@@ -108,6 +156,12 @@ async fn before_its_set_up_a_connection_is_told_so_and_unknown_types_are_told_to
     let check = json(&raw.request(ask::server_check()).await.expect("answered").into_inner());
     let early =
         json(&raw.request(ask::register(&service("x"), &enrolment(1))).await.expect("answered").into_inner());
+    for name in codes::BETWEEN_SERVERS {
+        let inner = Payload::new(name, &b"{}"[..]);
+        let inner = json(&client.requests.request(inner).await.expect("answered").into_inner());
+        assert_eq!((&inner["resultCode"], &inner["errorCode"]), (&500.into(), &502.into()));
+        assert_eq!(inner["message"], format!(" invoke {name} from sdk is forbidden"));
+    }
     let unknown = Payload::new("LockOperationRequest", &b"{}"[..]);
     let unknown = json(&client.requests.request(unknown).await.expect("answered").into_inner());
     let garbage = Payload::new("InstanceRequest", &b"{not json"[..]);

@@ -56,6 +56,25 @@ async fn a_light_beat_of_a_stranger_asks_it_to_register_and_a_full_one_registers
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn a_deregistration_goes_by_ip_and_port_whatever_the_cluster_for_each_kind() {
+    let one = One::start().await;
+
+    for (name, said, other) in [("kept", "&ephemeral=false", ""), ("leased", "", "&ephemeral=false")] {
+        let who = format!("serviceName={name}&ip=10.0.0.1&port=80");
+        let registered = instance(&one, "POST", &format!("?{who}{said}&clusterName=None")).await;
+        assert_eq!(registered.0, 200, "{}", registered.1);
+        for others in [format!("?{who}{other}"), format!("?{who}1{said}")] {
+            instance(&one, "DELETE", &others).await;
+            assert_eq!(list(&one, name).await["hosts"][0]["clusterName"], "None", "{others}");
+        }
+        let deregistered = instance(&one, "DELETE", &format!("?{who}{said}")).await;
+        assert_eq!((deregistered.0, deregistered.1.as_str()), (200, "ok"));
+        assert_eq!(list(&one, name).await["hosts"], Value::Array(vec![]), "{name}");
+    }
+    one.end().await.expect("ends in order");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_persistent_instance_makes_an_ephemeral_one_of_its_service_impossible() {
     let one = One::start().await;
     let persistent = instance(&one, "POST", "?serviceName=kept&ip=10.0.0.1&port=80&ephemeral=false").await;

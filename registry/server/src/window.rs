@@ -13,8 +13,8 @@ use std::{
 
 use arc_swap::ArcSwap;
 use bytes::Bytes;
-use landbridge_model::{Address, Group, Metadata, Namespace, Region, ServiceKey, ServiceName};
-use landbridge_registry_core::{Labels, Selector, ServiceView};
+use landbridge_model::{Address, Group, InstanceKey, Metadata, Namespace, Region, ServiceKey, ServiceName};
+use landbridge_registry_core::{Host, Labels, Selector, ServiceView};
 use landbridge_runtime::clock::Clock;
 use landbridge_wire::nacos::{ClusterFilter, WatchPattern, grpc::Payload};
 use papaya::HashMap;
@@ -57,6 +57,18 @@ impl Face {
         let counts = count(&view);
         let selector = Selector::of(&view.metadata);
         Self { view, counts, push, plain: Encoded::default(), filtered: Mutex::default(), selector }
+    }
+
+    /// The own region's instance of this kind that is meant. Where no cluster was said, ip and port decide, as in Nacos 2:
+    /// Python registers in a cluster "None" and beats and deregisters without one.
+    pub(crate) fn meant(&self, key: &InstanceKey, persistent: bool, cluster_said: bool) -> Option<&Host> {
+        let own = |host: &&Host| host.origin.is_none() && host.persistent == persistent;
+        let exact = self.view.host(key).filter(own);
+        if exact.is_some() || cluster_said {
+            return exact;
+        }
+        let same_address = |host: &&Host| host.key.ip == key.ip && host.key.port == key.port;
+        self.view.hosts.iter().filter(own).find(same_address)
     }
 
     /// The answer to a gRPC query.

@@ -47,10 +47,10 @@ def reading(client):
     with checks.holds("an instance is deregistered by its address, whatever cluster it said"):
         assert client.remove_naming_instance("http-read", IP, 2002, group_name="OTHER")
         until("no instance", PUSHED, lambda: not found(client, "http-read", group_name="OTHER"))
-    with checks.holds("a persistent instance is registered and deregistered"):
-        assert client.add_naming_instance("http-kept", IP, 2011, cluster_name="blue", ephemeral=False)
+    with checks.holds("a persistent instance is registered and deregistered by its address, whatever cluster it said"):
+        assert client.add_naming_instance("http-kept", IP, 2011, ephemeral=False)
         assert until("the instance", PUSHED, lambda: found(client, "http-kept"))[2011]["ephemeral"] is False
-        assert client.remove_naming_instance("http-kept", IP, 2011, cluster_name="blue", ephemeral=False)
+        assert client.remove_naming_instance("http-kept", IP, 2011, ephemeral=False)
         until("no instance", PUSHED, lambda: not found(client, "http-kept"))
 
 

@@ -118,6 +118,11 @@ pub(crate) async fn tell(State(shared): State<Arc<Shared>>, request: Request, ne
     }
 }
 
+/// Waits until this member shows what had been decided before, if the region decides; whoever goes on to write is told if not.
+pub(crate) async fn catch_up(shared: &Shared) {
+    let _ = fence(shared).await;
+}
+
 /// Waits until this member shows everything that anybody had been answered before.
 async fn fence(shared: &Shared) -> Result<(), Refused> {
     let Ok(_place) = shared.state.fences.0.try_acquire() else {

@@ -30,7 +30,7 @@ use crate::{
     answer,
     auth::{Principal, owner},
     fuzzy::Full,
-    ingress::{freshness, status},
+    ingress::{freshness, meant, status},
     labels::Consumer,
     member::Shared,
     metrics,
@@ -155,6 +155,9 @@ impl Unary {
             Request::ConnectionSetup(_) | Request::Ack(_) => {
                 Err(say::error(codes::BAD_PAYLOAD, "this message belongs on the stream"))
             }
+            Request::Unknown(name) if codes::BETWEEN_SERVERS.contains(&name.as_str()) => {
+                Err(say::error(codes::BAD_PAYLOAD, &codes::forbidden_from_sdk(&name)))
+            }
             Request::Unknown(_) => Err(say::error(codes::NO_HANDLER, codes::NO_HANDLER_TEXT)),
         }
         .inspect_err(|_| metrics::refused(kind.name()))
@@ -250,6 +253,7 @@ impl Unary {
                 (Command::PutPersistent { service, key, instance }, say::registered())
             }
             PersistentChange::Deregister(key) => {
+                let key = meant(&self.shared, &service, key, true).await;
                 self.owns(kind, principal, &service, [&key])?;
                 (Command::DeletePersistent { service, key }, say::deregistered())
             }

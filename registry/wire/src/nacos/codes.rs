@@ -132,6 +132,20 @@ pub const LEASE_TEXT: &str =
 /// Said of a weight out of range.
 pub const WEIGHT_TEXT: &str = "instance format invalid: The weights range from 0.0 to 10000.0";
 
+/// Types that only Nacos servers send, to each other's own port.
+pub const BETWEEN_SERVERS: [&str; 5] = [
+    "ConfigChangeClusterSyncRequest",
+    "DistroDataRequest",
+    "MemberReportRequest",
+    "ServerLoaderInfoRequest",
+    "ServerReloadRequest",
+];
+
+/// Said to a client that sends one of them; the blank in front is Nacos's.
+pub fn forbidden_from_sdk(type_name: &str) -> String {
+    format!(" invoke {type_name} from sdk is forbidden")
+}
+
 /// Said when an ephemeral instance comes to a persistent service.
 pub fn service_is_persistent(service: &ServiceKey) -> String {
     format!("Current service {} is persistent service, can't register ephemeral instance.", service.grouped())

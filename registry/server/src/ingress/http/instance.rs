@@ -5,7 +5,7 @@ use std::{collections::BTreeMap, sync::Arc};
 use axum::http::{StatusCode, header};
 use bytes::Bytes;
 use landbridge_model::{InstanceKey, Metadata, OWNER, Overlay, ServiceKey};
-use landbridge_registry_core::{Command, Host, Input, Outcome, ServiceView};
+use landbridge_registry_core::{Command, Host, Input, Outcome};
 use landbridge_wire::nacos::{
     Enrolment, Lease, Naming, codes,
     http::{
@@ -25,7 +25,7 @@ use super::{
 use crate::{
     answer as views,
     auth::owner,
-    ingress::status::Refused,
+    ingress::{meant, status::Refused},
     labels::{self, Consumer},
     orders::Answered,
 };
@@ -72,14 +72,8 @@ async fn register(ask: &Ask) -> Answer {
 
 async fn deregister(ask: &Ask) -> Answer {
     let named = ask.asked.named().map_err(|refusal| Refused::unread(&refusal))?;
-    let (service, mut key) = (named.service, named.key);
-    if named.ephemeral
-        && let Some(pane) = ask.shared.window.find(&service)
-        && let Some(host) = meant(&pane.face().view, &key, false)
-    {
-        // Python registers in a cluster "None" and deregisters without one; Nacos 2 looks at ip and port only.
-        key = host.key.clone();
-    }
+    let key = meant(&ask.shared, &named.service, named.key, !named.ephemeral).await;
+    let service = named.service;
     ask.owns(&service, &key)?;
     ask.written(|ticket| {
         if named.ephemeral {
@@ -148,7 +142,7 @@ async fn beaten(ask: &Ask, beat: Beat) -> Result<Beaten, Refused> {
     let Beat { service, mut key, cluster_said, full } = beat;
     if let Some(pane) = ask.shared.window.find(&service) {
         let face = pane.face();
-        if let Some(host) = meant(&face.view, &key, cluster_said) {
+        if let Some(host) = face.meant(&key, false, cluster_said) {
             ask.owns(&service, &host.key)?;
             if let Some(slot) = host.slot
                 && host.instance.healthy
@@ -190,16 +184,6 @@ async fn register_or_beat(ask: &Ask) -> Answer {
             Err(Refused::new(StatusCode::OK, codes::RESULT_INSTANCE_NOT_FOUND, text))
         }
     }
-}
-
-/// The own region's instance that is meant: Python leaves the cluster out, and then ip and port decide.
-fn meant<'a>(view: &'a ServiceView, key: &InstanceKey, cluster_said: bool) -> Option<&'a Host> {
-    let exact = view.host(key).filter(|host| host.origin.is_none());
-    if exact.is_some() || cluster_said {
-        return exact;
-    }
-    let mut own = view.hosts.iter().filter(|host| host.origin.is_none());
-    own.find(|host| host.key.ip == key.ip && host.key.port == key.port)
 }
 
 fn look(ask: &Ask, call: InstanceCall) -> Answer {
