@@ -27,12 +27,13 @@ pub struct Server {
 }
 
 impl Server {
-    /// A member alone, with the limits of the default page.
+    /// A member alone, with the limits of the default page but one: all subscribers here come from one address.
     pub fn ours() -> Result<Self> {
         let (base, data) = (free_base()?, tempfile::tempdir()?);
         let sets = [
             format!("data_dir={}", data.path().display()),
             format!("listen.http_port={base}"),
+            "limits.connections_per_address=0".to_owned(),
             "log.level=warn".to_owned(),
         ];
         Ok(Self::of(Process::start("registry", &sets)?, base, data))
