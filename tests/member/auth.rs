@@ -1,5 +1,6 @@
 //! Users, roles, permissions, tokens and owners, as SDKs and consoles meet them over real sockets.
 
+use base64::{Engine as _, engine::general_purpose::URL_SAFE_NO_PAD as BASE64};
 use landbridge_tests::{
     http::send,
     sdk::{Connection, ask_well, connect, enrolment, service},
@@ -8,9 +9,10 @@ use landbridge_wire::nacos::{
     ClusterFilter,
     grpc::{Payload, ask},
 };
+use ring::hmac;
 use serde_json::Value;
 
-use crate::one::One;
+use crate::one::{One, TOKEN_KEY};
 
 pub const ROOT: (&str, &str) = ("nacos", "the first admin's");
 const ALICE: (&str, &str) = ("alice", "a password of alice");
@@ -205,6 +207,133 @@ async fn over_grpc_a_call_without_the_right_is_refused_in_its_own_type_with_403(
         assert_eq!(code(&mut client, with(payload, &token)).await, (kind.to_owned(), 403));
     }
     assert_eq!(code(&mut client, ask::health_check()).await.1, 0);
+    one.end().await.expect("ends in order");
+}
+
+/// Signs a header and claims with a key, as a forger who knows it would.
+fn signed(header: &str, claims: &str, key: &hmac::Key) -> String {
+    let signed = format!("{}.{}", BASE64.encode(header), BASE64.encode(claims));
+    let tag = hmac::sign(key, signed.as_bytes());
+    format!("{signed}.{}", BASE64.encode(tag))
+}
+
+/// Tokens made from a good one, none of which is good.
+fn bad_tokens(good: &str) -> Vec<String> {
+    const HEADER: &str = r#"{"alg":"HS256","typ":"JWT"}"#;
+    let (head, signature) = good.rsplit_once('.').expect("three parts");
+    let (header, claims) = head.split_once('.').expect("three parts");
+    let text = String::from_utf8(BASE64.decode(claims).expect("base64")).expect("text");
+    let ours = hmac::Key::new(hmac::HMAC_SHA256, TOKEN_KEY.as_bytes());
+    let longer = hmac::Key::new(hmac::HMAC_SHA512, TOKEN_KEY.as_bytes());
+    let other = hmac::Key::new(hmac::HMAC_SHA256, b"another key of thirty-two bytes!!");
+    assert_eq!(signed(HEADER, &text, &ours), good, "a forger with the key makes what the server makes");
+    let none = BASE64.encode(r#"{"alg":"none","typ":"JWT"}"#);
+    let said: Value = serde_json::from_str(&text).expect("JSON");
+    let expired = text.replace(&said["exp"].to_string(), "1");
+    let mut bad = vec![
+        String::new(),
+        "..".to_owned(),
+        "null".to_owned(),
+        "AUTH_DISABLED".to_owned(),
+        format!("Bearer {good}"),
+        format!("{none}.{claims}."),
+        format!("{none}.{claims}.{signature}"),
+        signed(r#"{"alg":"HS512","typ":"JWT"}"#, &text, &longer),
+        signed(HEADER, &text, &other),
+        signed(HEADER, &text, &hmac::Key::new(hmac::HMAC_SHA256, b"")),
+        head.to_owned(),
+        format!("{head}."),
+        good[..good.len() - 1].to_owned(),
+        good[1..].to_owned(),
+        format!("{good}="),
+        format!("{good}A"),
+        format!("{good}.{signature}"),
+        format!("{header}.{}.{signature}", BASE64.encode(text.replace("alice", "nacos"))),
+        format!("{header}.{claims}.{}", BASE64.encode([0; 32])),
+        format!("{header}.{claims}.{}", "A".repeat(1 << 17)),
+        good.replace('.', "\u{2024}"),
+    ];
+    let odd_heads = [
+        r#"{"alg":"none","typ":"JWT"}"#,
+        r#"{"alg":"RS256","typ":"JWT"}"#,
+        r#"{"alg":"hs256","typ":"JWT"}"#,
+        r#"{"alg":"HS256","typ":"JWT","crit":["x"]}"#,
+        r#"{"alg":"HS256","jwk":{"kty":"oct","k":""}}"#,
+        r#"{"alg":"HS256","kid":"../../dev/null","typ":"JWT"}"#,
+    ];
+    bad.extend(odd_heads.map(|odd| signed(odd, &text, &ours)));
+    let odd_claims = [
+        "{}",
+        "not json",
+        r#"{"sub":"alice"}"#,
+        r#"{"sub":"alice","exp":99999999999,"pwd":""}"#,
+        r#"{"sub":"alice","exp":"99999999999","pwd":"x"}"#,
+        r#"{"sub":["alice"],"exp":99999999999,"pwd":"x"}"#,
+        &text.replace("alice", "nacos"),
+        &text.replace("alice", "nobody"),
+        &expired,
+    ];
+    bad.extend(odd_claims.map(|odd| signed(HEADER, odd, &ours)));
+    bad
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn no_bad_token_is_taken_from_a_header_a_bearer_a_parameter_or_grpc_metadata() {
+    let (one, root) = with_admin().await;
+    let good = user(&one, &root, ALICE, "public:*:*", "rw").await;
+    let mut client = connect(one.grpc()).await.expect("a connection");
+    let list = "/nacos/v1/ns/instance/list?serviceName=orders";
+    let query = ask::query(&service("orders"), &ClusterFilter::default(), false);
+    let bad = bad_tokens(&good);
+    assert!(bad.len() > 30);
+
+    for (token, taken) in bad.iter().map(|token| (token, false)).chain([(&good, true)]) {
+        let bearer = format!("Bearer {token}");
+        let escaped: String = token.bytes().map(|byte| format!("%{byte:02X}")).collect();
+        let shown: String = token.chars().take(120).collect();
+        for (way, headers, more) in [
+            ("header", vec![("accessToken", token.as_str())], String::new()),
+            ("bearer", vec![("Authorization", bearer.as_str())], String::new()),
+            ("parameter", vec![], format!("&accessToken={escaped}")),
+        ] {
+            let answer = send(one.http(), "GET", &format!("{list}{more}"), &headers, "").await;
+            // A token that is too long for a head ends the call before anybody looks at it.
+            let status = answer.map_or(0, |(status, _)| status);
+            let refused = status == 403 || (token.len() > 65_536 && [0, 400, 414, 431].contains(&status));
+            assert_eq!((status == 200, refused), (taken, !taken), "{way} {shown}: {status}");
+        }
+        for headers in [("accessToken", token.as_str()), ("Authorization", bearer.as_str())] {
+            let wanted = if taken { 0 } else { 403 };
+            assert_eq!(code(&mut client, with(query.clone(), &[headers])).await.1, wanted, "gRPC {shown}");
+        }
+    }
+    one.end().await.expect("ends in order");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn who_is_turned_away_from_operators_calls_and_logins_stands_in_the_list_of_deeds() {
+    let (one, root) = with_admin().await;
+    let alice = user(&one, &root, ALICE, "public:*:*", "rw").await;
+
+    let grant = call(&one, &alice, "POST", "/v1/auth/roles", "role=ROLE_ADMIN&username=alice").await;
+    let stranger = call(&one, "", "PUT", "/v1/ns/operator/switches", "entry=pushEnabled&value=false").await;
+    let login = login_at(&one, "/v1/auth/login", ("mallory", "a wrong one")).await;
+    let away = call(&one, &root, "GET", "/v2/core/loader/reloadCurrent?count=1000", "").await;
+    let deeds: Value = serde_json::from_str(&one.get("/landbridge/v1/audit").await.1).expect("JSON");
+
+    assert_eq!((grant.0, stranger.0, login.0, away.0), (403, 403, 403, 200));
+    for (who, verb, target, outcome) in [
+        ("user alice at 127.0.0.1", "/v1/auth/roles", "username=alice role=ROLE_ADMIN", "refused"),
+        ("anyone at 127.0.0.1", "/v1/ns/operator/switches", "entry=pushEnabled", "refused"),
+        ("anyone at 127.0.0.1", "/v1/auth/login", "username=mallory", "refused"),
+        ("user nacos", "/v2/core/loader/reloadCurrent", "", "done"),
+    ] {
+        let is = |row: &Value| {
+            row["who"] == who && row["verb"] == verb && row["target"] == target && row["outcome"] == outcome
+        };
+        assert!(deeds.as_array().is_some_and(|rows| rows.iter().any(is)), "{who} {verb}: {deeds}");
+    }
+    assert!(!deeds.to_string().contains("a wrong one"));
     one.end().await.expect("ends in order");
 }
 

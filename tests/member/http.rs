@@ -200,6 +200,140 @@ async fn the_pages_that_clients_and_probes_ask_are_there() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn an_operators_status_refuses_the_calls_it_names_and_no_others() {
+    let one = One::start().await;
+    let switch = "/nacos/v1/ns/operator/switches";
+
+    for (said, reads, writes) in [
+        ("DOWN", 503, 503),
+        ("READ_ONLY", 200, 503),
+        ("WRITE_ONLY", 503, 200),
+        ("PAUSED", 503, 503),
+        ("UP", 200, 200),
+    ] {
+        let set = one.ask("PUT", &format!("{switch}?entry=overriddenServerStatus&value={said}")).await;
+        let read = instance(&one, "GET", "/list?serviceName=orders").await;
+        let wrote = instance(&one, "POST", "?serviceName=orders&ip=10.0.0.1&port=80").await;
+        let told = one.get("/nacos/v1/ns/operator/metrics").await;
+
+        assert_eq!((set.0, read.0, wrote.0, told.0), (200, reads, writes, 200), "{said}: {}", read.1);
+        for (_, text) in [read, wrote].iter().filter(|(status, _)| *status == 503) {
+            let wanted = format!("server is {said} now, detailed error message: ");
+            assert!(text.starts_with(&wanted), "{said}: {text}");
+        }
+        assert!(told.1.contains(&format!(r#""status":"{said}""#)), "{said}: {}", told.1);
+        assert_eq!(one.get(switch).await.0, 200, "{said}");
+    }
+    one.end().await.expect("ends in order");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn healthy_instances_alone_are_never_filled_up_by_the_protection_threshold() {
+    let one = One::start().await;
+    one.ask("POST", "/nacos/v1/ns/service?serviceName=guarded&protectThreshold=0.6").await;
+    for (port, healthy) in [(80, true), (81, false)] {
+        let who = format!("?serviceName=guarded&ip=10.0.0.1&port={port}&healthy={healthy}");
+        assert_eq!(instance(&one, "POST", &who).await.0, 200);
+    }
+
+    let all = list(&one, "guarded").await;
+    let healthy = list(&one, "guarded&healthyOnly=true").await;
+
+    let shown = |list: &Value| -> Vec<(u64, bool)> {
+        let hosts = list["hosts"].as_array().expect("hosts").iter();
+        let one = |host: &Value| (host["port"].as_u64().expect("a port"), host["healthy"] == true);
+        hosts.map(one).collect()
+    };
+    assert_eq!((shown(&all), &all["reachProtectionThreshold"]), (vec![(80, true), (81, true)], &true.into()));
+    assert_eq!((shown(&healthy), &healthy["reachProtectionThreshold"]), (vec![(80, true)], &false.into()));
+    one.end().await.expect("ends in order");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn prometheus_is_given_every_instance_with_labels_that_tell_it_apart() {
+    let one = One::start().await;
+    let said = "serviceName=scraped&clusterName=blue&weight=2&metadata=a.b%3Dx,zone%3Dz1";
+    let ipv6 = "serviceName=scraped&groupName=OTHER&ip=fd00%3A%3A1&port=90&enabled=false";
+    for who in [&format!("{said}&ip=10.0.0.1&port=80"), ipv6, "serviceName=another&ip=10.0.0.9&port=1"] {
+        assert_eq!(instance(&one, "POST", &format!("?{who}")).await.0, 200, "{who}");
+    }
+
+    let (status, text) = one.get("/nacos/prometheus/namespaceId/public/service/scraped").await;
+    let all = one.get("/nacos/prometheus").await.1;
+
+    let rows: Value = serde_json::from_str(&text).expect("JSON");
+    assert_eq!((status, rows.as_array().map(Vec::len)), (200, Some(2)), "{text}");
+    assert_eq!(
+        (&rows[0]["targets"][0], &rows[1]["targets"][0]),
+        (&"10.0.0.1:80".into(), &"[fd00::1]:90".into())
+    );
+    for (row, name, value) in [
+        (0, "__meta_clusterName", "blue"),
+        (0, "a_b", "x"),
+        (0, "__meta_landbridge_zone", "z1"),
+        (0, "__meta_landbridge_weight", "2"),
+        (0, "__meta_landbridge_namespace", "public"),
+        (0, "__meta_landbridge_group", "DEFAULT_GROUP"),
+        (0, "__meta_landbridge_service", "scraped"),
+        (0, "__meta_landbridge_healthy", "true"),
+        (0, "__meta_landbridge_enabled", "true"),
+        (1, "__meta_clusterName", "DEFAULT"),
+        (1, "__meta_landbridge_group", "OTHER"),
+        (1, "__meta_landbridge_enabled", "false"),
+        (1, "__meta_landbridge_ephemeral", "true"),
+    ] {
+        assert_eq!(rows[row]["labels"][name], value, "{name} of {row}: {text}");
+    }
+    assert!(all.contains("10.0.0.9:1") && all.contains("[fd00::1]:90"), "{all}");
+    one.end().await.expect("ends in order");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn the_address_server_names_every_listed_member_and_never_an_unspecified_address() {
+    let listed = One::start_with(&["cluster.members=1@10.0.0.7:8848"]).await;
+    for path in ["/nacos/serverlist", "/product/serverlist", "/nacos/serverlist?namespace=public"] {
+        assert_eq!(listed.get(path).await, (200, "10.0.0.7:8848\n".to_owned()), "{path}");
+    }
+    assert_eq!((listed.get("/nacos/unknown").await.0, listed.get("/product/unknown").await.0), (404, 404));
+    listed.ask("POST", "/nacos/v1/as/nodes?product=product&cluster=mine&ips=10.0.0.8").await;
+    assert_eq!(listed.get("/product/mine").await, (200, "10.0.0.8\n".to_owned()));
+    assert_eq!(listed.get("/nacos/mine").await.0, 404);
+    listed.end().await.expect("ends in order");
+
+    let secret = tempfile::NamedTempFile::new().expect("a file");
+    std::fs::write(secret.path(), "a secret of operators that is long enough").expect("written");
+    let file = format!("admin.token_file={}", secret.path().display());
+    let open = One::start_with(&["listen.host=0.0.0.0", &file]).await;
+    let request = "GET /nacos/serverlist HTTP/1.1\r\nhost: registry.example:80\r\nconnection: close\r\n\r\n";
+    let answer = landbridge_tests::http::say(open.http(), request.as_bytes()).await.expect("answered");
+    let wanted = format!("\r\n\r\nregistry.example:{}\n", open.http().port());
+    assert!(answer.ends_with(&wanted), "{answer}");
+    open.end().await.expect("ends in order");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn loads_and_the_raft_group_are_told_as_they_are_and_what_is_not_done_says_so() {
+    let one = One::start().await;
+    let raft = format!("127.0.0.1:{}", one.http().port() - 1000);
+
+    let loads: Value = serde_json::from_str(&one.get("/nacos/v2/core/loader/cluster").await.1).expect("JSON");
+    let smart = one.get("/nacos/v2/core/loader/smartReloadCluster").await;
+    let myself = one.get("/nacos/v2/core/cluster/node/self").await.1;
+    let stranger =
+        one.ask("POST", "/nacos/v2/core/ops/raft?command=transferLeader&value=10.0.0.1:7848").await;
+    let known =
+        one.ask("POST", &format!("/nacos/v2/core/ops/raft?command=transferLeader&value={raft}")).await;
+
+    assert_eq!((&loads["memberCount"], &loads["completed"]), (&1.into(), &true.into()), "{loads}");
+    assert_eq!(smart.0, 501, "{}", smart.1);
+    let wanted = format!(r#""leader":"{raft}","raftGroupMember":["{raft}"]"#);
+    assert!(myself.contains(&wanted), "{myself}");
+    assert!(stranger.0 == 400 && stranger.1.contains("raftPort"), "{} {}", stranger.0, stranger.1);
+    assert_ne!(known.0, 400, "{}", known.1);
+    one.end().await.expect("ends in order");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn wrong_parameters_are_named() {
     let one = One::start().await;
 

@@ -3,11 +3,12 @@
 use landbridge_tests::{
     http::send,
     sdk::{ask_well, connect, enrolment, service},
+    wait::until_async,
 };
 use landbridge_wire::nacos::grpc::{Payload, ask};
 use serde_json::{Value, json};
 
-use crate::one::One;
+use crate::one::{One, READY_WITHIN};
 
 /// What stands in a registration unless a row says otherwise.
 const GOOD: [(&str, &str); 4] =
@@ -167,6 +168,22 @@ fn merge(into: &mut Value, more: Value) {
     if let (Value::Object(into), Value::Object(more)) = (into, more) {
         into.extend(more);
     }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn one_connection_more_than_the_bound_is_closed_and_one_that_ends_makes_room() {
+    let one = One::start_with(&["limits.connections_max=2"]).await;
+    let room = async || connect(one.grpc()).await.ok();
+    let mut first = until_async("a connection", READY_WITHIN, room).await;
+    let second = until_async("another connection", READY_WITHIN, room).await;
+
+    let third = tokio::time::timeout(READY_WITHIN, connect(one.grpc())).await.expect("it is told");
+    assert!(third.is_err(), "a third connection was taken");
+    ask_well(&mut first.requests, ask::register(&service("s"), &enrolment(1))).await.expect("registered");
+    drop(second);
+
+    until_async("room for another", READY_WITHIN, room).await;
+    one.end().await.expect("ends in order");
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

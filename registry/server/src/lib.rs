@@ -18,6 +18,7 @@ mod desk;
 mod driver;
 mod events;
 mod fuzzy;
+mod knocks;
 mod labels;
 mod orders;
 mod probes;

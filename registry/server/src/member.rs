@@ -38,7 +38,9 @@ use crate::{
     egress::{push::Pusher, udp::UdpPush},
     events::Events,
     fuzzy::{self, FuzzyWatches},
-    ingress, metrics as names,
+    ingress,
+    knocks::Knocks,
+    metrics as names,
     orders::Orders,
     probes,
     region::{self, Company},
@@ -112,6 +114,8 @@ pub(crate) struct Shared {
     pub(crate) callers: Option<CallerTls>,
     /// What operators did here.
     pub(crate) audit: Audit,
+    /// Who was turned away from that.
+    pub(crate) knocks: Knocks,
     /// Where HTTP is served, as clients are told.
     pub(crate) http: SocketAddr,
 }
@@ -218,15 +222,15 @@ pub async fn run(config: Config, page: MetricsPage, asked: Shutdown) -> Result<(
     let (shelf, copies) = open_shelf(&config).await?;
     let (orders, order_queue) = Orders::new(config.limits.core_queue_max);
     let (stream_events, streams) = mpsc::channel(STREAM_EVENTS_MAX);
-    let carrier = feeds.map(|(listener, identity)| {
-        Carrier::start(carry(&config, listener, identity), stream_events, &shutdown)
-    });
+    let carried = feeds.map(|(listener, identity)| carry(&config, listener, identity));
+    let carrier = carried.map(|carried| Carrier::start(carried, stream_events, &shutdown));
     let (udp, listed) = (Arc::new(UdpPush::new(udp, clock)), config.company.clone());
     let (desks, auth) = open_desks(&config, &store)?;
     let shared = Arc::new(Shared {
         callers,
         upstream: upstream(&config, auth.enabled()),
         audit: Audit::default(),
+        knocks: Knocks::default(),
         clock,
         window: Arc::new(Window::new(clock)),
         sessions: Arc::new(Sessions::new(clock)),

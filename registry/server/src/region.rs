@@ -93,7 +93,7 @@ pub(crate) fn join(
     asked: &Shutdown,
     shutdown: &Shutdown,
 ) {
-    let whose = (shared.region.clone(), Arc::clone(&shared.state));
+    let whose = (shared.region.clone(), Arc::clone(&shared.state), Arc::clone(&shared.sessions));
     shutdown.spawn(peers::serve(listener, identity, shared.store.clone(), whose, shutdown.clone()));
     let Company { addresses, hails, calls } = shared.company.clone();
     let me = (shared.member, shared.region.clone());

@@ -35,6 +35,9 @@ use crate::{
 /// A leader that no majority answered for so long does not count as one.
 const LEADER_HEARD: Duration = Duration::from_secs(1);
 
+/// How much of a path is noted that somebody was turned away from, in characters.
+const TARGET_CHARS_MAX: usize = 128;
+
 /// The routes, each behind the token.
 pub(crate) fn routes(shared: Arc<Shared>) -> Router {
     let fresh = middleware::from_fn_with_state(Arc::clone(&shared), freshness::tell);
@@ -75,9 +78,13 @@ pub(crate) fn routes(shared: Arc<Shared>) -> Router {
 
 /// Lets only who knows the token pass; without a token only this machine.
 async fn guard(State(shared): State<Arc<Shared>>, request: axum::extract::Request, next: Next) -> Response {
-    if allows(&shared, request.headers(), crate::ingress::peer(&request)) {
+    let peer = crate::ingress::peer(&request);
+    if allows(&shared, request.headers(), peer) {
         return next.run(request).await;
     }
+    let path = request.uri().path().chars().take(TARGET_CHARS_MAX).flat_map(char::escape_default);
+    let target: String = path.collect();
+    shared.knocks.note(shared.clock.unix_ms(), ("anyone", peer), "/landbridge/v1", &target);
     refuse(StatusCode::UNAUTHORIZED, mend(&shared))
 }
 

@@ -33,9 +33,10 @@ use landbridge_wire::nacos::codes;
 use self::{
     ask::Ask,
     reply::Answer,
-    routes::{Call, Route},
+    routes::{Call, PageCall, Route, UserCall},
 };
 use crate::{
+    auth::Principal,
     ingress::{freshness::Freshness, status::Refused},
     member::Shared,
     metrics,
@@ -50,16 +51,22 @@ const AUDIT_CHARS_MAX: usize = 128;
 /// Paths under which an unknown one is told as Nacos's `DistroFilter` does; clients fall back to older paths on it.
 const FILTERED: [&str; 2] = ["/v1/ns", "/v2/ns"];
 
+/// Where clients with an `endpoint` ask whose context path is another one; the rule is that of the same page below ours.
+const ADDRESS_LISTS: &str = "/{product}/{cluster}";
+
 /// The router that the table of routes makes.
 pub(crate) fn router(shared: &Arc<Shared>) -> Router {
-    let mut router = Router::new();
+    let (mut router, mut outside) = (Router::new(), Router::new());
     for route in routes::all() {
         let shared = Arc::clone(shared);
         let serve = move |request: Request| serve(Arc::clone(&shared), route, request);
+        if route.call == Call::Page(PageCall::ServerList) {
+            outside = outside.route(ADDRESS_LISTS, on(filter(route.method), serve.clone()));
+        }
         router = router.route(route.path, on(filter(route.method), serve));
     }
     router = router.fallback(unknown).method_not_allowed_fallback(not_allowed);
-    Router::new().nest(CONTEXT, router)
+    outside.nest(CONTEXT, router)
 }
 
 fn filter(method: &str) -> MethodFilter {
@@ -96,7 +103,13 @@ async fn serve(shared: Arc<Shared>, route: &'static Route, request: Request) -> 
 
 /// Lets the caller in, answers it as fresh as it wishes, and notes what changed the region itself.
 async fn judged(mut ask: Ask) -> Result<(Answer, Option<Freshness>), Refused> {
-    ask.principal = door::admit(&ask).await?;
+    if let Err(refused) = door::admit(&mut ask).await {
+        if ask.route.is_noted() {
+            audit(&ask, &Err(refused.clone()));
+        }
+        return Err(refused);
+    }
+    door::open(&ask)?;
     let freshness = match ask.whole.method {
         Method::GET if ask.route.call.shows_decisions() => {
             Some(Freshness::wished(&ask.shared, &ask.headers).await?)
@@ -104,13 +117,13 @@ async fn judged(mut ask: Ask) -> Result<(Answer, Option<Freshness>), Refused> {
         _ => None,
     };
     let answer = said(&ask, ask.route.call).await;
-    if ask.route.is_noted() {
+    if ask.route.is_noted() || (ask.route.call == Call::User(UserCall::Login) && answer.is_err()) {
         audit(&ask, &answer);
     }
     Ok((answer, freshness))
 }
 
-/// Notes who did what to whom; no parameter that could be a secret.
+/// Notes who did what to whom, or who was turned away from it; no parameter that could be a secret.
 fn audit(ask: &Ask, answer: &Answer) {
     const TELLING: [&str; 10] = [
         "username",
@@ -128,9 +141,18 @@ fn audit(ask: &Ask, answer: &Answer) {
     let short =
         |text: &str| text.chars().take(AUDIT_CHARS_MAX).flat_map(char::escape_default).collect::<String>();
     let target: Vec<String> = said.map(|(name, value)| format!("{name}={}", short(value))).collect();
-    let outcome = answer.as_ref().map_or_else(|refused| refused.status.to_string(), |_| "done".to_owned());
-    let who = ask.principal.to_string();
-    ask.shared.audit.note(ask.shared.clock.unix_ms(), &who, ask.route.path, &target.join(" "), &outcome);
+    let (who, target, now_ms) = (ask.principal.to_string(), target.join(" "), ask.shared.clock.unix_ms());
+    match answer {
+        Ok(_) => ask.shared.audit.note(now_ms, &who, ask.route.path, &target, "done"),
+        Err(refused) if refused.status == StatusCode::FORBIDDEN => {
+            ask.shared.knocks.note(now_ms, (&who, ask.caller), ask.route.path, &target);
+        }
+        // Too many passwords are looked at: nobody was turned away for good.
+        Err(_) if ask.principal == Principal::Anyone && ask.shared.auth_enabled() => {}
+        Err(refused) => {
+            ask.shared.audit.note(now_ms, &who, ask.route.path, &target, &refused.status.to_string());
+        }
+    }
 }
 
 async fn said(ask: &Ask, call: Call) -> Answer {

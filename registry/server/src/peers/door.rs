@@ -19,7 +19,7 @@ use tokio::net::TcpListener;
 use tonic::{Request, Response, Status};
 
 use super::call::number_of;
-use crate::state::State;
+use crate::{session::Sessions, state::State};
 
 /// Calls of one peer that are open at once; more wait.
 const CALLS_MAX: u32 = 256;
@@ -37,6 +37,7 @@ pub struct Door {
     raft: RaftAnswers,
     store: Store,
     state: Option<Arc<State>>,
+    sessions: Option<Arc<Sessions>>,
     /// Whose members are heard; none only where the network itself is trusted, as in a simulation.
     region: Option<Region>,
 }
@@ -44,7 +45,7 @@ pub struct Door {
 impl Door {
     /// Answers with this store, whoever calls: for a network that is trusted, such as a simulated one.
     pub fn trusting(store: Store) -> PeersServer<Self> {
-        Self { raft: answers(store.clone()), store, state: None, region: None }.service()
+        Self { raft: answers(store.clone()), store, state: None, sessions: None, region: None }.service()
     }
 
     fn service(self) -> PeersServer<Self> {
@@ -96,6 +97,10 @@ impl Peers for Door {
             version: version.to_owned(),
             applied: self.store.places().applied.unwrap_or_default(),
             disk: self.store.left().word().to_owned(),
+            connections: self
+                .sessions
+                .as_ref()
+                .map(|sessions| u32::try_from(sessions.count()).unwrap_or(u32::MAX)),
         }))
     }
 }
@@ -105,7 +110,7 @@ pub(crate) async fn serve(
     listener: TcpListener,
     identity: Identity,
     store: Store,
-    (region, state): (Region, Arc<State>),
+    (region, state, sessions): (Region, Arc<State>, Arc<Sessions>),
     shutdown: Shutdown,
 ) {
     let limits = HttpLimits {
@@ -118,6 +123,7 @@ pub(crate) async fn serve(
         ..HttpLimits::recommended().streaming()
     };
     let serving = Serving { listener, what: "raft", tls: Some(identity), limits, shutdown };
-    let door = Door { raft: answers(store.clone()), store, state: Some(state), region: Some(region) };
+    let raft = answers(store.clone());
+    let door = Door { raft, store, state: Some(state), sessions: Some(sessions), region: Some(region) };
     http::serve(serving, door.service()).await;
 }

@@ -57,6 +57,8 @@ pub(crate) struct Hail {
     pub(crate) applied: u64,
     /// How much room its disk had then.
     pub(crate) disk: String,
+    /// The SDK connections that were open then; none from a member that does not say.
+    pub(crate) connections: Option<u32>,
     /// Why the last question was not answered.
     pub(crate) why: Option<String>,
     missed: u32,
@@ -66,7 +68,8 @@ impl Hail {
     /// Of whom nothing was heard so far.
     pub(crate) fn unknown() -> Self {
         let [phase, version, disk] = [(); 3].map(|()| String::new());
-        Self { health: Health::Down, phase, version, applied: 0, disk, why: None, missed: DOWN_AFTER }
+        let (health, connections, why) = (Health::Down, None, None);
+        Self { health, phase, version, applied: 0, disk, connections, why, missed: DOWN_AFTER }
     }
 }
 
@@ -126,8 +129,8 @@ pub(crate) async fn hail(
 
 fn heard(before: &Hail, answer: Result<HailAnswer, String>) -> Hail {
     match answer {
-        Ok(HailAnswer { phase, version, applied, disk }) => {
-            Hail { health: Health::Up, phase, version, applied, disk, why: None, missed: 0 }
+        Ok(HailAnswer { phase, version, applied, disk, connections }) => {
+            Hail { health: Health::Up, phase, version, applied, disk, connections, why: None, missed: 0 }
         }
         Err(why) => {
             let missed = before.missed.saturating_add(1);

@@ -167,6 +167,11 @@ pub fn thrown(code: u16, text: &str) -> String {
     format!("errCode: {code}, errMsg: {text} ")
 }
 
+/// Said to naming calls while an operator has the server say that it is in this state.
+pub fn overridden(status: &str) -> String {
+    format!("server is {status} now, detailed error message: the switch overriddenServerStatus says so")
+}
+
 /// Said when an HTTP parameter is missing.
 pub fn parameter_required(name: &str) -> String {
     format!("Param '{name}' is required.")

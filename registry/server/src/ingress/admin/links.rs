@@ -77,9 +77,12 @@ pub(super) async fn delete(State(shared): State<Arc<Shared>>, Path(region): Path
     Json(json!({ "region": region.as_str(), "order": "open" })).into_response()
 }
 
-/// What operators did at this member, oldest first.
+/// What operators did at this member and who was turned away from that, oldest first.
 pub(super) async fn audit(State(shared): State<Arc<Shared>>) -> Response {
-    Json(shared.audit.rows()).into_response()
+    let mut rows = shared.audit.rows();
+    rows.extend(shared.knocks.rows());
+    rows.sort_by_key(|row| row.unix_ms);
+    Json(rows).into_response()
 }
 
 fn note(shared: &Shared, verb: &'static str, region: &str, answer: &Response) {

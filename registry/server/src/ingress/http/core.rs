@@ -13,7 +13,11 @@ use super::{
     reply::{Answer, Said},
     routes::CoreCall,
 };
-use crate::{ingress::status::Refused, session::Session};
+use crate::{
+    ingress::status::Refused,
+    peers::{Health, Place, RAFT_BELOW},
+    session::Session,
+};
 
 /// Feeds are served so far above the HTTP port.
 const FEEDS_OFFSET: u16 = 1001;
@@ -41,17 +45,35 @@ pub(super) async fn answer(ask: &Ask, call: CoreCall) -> Answer {
         CoreCall::Ids => Ok(Said::Value(json!([]))),
         CoreCall::Connections => Ok(Said::Value(connections(ask))),
         CoreCall::ReloadCurrent => reload_current(ask),
-        CoreCall::SmartReload => Ok(Said::Text("Ok".to_owned())),
+        CoreCall::SmartReload => Err(Refused::unserved(
+            "no member orders another to send clients away: reloadCurrent says how many each keeps and where others go",
+        )),
         CoreCall::ReloadClient => reload_client(ask),
         CoreCall::Loads => Ok(Said::Value(loads(ask))),
     }
 }
 
+/// Where a member's Raft port is, by which Nacos names the members of a group; its number if nobody says where it is.
+fn raft_address(ask: &Ask, member: MemberId) -> String {
+    let own = ask.shared.http;
+    match ask.shared.company.addresses.of(member) {
+        Some(place) => place.raft(),
+        None if member == ask.shared.member => {
+            SocketAddr::new(own.ip(), own.port().saturating_sub(RAFT_BELOW)).to_string()
+        }
+        None => member.to_string(),
+    }
+}
+
 /// A member as Nacos writes one; `state` is UP, SUSPICIOUS or STARTING.
-fn member(ask: &Ask, address: SocketAddr, state: &str) -> Value {
+fn member(ask: &Ask, number: MemberId, address: SocketAddr, state: &str) -> Value {
     let standing = ask.shared.store.standing();
     let standing = *standing.borrow();
-    let leader = standing.leader.map(|leader| leader.0.to_string()).unwrap_or_default();
+    let leader = standing.leader.map(|leader| raft_address(ask, leader)).unwrap_or_default();
+    let voters = ask.shared.store.members().voters;
+    let voters: Vec<String> = voters.into_iter().map(|voter| raft_address(ask, voter)).collect();
+    let place = ask.shared.company.addresses.of(number);
+    let raft_port = place.map_or(address.port().saturating_sub(RAFT_BELOW), |place| place.raft_port);
     json!({
         "ip": address.ip().to_string(),
         "port": address.port(),
@@ -61,10 +83,10 @@ fn member(ask: &Ask, address: SocketAddr, state: &str) -> Value {
             "lastRefreshTime": ask.shared.clock.unix_ms(),
             "raftMetaData": { "metaDataMap": { "naming_persistent_service_v2": {
                 "leader": leader,
-                "raftGroupMember": [],
+                "raftGroupMember": voters,
                 "term": standing.term,
             } } },
-            "raftPort": address.port().saturating_sub(1000).to_string(),
+            "raftPort": raft_port.to_string(),
             "readyToUpgrade": true,
             "version": super::page::VERSION,
         },
@@ -79,7 +101,12 @@ fn member(ask: &Ask, address: SocketAddr, state: &str) -> Value {
 }
 
 fn myself(ask: &Ask) -> Value {
-    member(ask, ask.shared.http, if ask.shared.state.answers() { "UP" } else { "STARTING" })
+    member(
+        ask,
+        ask.shared.member,
+        ask.shared.http,
+        if ask.shared.state.answers() { "UP" } else { "STARTING" },
+    )
 }
 
 /// This member, and those that have an open feed or are listed by address; by address and state if the caller says so.
@@ -98,7 +125,7 @@ fn members(ask: &Ask) -> Value {
         others.insert(*number, (address, hails.get(number).map_or("DOWN", |hail| hail.health.word())));
     }
     let mut all = vec![myself(ask)];
-    all.extend(others.into_values().map(|(address, state)| member(ask, address, state)));
+    all.extend(others.into_iter().map(|(number, (address, state))| member(ask, number, address, state)));
     let address = ask.asked.value(&["address", "keyword"]).unwrap_or_default();
     let state = ask.text("state").to_ascii_uppercase();
     all.retain(|member| {
@@ -123,9 +150,7 @@ async fn raft(ask: &Ask) -> Answer {
     };
     match command.as_str() {
         "transferLeader" => {
-            let to = value.parse().map(MemberId);
-            let to =
-                to.map_err(|_| Refused::invalid("value must be the number of the member that is to lead"))?;
+            let to = heir(ask, &value)?;
             if ask.shared.store.leading(LEADER_HEARD).is_none() {
                 return Err(Refused::conflict(codes::RESULT_ILLEGAL_STATE, "this member does not lead"));
             }
@@ -141,6 +166,18 @@ async fn raft(ask: &Ask) -> Answer {
         }
         _ => Err(Refused::invalid("command must be transferLeader or doSnapshot")),
     }
+}
+
+/// The voter that is to lead: by the address of its Raft port, as Nacos names it, or by its number.
+fn heir(ask: &Ask, value: &str) -> Result<MemberId, Refused> {
+    if let Ok(number) = value.parse() {
+        return Ok(MemberId(number));
+    }
+    let mut voters = ask.shared.store.members().voters.into_iter();
+    let named = voters.find(|voter| raft_address(ask, *voter) == value);
+    named.ok_or_else(|| {
+        Refused::invalid("value must be ip:raftPort or the number of the voter that is to lead")
+    })
 }
 
 /// The connections of SDKs, by id.
@@ -200,19 +237,35 @@ fn reload_client(ask: &Ask) -> Answer {
     Ok(Said::Text("success".to_owned()))
 }
 
-/// Each member tells of its own load; a dashboard that wants all asks all.
+/// The connections of every member: of this one as they are, of the others as they said at their last sign of life.
 fn loads(ask: &Ask) -> Value {
-    let count = ask.shared.sessions.count();
+    let (listed, hails) = (ask.shared.company.addresses.all(), ask.shared.company.hails.all());
+    let me = ask.shared.member;
+    let own = listed.get(&me).map_or_else(|| ask.shared.http.to_string(), Place::http);
+    let mut known = vec![(own, ask.shared.sessions.count() as u64)];
+    for (number, place) in listed.iter().filter(|(number, _)| **number != me) {
+        let said = hails.get(number).filter(|hail| hail.health == Health::Up);
+        if let Some(connections) = said.and_then(|hail| hail.connections) {
+            known.push((place.http(), connections.into()));
+        }
+    }
+    let members = listed.len().max(1);
+    let counts = || known.iter().map(|(_, count)| *count);
+    let total: u64 = counts().sum();
+    let average = total / known.len() as u64;
+    let detail = known.iter().map(|(address, count)| {
+        json!({ "address": address, "metric": { "conCount": count.to_string(), "sdkConCount": count.to_string() } })
+    });
     json!({
         "result": [],
-        "memberCount": 1,
-        "metricsCount": 1,
-        "completed": true,
-        "max": count,
-        "min": count,
-        "avg": count,
-        "threshold": format!("{:.1}", count as f64 * 1.1),
-        "total": count,
-        "detail": [{ "address": ask.shared.http.to_string(), "metric": { "conCount": count.to_string(), "sdkConCount": count.to_string() } }],
+        "memberCount": members,
+        "metricsCount": known.len(),
+        "completed": known.len() == members,
+        "max": counts().max(),
+        "min": counts().min(),
+        "avg": average,
+        "threshold": format!("{:.1}", average as f64 * 1.1),
+        "total": total,
+        "detail": detail.collect::<Vec<_>>(),
     })
 }

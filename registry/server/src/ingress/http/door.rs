@@ -4,10 +4,11 @@
 
 use axum::http::{HeaderMap, Method, header};
 use landbridge_model::ServiceKey;
+use landbridge_wire::nacos::codes;
 
 use super::{
     ask::{Ask, Whole},
-    routes::{Call, InstanceCall, PageCall, Right, ServiceCall},
+    routes::{Call, InstanceCall, OperatorCall, PageCall, Right, ServiceCall},
 };
 use crate::{
     auth::{self, Action, Denied, Need, Principal, Shown},
@@ -21,13 +22,21 @@ use crate::{
 /// The header that carries a token beside `Authorization`.
 const TOKEN_HEADER: &str = "accessToken";
 
-/// Lets a caller in, or tells why not.
-pub(super) async fn admit(ask: &Ask) -> Result<Principal, Refused> {
+/// Lets a caller in and notes who it is, or tells why not; who is known and has no right is noted too.
+pub(super) async fn admit(ask: &mut Ask) -> Result<(), Refused> {
+    ask.principal = judged(ask).await.map_err(|(who, refused)| {
+        ask.principal = who;
+        refused
+    })?;
+    Ok(())
+}
+
+async fn judged(ask: &Ask) -> Result<Principal, (Principal, Refused)> {
     let shared = &ask.shared;
     if !shared.auth_enabled() {
         return match ask.route.right {
             Right::Admin if !admin::allows(shared, &ask.headers, ask.caller) => {
-                Err(Refused::denied(admin::mend(shared)))
+                Err((Principal::Anyone, Refused::denied(admin::mend(shared))))
             }
             Right::Admin => Ok(Principal::Operator),
             Right::Open | Right::Read | Right::Write | Right::Survey | Right::Look | Right::Govern => {
@@ -36,11 +45,41 @@ pub(super) async fn admit(ask: &Ask) -> Result<Principal, Refused> {
         };
     }
     let desk = shared.desk();
-    let admitted = shared.auth.admit(&shown(ask), &need(ask), desk.book(), shared.now_s()).await;
-    admitted.map_err(|denied| {
-        auth::count("http", &denied);
-        refused(&denied)
-    })
+    let (shown, now_s) = (shown(ask), shared.now_s());
+    let denied = match shared.auth.admit(&shown, &need(ask), desk.book(), now_s).await {
+        Ok(principal) => return Ok(principal),
+        Err(denied) => denied,
+    };
+    auth::count("http", &denied);
+    let who = match denied {
+        Denied::NoRight => shared.auth.identify(&shown, desk.book(), now_s).await.ok(),
+        Denied::Stranger | Denied::Worthless(_) | Denied::Busy => None,
+    };
+    Err((who.unwrap_or(Principal::Anyone), refused(&denied)))
+}
+
+/// Refuses naming calls where the switch `overriddenServerStatus` says so, as Nacos's `TrafficReviseFilter` does; the switch
+/// itself and the page that tells the status are answered whatever it says.
+pub(super) fn open(ask: &Ask) -> Result<(), Refused> {
+    let is_naming = match ask.route.call {
+        Call::Instance(_) | Call::Service(_) | Call::Client(_) => true,
+        Call::Operator(OperatorCall::PushState | OperatorCall::SetLog) => true,
+        Call::Operator(OperatorCall::Switches | OperatorCall::SetSwitch | OperatorCall::Metrics)
+        | Call::Core(_)
+        | Call::Namespace(_)
+        | Call::Page(_)
+        | Call::Config(_)
+        | Call::User(_) => false,
+    };
+    let desk = ask.shared.desk();
+    let reads = [Method::GET, Method::HEAD].contains(&ask.whole.method);
+    match desk.switches().overridden_status.as_deref() {
+        None | Some("UP") => Ok(()),
+        Some("READ_ONLY") if reads => Ok(()),
+        Some("WRITE_ONLY") if !reads => Ok(()),
+        Some(said) if is_naming => Err(status::unavailable(&codes::overridden(said))),
+        Some(_) => Ok(()),
+    }
 }
 
 /// Why a caller was turned away, as HTTP tells it.

@@ -3,10 +3,10 @@
 use std::collections::BTreeMap;
 
 use axum::{
-    http::{StatusCode, header},
+    http::{StatusCode, header, uri::Authority},
     response::IntoResponse,
 };
-use ecow::eco_format;
+use ecow::{EcoString, eco_format};
 use landbridge_model::{Namespace, ServiceKey};
 use landbridge_registry_core::{Command, Host, Input};
 use landbridge_wire::nacos::{codes, http::answer};
@@ -24,6 +24,12 @@ pub(super) const VERSION: &str = concat!("landbridge-", env!("CARGO_PKG_VERSION"
 
 /// The address list that clients ask for.
 const SERVER_LIST: &str = "serverlist";
+
+/// The product whose lists Nacos's own clients ask for.
+const PRODUCT: &str = "nacos";
+
+/// The longest address of a list, in bytes.
+const ADDRESS_BYTES_MAX: usize = 128;
 
 /// The most addresses of one list.
 const ADDRESSES_MAX: usize = 256;
@@ -129,14 +135,14 @@ fn label(key: &str) -> String {
 
 /// One address a line, as clients with an `endpoint` poll it.
 fn server_list(ask: &Ask) -> Answer {
-    let name = ask.text("cluster");
+    let (product, name) = (ask.text("product"), ask.text("cluster"));
     let desk = ask.shared.desk();
-    let kept = desk.note(&format!("{ADDRESSES}{name}")).map(str::to_owned);
+    let kept = desk.note(&list_note(product, name)).map(str::to_owned);
     let lines = match kept {
         Some(lines) => lines,
-        None if name == SERVER_LIST => ask.shared.http.to_string() + "\n",
+        None if name == SERVER_LIST => servers(ask),
         None => {
-            let path = format!("/nacos/{name}");
+            let path = format!("/{}/{name}", if product.is_empty() { PRODUCT } else { product });
             let response = super::reply::framework(StatusCode::NOT_FOUND, "Not Found", &path);
             return Ok(Said::Whole(Box::new(response)));
         }
@@ -145,20 +151,63 @@ fn server_list(ask: &Ask) -> Answer {
     Ok(Said::Whole(Box::new(response)))
 }
 
+/// The note that holds a list; those of Nacos itself are called by their name alone.
+fn list_note(product: &str, name: &str) -> EcoString {
+    match product {
+        "" | PRODUCT => eco_format!("{ADDRESSES}{name}"),
+        other => eco_format!("{ADDRESSES}{other}/{name}"),
+    }
+}
+
+/// The HTTP address of every listed member; of this one alone as it is configured, or as the caller found it.
+fn servers(ask: &Ask) -> String {
+    let listed = ask.shared.company.addresses.all();
+    if !listed.is_empty() {
+        return listed.values().map(|place| place.http() + "\n").collect();
+    }
+    let own = ask.shared.http;
+    match found_at(ask) {
+        Some(host) if own.ip().is_unspecified() => format!("{host}:{}\n", own.port()),
+        Some(_) | None => format!("{own}\n"),
+    }
+}
+
+/// The name or address by which the caller found this member, without the port: that may be a proxy's.
+fn found_at(ask: &Ask) -> Option<&str> {
+    let header = ask.headers.get(header::HOST).and_then(|host| host.to_str().ok());
+    let host = header.or_else(|| ask.whole.uri.authority().map(Authority::as_str))?;
+    let host = match host.rsplit_once(':') {
+        Some((name, port)) if !port.ends_with(']') => name,
+        Some(_) | None => host,
+    };
+    is_address(host).then_some(host)
+}
+
+/// Whether a text can be a name or an address, with a port or without.
+fn is_address(text: &str) -> bool {
+    let legal = |c: char| is_list_name(c) || matches!(c, '.' | ':' | '[' | ']');
+    !text.is_empty() && text.len() <= ADDRESS_BYTES_MAX && text.chars().all(legal)
+}
+
+/// Whether a name of a list or of a product may hold this.
+fn is_list_name(c: char) -> bool {
+    c.is_ascii_alphanumeric() || c == '-' || c == '_'
+}
+
 /// Adds addresses to a list that clients poll, or removes them.
 async fn change_addresses(ask: &Ask, add: bool) -> Answer {
     let name = ask.asked.value(&["cluster"]).unwrap_or(SERVER_LIST);
-    let legal = |c: char| c.is_ascii_alphanumeric() || c == '-' || c == '_';
-    if name.len() > 64 || !name.chars().all(legal) {
-        return Err(Refused::invalid("cluster has at most 64 letters, digits, '-' and '_'"));
+    let product = ask.text("product");
+    if [name, product].iter().any(|part| part.len() > 64 || !part.chars().all(is_list_name)) {
+        return Err(Refused::invalid("product and cluster have at most 64 letters, digits, '-' and '_'"));
     }
     let given = ask.required("ips")?;
     let desk = ask.shared.desk();
-    let note = eco_format!("{ADDRESSES}{name}");
+    let note = list_note(product, name);
     let mut kept: BTreeMap<String, ()> =
         desk.note(&note).unwrap_or_default().lines().map(|line| (line.to_owned(), ())).collect();
     for address in given.split(',').map(str::trim).filter(|address| !address.is_empty()) {
-        if address.len() > 128 || !address.chars().all(|c| legal(c) || matches!(c, '.' | ':' | '[' | ']')) {
+        if !is_address(address) {
             return Err(Refused::invalid("ips are ip[:port], separated by commas"));
         }
         if add {

@@ -274,7 +274,9 @@ impl Route {
     /// Whether its calls stand in the list of deeds: they change the region itself, or who may do what.
     pub(crate) fn is_noted(&self) -> bool {
         let of_users = matches!(self.call, Call::User(UserCall::Bootstrap | UserCall::SetPassword));
-        of_users || (self.method != "GET" && matches!(self.right, Right::Admin | Right::Govern))
+        // v2 sends connections away by a GET.
+        let sends_away = matches!(self.call, Call::Core(CoreCall::ReloadCurrent | CoreCall::ReloadClient));
+        of_users || sends_away || (self.method != "GET" && matches!(self.right, Right::Admin | Right::Govern))
     }
 }
 
