@@ -6,14 +6,16 @@ use std::{
     time::Duration,
 };
 
-use anyhow::{Context, Result};
+use anyhow::{Context, Result, ensure};
 use landbridge_tests::{
     process::{Process, free_base, free_port},
-    sdk::{ask_well, dial},
+    sdk::dial,
     wait::within,
 };
-use landbridge_wire::nacos::grpc::{RequestClient, ask};
+use landbridge_wire::nacos::grpc::{Payload, RequestClient, ask};
+use serde::Deserialize;
 use tempfile::TempDir;
+use tonic::transport::Channel;
 
 /// A server must take calls within this.
 const STARTED_WITHIN: Duration = Duration::from_secs(60);
@@ -68,9 +70,24 @@ impl Server {
     pub async fn started(&self) -> Result<()> {
         let asked = async || {
             let channel = dial(self.address).await.ok()?;
-            ask_well(&mut RequestClient::new(channel), ask::server_check()).await.ok()
+            done(&mut RequestClient::new(channel), ask::server_check()).await.ok()
         };
         within(STARTED_WITHIN, asked).await.context("the server does not start")?;
         Ok(())
     }
+}
+
+/// What SDKs go by: r-nacos says no `success`.
+#[derive(Deserialize)]
+#[serde(rename_all = "camelCase")]
+struct Outcome {
+    result_code: i64,
+}
+
+/// Asks once and expects success, as any of the servers says it.
+pub async fn done(requests: &mut RequestClient<Channel>, payload: Payload) -> Result<()> {
+    let answer = requests.request(payload).await?.into_inner();
+    let outcome: Outcome = serde_json::from_slice(answer.json())?;
+    ensure!(outcome.result_code == 200, "refused: {}", String::from_utf8_lossy(answer.json()));
+    Ok(())
 }

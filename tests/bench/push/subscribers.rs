@@ -10,7 +10,7 @@ use std::{
 use anyhow::{Context, Result, ensure};
 use landbridge_model::{Metadata, Namespace};
 use landbridge_tests::{
-    sdk::{ask_well, dial, enrolment, service},
+    sdk::{dial, enrolment, service},
     wait::within,
 };
 use landbridge_wire::nacos::{
@@ -23,6 +23,8 @@ use tokio::{
 };
 use tokio_stream::wrappers::ReceiverStream;
 use tonic::{Streaming, transport::Channel};
+
+use super::servers::done;
 
 /// Instances of the service, each registered by a connection of its own: a list of about 3 KB.
 const HOSTS: u32 = 8;
@@ -72,7 +74,7 @@ async fn connect(address: SocketAddr, first: Payload) -> Result<Connection> {
     let mut requests = RequestClient::new(channel);
     let taken = async {
         // Calls may overtake the set-up, and are refused then.
-        while ask_well(&mut requests, first.clone()).await.is_err() {
+        while done(&mut requests, first.clone()).await.is_err() {
             tokio::task::yield_now().await;
         }
     };
@@ -99,7 +101,7 @@ impl Publisher {
     async fn change(&self, change: u32) -> Result<Instant> {
         let mut requests = self.connections[0].requests.clone();
         let asked = Instant::now();
-        ask_well(&mut requests, registration(0, change)?).await?;
+        done(&mut requests, registration(0, change)?).await?;
         Ok(asked)
     }
 }
