@@ -8,7 +8,7 @@ use std::{
 };
 
 use anyhow::{Context, Result, ensure};
-use landbridge_model::{Metadata, Namespace};
+use landbridge_model::Namespace;
 use landbridge_tests::{
     sdk::{dial, enrolment, service},
     wait::within,
@@ -43,6 +43,9 @@ const TOLD_WITHIN: Duration = Duration::from_secs(60);
 
 /// Changes are so far apart that none waits in a server's window to be merged (Nacos 500 ms, here 50 ms).
 const APART: Duration = Duration::from_millis(700);
+
+/// The weight of an instance that nobody changed.
+const PLAIN_WEIGHT: f64 = 1.0;
 
 /// Words of one connection that wait to be sent.
 const WORDS_MAX: usize = 8;
@@ -92,7 +95,7 @@ impl Publisher {
     pub async fn start(address: SocketAddr) -> Result<Self> {
         let mut connections = Vec::new();
         for place in 0..HOSTS {
-            connections.push(connect(address, registration(place, 0)?).await?);
+            connections.push(connect(address, registration(place, 0)).await?);
         }
         Ok(Self { connections })
     }
@@ -101,21 +104,26 @@ impl Publisher {
     async fn change(&self, change: u32) -> Result<Instant> {
         let mut requests = self.connections[0].requests.clone();
         let asked = Instant::now();
-        done(&mut requests, registration(0, change)?).await?;
+        done(&mut requests, registration(0, change)).await?;
         Ok(asked)
     }
 }
 
-/// One instance as of a change.
-fn registration(place: u32, change: u32) -> Result<Payload> {
+/// One instance as of a change, told by its weight: r-nacos keeps the metadata that an instance first came with.
+fn registration(place: u32, change: u32) -> Payload {
     let mut enrolment = enrolment(place);
-    let kept = enrolment.instance.metadata.pairs().iter().cloned();
-    enrolment.instance.metadata = Metadata::new(kept.chain([("change".into(), marker(change).into())]))?;
-    Ok(ask::register(&service(SERVICE), &enrolment))
+    enrolment.instance.weight = PLAIN_WEIGHT + f64::from(change);
+    ask::register(&service(SERVICE), &enrolment)
 }
 
-fn marker(change: u32) -> String {
-    format!("-{change}-")
+/// Which change a list shows: the weight of the one instance whose weight is not plain.
+fn shown(list: &str) -> Option<u32> {
+    let mut weights = list.split(r#""weight":"#).skip(1).filter_map(|rest| {
+        let end = rest.find([',', '}'])?;
+        rest[..end].parse::<f64>().ok()
+    });
+    let changed = weights.find(|weight| *weight > PLAIN_WEIGHT)?;
+    Some((changed - PLAIN_WEIGHT) as u32)
 }
 
 /// The connections that subscribe.
@@ -200,8 +208,7 @@ async fn listen(mut connection: Connection, told: mpsc::Sender<Heard>) {
         if connection.words.send(answer).await.is_err() {
             return;
         }
-        let change = text.split_once(r#""change":"-"#).and_then(|(_, rest)| rest.split_once("-\""));
-        if let Some(change) = change.and_then(|(number, _)| number.parse().ok())
+        if let Some(change) = shown(&text)
             && told.send(Heard { change, at, bytes: payload.json().len() }).await.is_err()
         {
             return;
