@@ -42,7 +42,12 @@ func member(own, port, watched string) {
 		panic(err)
 	}
 	number, _ := strconv.ParseUint(port, 10, 64)
-	if err := register(client, own, number, nil); err != nil {
+	lease := map[string]string{}
+	for _, time := range strings.Split(os.Getenv("LEASE"), ",") {
+		name, value, _ := strings.Cut(time, "=")
+		lease[name] = value
+	}
+	if err := register(client, own, number, lease); err != nil {
 		panic(err)
 	}
 	fmt.Println("registered")

@@ -18,7 +18,13 @@ public final class Member {
                     .map(String::valueOf).collect(Collectors.joining(" "));
             System.out.println("told " + ports);
         });
-        naming.registerInstance(arguments[0], "10.6.0.1", Integer.parseInt(arguments[1]));
+        Instance own = new Instance();
+        own.setIp("10.6.0.1");
+        own.setPort(Integer.parseInt(arguments[1]));
+        for (String time : System.getenv("LEASE").split(",")) {
+            own.addMetadata(time.split("=")[0], time.split("=")[1]);
+        }
+        naming.registerInstance(arguments[0], own);
         System.out.println("registered");
         new CountDownLatch(1).await();
     }

@@ -8,5 +8,6 @@ client.on('error', () => {});
 await client.ready();
 await client.getAllInstances(watched, 'DEFAULT_GROUP', 'DEFAULT');
 client.subscribe(watched, (hosts) => console.log('told', hosts.map((host) => host.port).sort().join(' ')));
-await client.registerInstance(own, { ip: '10.6.0.3', port: Number(port) });
+const metadata = Object.fromEntries(process.env.LEASE.split(',').map((time) => time.split('=')));
+await client.registerInstance(own, { ip: '10.6.0.3', port: Number(port), metadata });
 console.log('registered');

@@ -15,7 +15,8 @@ async def main(own, port, watched):
         print("told", *sorted(host.port for host in hosts), flush=True)
 
     await client.subscribe(SubscribeServiceParam(service_name=watched, subscribe_callback=told))
-    await client.register_instance(RegisterInstanceParam(service_name=own, ip="10.6.0.4", port=int(port)))
+    lease = dict(time.split("=") for time in os.environ["LEASE"].split(","))
+    await client.register_instance(RegisterInstanceParam(service_name=own, ip="10.6.0.4", port=int(port), metadata=lease))
     print("registered", flush=True)
     await asyncio.Event().wait()
 

@@ -8,7 +8,8 @@ import nacos
 
 own, port, watched = sys.argv[1:4]
 client = nacos.NacosClient(os.environ["SERVERS"])
-client.add_naming_instance(own, "10.6.0.5", int(port), heartbeat_interval=2)
+lease = dict(time.split("=") for time in os.environ["LEASE"].split(","))
+client.add_naming_instance(own, "10.6.0.5", int(port), metadata=lease, heartbeat_interval=2)
 print("registered", flush=True)
 while not threading.Event().wait(1):
     try:

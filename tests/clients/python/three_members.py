@@ -1,7 +1,10 @@
-"""A region of three members, each of which is killed once under unmodified SDKs: they reconnect, say all again, and hear on.
+"""A region of three members, each of which is killed once under unmodified SDKs: they reconnect, say all again, and hear on. Then
+each connection is sent away by an operator's call, and comes back.
 
 MEMBER_CLIENTS names the programs, one a line: NAME, a tab, and the words that start it. Each registers a service of its own and
-subscribes to another one, and prints what it is told. One that holds no connection beats on at the others, which list it all along.
+subscribes to another one, and prints what it is told. One that holds no connection beats on at the others. That they list it says
+nothing at first, for they would list the dead member's records too: an orphan with the same lease, which nobody beats for, has to
+be gone by then.
 """
 
 import json
@@ -12,6 +15,7 @@ import shutil
 import subprocess
 import threading
 import urllib.error
+import urllib.parse
 import urllib.request
 
 from checks import Checks, until
@@ -26,6 +30,9 @@ MEMBERS = [1, 2, 3]
 READY = 120.0
 # How soon an SDK must have found another member and said everything again.
 REDONE = 60.0
+# The lease of whoever beats, as metadata: gone after 15 s without a beat. LEASED is how soon the orphan must be gone.
+LEASE = {"preserved.heart.beat.interval": "2000", "preserved.heart.beat.timeout": "12000", "preserved.ip.delete.timeout": "15000"}
+LEASED = 120.0
 
 
 class Region:
@@ -89,9 +96,13 @@ authority = "{self.folder}/certs/ca.pem"
             return {}
 
     def connected(self, member, service):
-        """Whether a connection of this very member publishes the service."""
+        """The connections of this very member that publish the service, by their ids."""
         rows = self.answer(member, f"/v2/ns/client/service/publisher/list?serviceName={service}").get("data") or []
-        return any("#" not in row["clientId"] for row in rows)
+        return {row["clientId"] for row in rows if "#" not in row["clientId"]}
+
+    def register(self, member, service, port, **more):
+        query = urllib.parse.urlencode({"serviceName": service, "ip": "10.6.1.1", "port": port, **more})
+        self.ask(member, "POST", f"/v1/ns/instance?{query}")
 
     def lists(self, member, service):
         return bool(self.answer(member, f"/v1/ns/instance/list?serviceName={service}").get("hosts"))
@@ -106,8 +117,9 @@ class Client:
 
     def __init__(self, name, words, port, servers):
         self.name, self.service = name, f"member-{name.replace(' ', '-')}"
-        self.checks, self.told = Checks(f"{name} at three members"), ""
-        environment = {**os.environ, "SERVERS": servers, "HOME": f"{HOME}/{self.service}"}
+        self.checks, self.told = Checks(f"{name} at three members"), set()
+        lease = ",".join(f"{name}={value}" for name, value in LEASE.items())
+        environment = {**os.environ, "SERVERS": servers, "LEASE": lease, "HOME": f"{HOME}/{self.service}"}
         os.makedirs(environment["HOME"], exist_ok=True)
         log = open(f"{HOME}/{self.service}.log", "wb")
         words = [*shlex.split(words), self.service, str(port), WATCHED]
@@ -117,7 +129,7 @@ class Client:
     def listen(self):
         for line in self.process.stdout:
             if line.startswith("told"):
-                self.told = line
+                self.told |= set(line.split()[1:])
 
     def is_at(self, region, members):
         """Whether one of these members has its connection, or all of them list it if it holds none."""
@@ -125,8 +137,32 @@ class Client:
             return all(region.lists(member, self.service) for member in members)
         return any(region.connected(member, self.service) for member in members)
 
+    def connections(self, region):
+        """Where its connections are: their ids by member."""
+        return {(member, one) for member in MEMBERS for one in region.connected(member, self.service)}
+
     def heard(self, port):
-        return str(port) in self.told.split()
+        """Ever: nobody beats for what is registered to be told of, and it may be gone again."""
+        return str(port) in self.told
+
+
+def sent_away(region, clients):
+    """Those that ignore it are closed a little later, and come back as after any loss of their connection."""
+    before = {}
+    for client in clients:
+        before[client] = client.connections(region)
+        for member, connection in before[client]:
+            query = urllib.parse.urlencode({"connectionId": connection})
+            region.ask(member, "GET", f"/v2/core/loader/reloadClient?{query}")
+    for client in clients:
+        with client.checks.holds("connects anew when it is sent away, and registers again"):
+            assert before[client], "it had no connection"
+            until("another connection", REDONE, lambda: (now := client.connections(region)) and not now & before[client])
+            until("its instance", REDONE, lambda: all(region.lists(member, client.service) for member in MEMBERS))
+    region.register(1, WATCHED, 7010)
+    for client in clients:
+        with client.checks.holds("is told of what comes after it was sent away"):
+            until(f"the port, told was {client.told!r}", REDONE, lambda: client.heard(7010))
 
 
 def main():
@@ -144,14 +180,20 @@ def main():
                 until("the instance", REDONE, lambda: client.is_at(region, MEMBERS))
         for dying in MEMBERS if clients else []:
             left = [member for member in MEMBERS if member != dying]
+            orphans = f"member-orphans-{dying}"
+            region.register(dying, orphans, 7000, metadata=json.dumps(LEASE))
+            until("the orphan", REDONE, lambda: all(region.lists(member, orphans) for member in left))
             region.kill(dying)
-            region.ask(left[0], "POST", f"/v1/ns/instance?serviceName={WATCHED}&ip=10.6.1.1&port={7000 + dying}")
+            region.register(left[0], WATCHED, 7000 + dying)
+            with checks.holds(f"the others drop what nobody beats for after member {dying} was killed"):
+                until("no orphan", LEASED, lambda: not any(region.lists(member, orphans) for member in left))
             for client in clients:
                 with client.checks.holds(f"is at the others after member {dying} was killed"):
                     until("the instance", REDONE, lambda: client.is_at(region, left))
                 with client.checks.holds(f"is told of what comes after member {dying} was killed"):
                     until(f"the port, told was {client.told!r}", REDONE, lambda: client.heard(7000 + dying))
             region.start(dying)
+        sent_away(region, [client for client in clients if not client.name.startswith(BEATING)])
     finally:
         for client in clients:
             client.process.kill()

@@ -1,5 +1,7 @@
 //! What clients ask over HTTP, from parameters.
 
+use std::collections::BTreeMap;
+
 use ecow::EcoString;
 use landbridge_model::{Address, Cluster, Definition, Instance, InstanceKey, Metadata, Overlay, ServiceKey};
 use serde::Deserialize;
@@ -183,11 +185,13 @@ impl Parameters {
     /// A service's selector, none if it is not given: a label expression, or with none inside that all are taken.
     pub fn selector(&self) -> Result<Option<Option<EcoString>>, Refusal> {
         let Some(text) = self.value(&["selector"]) else { return Ok(None) };
-        let raw: RawSelector<'_> = json::read("selector", text.as_bytes())?;
-        match raw.r#type.as_str() {
+        // Java 3.1 says its type twice; the last one counts, as in Nacos.
+        let raw: BTreeMap<String, serde_json::Value> = json::read("selector", text.as_bytes())?;
+        let said = |name| raw.get(name).and_then(serde_json::Value::as_str).unwrap_or_default();
+        match said("type") {
             "" | "none" => Ok(Some(None)),
-            "label" if raw.expression.as_str().len() <= SELECTOR_BYTES_MAX => {
-                Ok(Some(Some(raw.expression.as_str().into())))
+            "label" if said("expression").len() <= SELECTOR_BYTES_MAX => {
+                Ok(Some(Some(said("expression").into())))
             }
             "label" => {
                 Err(Refusal::invalid(format_args!("an expression has at most {SELECTOR_BYTES_MAX} bytes")))
@@ -230,16 +234,6 @@ const SELECTOR_BYTES_MAX: usize = 1024;
 
 /// The most instances that one batch call names.
 const INSTANCE_LIST_MAX: usize = 1_000;
-
-/// A selector in JSON.
-#[derive(Deserialize, Default)]
-#[serde(default)]
-struct RawSelector<'a> {
-    #[serde(borrow)]
-    r#type: Text<'a>,
-    #[serde(borrow)]
-    expression: Text<'a>,
-}
 
 /// `RsInfo`: what a client knows of itself. Its load figures are ignored.
 #[derive(Deserialize, Default)]
@@ -355,6 +349,18 @@ mod tests {
         assert_eq!(listening.query.clusters.as_str(), "a,b");
         assert_eq!((listening.claimed_ip.as_str(), listening.udp_port), ("10.0.0.9", Some(55)));
         assert_eq!((silent.udp_port, silent.query.clusters), (None, ClusterFilter::default()));
+    }
+
+    #[test]
+    fn a_selector_that_says_its_type_twice_is_read_as_java_3_writes_it() {
+        let twice = |first: &str, last: &str| {
+            let text = format!(r#"{{"type":"{first}","expression":"a = b","type":"{last}"}}"#);
+            Parameters(vec![("selector".into(), text.into())]).selector().ok().flatten()
+        };
+
+        assert_eq!(twice("none", "none"), Some(None));
+        assert_eq!(twice("none", "label"), Some(Some("a = b".into())));
+        assert_eq!(twice("label", "odd"), None);
     }
 
     #[test]
