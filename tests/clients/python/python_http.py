@@ -11,10 +11,21 @@ from checks import CONTROL, PASSWORD, PUSHED, REDONE, SERVER, USER, Checks, list
 
 checks = Checks(f"python-http {version('nacos-sdk-python')}" + (" with a user" if USER else ""))
 IP = "10.2.0.1"
+# A user's instances say whose they are.
+OWNER = {"landbridge.owner": USER} if USER else {}
 
 
 def found(client, service, **query):
     return {host["port"]: host for host in client.list_naming_instance(service, **query)["hosts"]}
+
+
+def refused(ask):
+    try:
+        ask()
+    except nacos.exception.NacosException as why:
+        same(str(why), "Insufficient privilege.")
+        return
+    raise AssertionError("it was answered")
 
 
 def reading(client):
@@ -23,7 +34,7 @@ def reading(client):
         assert client.add_naming_instance("http-read", IP, 2001, **extra)
         host = until("the instance", PUSHED, lambda: found(client, "http-read"))[2001]
         assert (host["ip"], host["weight"], host["clusterName"]) == (IP, 2.5, "blue"), host
-        assert host["metadata"] == {"zone": "a", "text": "x=y"} and host["ephemeral"] is True, host
+        assert host["metadata"] == {"zone": "a", "text": "x=y", **OWNER} and host["ephemeral"] is True, host
     with checks.holds("one instance is found by its address"):
         host = client.get_naming_instance("http-read", IP, 2001, "blue")
         assert host["ip"] == IP and host["port"] == 2001 and host["healthy"] is True, host
@@ -43,7 +54,10 @@ def reading(client):
         assert client.add_naming_instance("http-read", IP, 2002, group_name="OTHER")
         same(sorted(found(client, "http-read", group_name="OTHER")), [2002])
         same(sorted(found(client, "http-read")), [])
-        same(found(client, "http-read", group_name="OTHER", namespace_id="elsewhere"), {})
+        if USER:  # whose right ends where the namespace does
+            refused(lambda: found(client, "http-read", group_name="OTHER", namespace_id="elsewhere"))
+        else:
+            same(found(client, "http-read", group_name="OTHER", namespace_id="elsewhere"), {})
     with checks.holds("an instance is deregistered by its address, whatever cluster it said"):
         assert client.remove_naming_instance("http-read", IP, 2002, group_name="OTHER")
         until("no instance", PUSHED, lambda: not found(client, "http-read", group_name="OTHER"))
@@ -64,7 +78,8 @@ def beats(client):
     with checks.holds("a full beat of an unknown instance registers it and tells when to beat again"):
         answer = client.send_heartbeat("http-beat", IP, 2003, metadata={"via": "beat"})
         assert answer["clientBeatInterval"] >= 1000 and answer["code"] == 10200, answer
-        assert until("the instance", PUSHED, lambda: found(client, "http-beat"))[2003]["metadata"] == {"via": "beat"}
+        host = until("the instance", PUSHED, lambda: found(client, "http-beat"))[2003]
+        same(host["metadata"], {"via": "beat", **OWNER})
     with checks.holds("times kept in the metadata are honoured: unhealthy after 3 s, gone after 6 s"):
         times = {"interval": "1000", "timeout": "3000"}
         times = {f"preserved.heart.beat.{name}": value for name, value in times.items()}
