@@ -48,11 +48,11 @@ pub async fn group(region: &Region, member: u16) -> Option<Value> {
     region.page(member, "raft").await
 }
 
-/// Waits until the leader counts so many voters, all refilled and noted.
+/// Waits until the leader counts so many voters, all refilled and noted, and no change of them is under way.
 pub async fn all_vote(region: &Region, voters: usize) {
     let whole = async || {
         let leader = region.leader().await;
-        let group = group(region, leader).await?;
+        let group = group(region, leader).await.filter(|group| group["halfway"] == false)?;
         let rows = group["members"].as_array()?;
         let settled = rows
             .iter()

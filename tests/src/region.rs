@@ -269,7 +269,7 @@ impl Region {
         let mut told = String::new();
         for member in self.members() {
             told.push_str(&format!("== member {member}\n"));
-            for page in ["status", "members", "regions"] {
+            for page in ["status", "members", "raft", "regions"] {
                 let said = self.page(member, page).await.unwrap_or_default();
                 told.push_str(&format!("{page}: {said}\n"));
             }

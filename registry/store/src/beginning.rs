@@ -38,6 +38,7 @@ impl Store {
         self.spawn(Self::follow_standing);
         self.spawn(Self::say_caught_up);
         self.spawn(Self::keep_room);
+        self.spawn(Self::end_changes);
         if !alone {
             self.spawn(Self::found_when_leading);
         }

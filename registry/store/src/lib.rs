@@ -14,6 +14,7 @@ mod config;
 mod disk;
 mod failed;
 mod failure;
+mod halfway;
 mod identity;
 mod incoming;
 mod log;

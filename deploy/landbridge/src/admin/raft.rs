@@ -46,8 +46,13 @@ fn summary(said: &Value) -> String {
         None => "no leader is known".to_owned(),
     };
     let part = if said["admitted"] == true { "" } else { ", has no part in the group so far," };
+    let halfway = if said["halfway"] == true {
+        "; voters are being changed, the old and the new must agree"
+    } else {
+        ""
+    };
     format!(
-        "{leader}; member {}, which was asked{part}, has applied {} of {} entries",
+        "{leader}; member {}, which was asked{part}, has applied {} of {} entries{halfway}",
         said["member"], said["applied"], said["last"]
     )
 }
@@ -57,11 +62,12 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_group_without_a_leader_and_an_empty_disk_are_told() {
-        let said = json!({ "member": 2, "leader": null, "term": 0, "admitted": false, "applied": null, "last": null });
+    fn a_group_without_a_leader_an_empty_disk_and_a_change_that_is_halfway_are_told() {
+        let said = json!({ "member": 2, "leader": null, "term": 0, "admitted": false, "halfway": true, "applied": null, "last": null });
 
         let told = summary(&said);
 
         assert!(told.contains("no leader is known") && told.contains("no part in the group"), "{told}");
+        assert!(told.contains("the old and the new must agree"), "{told}");
     }
 }

@@ -55,6 +55,7 @@ pub(super) async fn status(State(shared): State<Arc<Shared>>) -> Json<Value> {
         "term": standing.term,
         "disk": format!("{disk:016x}"),
         "admitted": admitted,
+        "halfway": store.halfway(),
         "last": places.last,
         "applied": places.applied,
         "snapshot": places.snapshot,
