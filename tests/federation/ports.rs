@@ -9,14 +9,14 @@ use http::{Request, Response, StatusCode};
 use http_body_util::{BodyExt, Empty, Full};
 use hyper_util::rt::TokioIo;
 use landbridge_runtime::tls::Identity;
-use landbridge_tests::{authority::Authority, http::ask, wait::until_async};
+use landbridge_tests::{authority::Authority, http::ask, listed::listed, wait::until_async};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::{TcpListener, TcpStream},
     time::timeout,
 };
 
-use crate::relay::{House, PATIENCE, far, gateways, listed, serve};
+use crate::relay::{House, PATIENCE, far, gateways, serve};
 
 /// A server of no protocol we know: it says hello first and then sends back what it gets.
 async fn echo() -> SocketAddr {

@@ -17,20 +17,18 @@ use hyper::body::{Frame, Incoming};
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use landbridge_client::{Endpoint, Table};
 use landbridge_gateway::{Config, Gateway, Surroundings};
-use landbridge_model::{Address, Cluster, Metadata, ServiceKey, Zone};
+use landbridge_model::ServiceKey;
 use landbridge_runtime::{
     shutdown::Shutdown,
     telemetry::{self, BuildInfo},
     tls::Identity,
 };
-use landbridge_tests::{authority::Authority, http::ask, wait::until_async};
+use landbridge_tests::{authority::Authority, http::ask, listed::listed, wait::until_async};
 use tokio::{
     net::{TcpListener, TcpStream},
     sync::watch,
     time::timeout,
 };
-
-use crate::end::region;
 
 pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
 
@@ -93,23 +91,6 @@ impl House {
 
     async fn get(&self) -> Option<(u16, String)> {
         ask(self.calls, "GET", "/svc/orders/a?b").await
-    }
-}
-
-pub(crate) fn listed(origin: &str, ip: &str, port: u16, metadata: &[(&str, &str)]) -> Endpoint {
-    let pairs = metadata.iter().map(|(key, value)| ((*key).into(), (*value).into()));
-    Endpoint {
-        ip: Address::parse(ip).expect("an address"),
-        port,
-        cluster: Cluster::parse("").expect("the default"),
-        origin: region(origin),
-        zone: Zone::parse("a").expect("a zone"),
-        weight: 1.0,
-        healthy: true,
-        enabled: true,
-        unverified: false,
-        stale: false,
-        metadata: Metadata::new(pairs).expect("few pairs"),
     }
 }
 

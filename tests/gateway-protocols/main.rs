@@ -13,14 +13,14 @@ use std::{
 };
 
 use bytes::Bytes;
-use landbridge_client::{Endpoint, Table};
+use landbridge_client::Table;
 use landbridge_gateway::{Config, Gateway, Surroundings};
-use landbridge_model::{Address, Cluster, Metadata, Region, ServiceKey, Zone};
+use landbridge_model::ServiceKey;
 use landbridge_runtime::{
     shutdown::Shutdown,
     telemetry::{self, BuildInfo},
 };
-use landbridge_tests::wait::until_async;
+use landbridge_tests::{listed::listed, wait::until_async};
 use landbridge_wire::nacos::grpc::{
     BiRequestStream, BiRequestStreamClient, BiRequestStreamServer, Payload, RequestClient, RequestServer,
     RequestService,
@@ -133,19 +133,7 @@ impl House {
                 route("BiRequestStream", "echo"),
                 route("Request", "nobody"),
             );
-            let endpoint = Endpoint {
-                ip: Address::parse("127.0.0.1").unwrap(),
-                port,
-                cluster: Cluster::parse("").unwrap(),
-                origin: Region::parse("east").unwrap(),
-                zone: Zone::parse("a").unwrap(),
-                weight: 1.0,
-                healthy: true,
-                enabled: true,
-                unverified: false,
-                stale: false,
-                metadata: Metadata::default(),
-            };
+            let endpoint = listed("east", "127.0.0.1", port, &[]);
             let services = [(ServiceKey::parse("", "", "echo").unwrap(), [endpoint].into())].into();
             (page, Table { services, ..Table::default() })
         })

@@ -9,8 +9,8 @@ use std::{
 
 use anyhow::{Context, Result};
 use landbridge_client::{Endpoint as Listed, Table};
-use landbridge_model::{Address, Cluster, Metadata, Region, ServiceKey, Zone};
-use landbridge_tests::{authority::Authority, wait::until_async};
+use landbridge_model::ServiceKey;
+use landbridge_tests::{authority::Authority, listed, wait::until_async};
 
 use crate::{
     endpoint::Endpoint,
@@ -129,19 +129,8 @@ fn neighbour(authority: &Authority, name: &str, endpoint: SocketAddr) -> String 
 fn table(houses: &[&House]) -> Result<Arc<Table>> {
     let listed = |house: &&House| -> Result<Listed> {
         let relay = house.relay.context("it listens for other gateways")?.port().to_string();
-        Ok(Listed {
-            ip: Address::parse("127.0.0.1")?,
-            port: house.address.port(),
-            cluster: Cluster::parse("")?,
-            origin: Region::parse("east")?,
-            zone: Zone::parse("a")?,
-            weight: 1.0,
-            healthy: true,
-            enabled: true,
-            unverified: false,
-            stale: false,
-            metadata: Metadata::new([("landbridge.relay-port".into(), relay.as_str().into())])?,
-        })
+        let metadata = [("landbridge.relay-port", relay.as_str())];
+        Ok(listed::listed("east", "127.0.0.1", house.address.port(), &metadata))
     };
     let listed = houses.iter().map(listed).collect::<Result<Arc<[Listed]>>>()?;
     let gateways = ServiceKey::parse("", "", "landbridge-gateway")?;

@@ -7,8 +7,8 @@ use std::{
 
 use anyhow::Result;
 use landbridge_client::{Endpoint as Listed, Table};
-use landbridge_model::{Address, Cluster, Metadata, Region, ServiceKey, Zone};
-use landbridge_tests::wait::until_async;
+use landbridge_model::ServiceKey;
+use landbridge_tests::{listed, wait::until_async};
 use tokio::{
     runtime::{Builder, Handle},
     time::{MissedTickBehavior, interval},
@@ -222,18 +222,5 @@ fn key(name: &str) -> ServiceKey {
 }
 
 fn listed(ports: impl IntoIterator<Item = u16>) -> Arc<[Listed]> {
-    let one = |port| Listed {
-        ip: Address::parse("127.0.0.1").unwrap(),
-        port,
-        cluster: Cluster::parse("").unwrap(),
-        origin: Region::parse("east").unwrap(),
-        zone: Zone::parse("a").unwrap(),
-        weight: 1.0,
-        healthy: true,
-        enabled: true,
-        unverified: false,
-        stale: false,
-        metadata: Metadata::default(),
-    };
-    ports.into_iter().map(one).collect()
+    ports.into_iter().map(|port| listed::listed("east", "127.0.0.1", port, &[])).collect()
 }
