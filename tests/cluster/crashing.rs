@@ -6,15 +6,18 @@ use std::{
 };
 
 use anyhow::{Result, ensure};
-use landbridge_tests::{region::Region, wait::until_async};
-use tokio::time::timeout;
+use landbridge_tests::{
+    region::Region,
+    wait::until_async,
+    writing::{AGAIN_WITHIN, GIVEN_UP_AFTER, Writing, patient},
+};
 
 use crate::{
     NotRun, beside,
     forming::three,
     losing::WRITES_WITHIN,
     registering::Registering,
-    writers::{Writing, keep},
+    writers::{all_kept, keep, keeping},
 };
 
 /// Times that all members are killed at once, unless `ALL_KILLS` says otherwise.
@@ -26,53 +29,35 @@ const LEADER_KILLS: u32 = 3;
 /// Clients that write at each member that is left when a leader is killed.
 pub const CLIENTS: usize = 4;
 
-/// A client whose write is not answered for so long gives it up and makes another one.
-const GIVEN_UP_AFTER: Duration = Duration::from_millis(300);
-
 /// So long after a leader's death no write is refused or given up, on a machine that does nothing else.
 const CALM_AFTER: Duration = Duration::from_secs(3);
-
-/// Writes that are answered between two kills.
-const WRITES_BETWEEN: usize = 30;
-
-/// After such a kill writes go on within this, the members' start counted in.
-const AGAIN_WITHIN: Duration = Duration::from_secs(120);
 
 /// What the environment says, or what is done unless it says something.
 pub fn times(name: &str, unless_said: u32) -> u32 {
     std::env::var(name).ok().and_then(|said| said.parse().ok()).unwrap_or(unless_said)
 }
 
-/// Waits until as many more writes are answered as lie between two kills.
-pub async fn more_are_answered(writing: &Writing) {
-    let (before, _) = writing.counts();
-    until_async("writes are answered", AGAIN_WITHIN, async || {
-        (writing.counts().0 >= before + WRITES_BETWEEN).then_some(())
-    })
-    .await;
-}
-
 pub async fn no_answered_write_is_lost_though_all_are_killed_again_and_again() -> Result<()> {
     let mut region = three().await?;
     let members: Vec<_> = region.members().into_iter().map(|member| region.http(member)).collect();
-    let writing = Writing::start(&members);
+    let writing = keeping(&members);
 
     let rounds = times("ALL_KILLS", ALL_KILLS);
     let (begun, mut longest) = (Instant::now(), Duration::ZERO);
     for _ in 0..rounds {
-        more_are_answered(&writing).await;
+        writing.goes_on().await;
         let killed = Instant::now();
         for member in region.members() {
             region.kill(member)?;
         }
         region.start_all()?;
-        more_are_answered(&writing).await;
+        writing.goes_on().await;
         longest = longest.max(writing.gap_since(killed).unwrap_or_default());
     }
     region.all_ready().await;
 
     let (_, refused) = writing.counts();
-    let answered = writing.end(&region).await?;
+    let answered = all_kept(writing, &region).await?;
     let took = begun.elapsed().as_secs_f64();
     println!(
         "  {rounds} kills of all: {answered} answered, 0 lost, {refused} refused, longest gap {longest:?}, {took:.0} s"
@@ -101,11 +86,6 @@ impl Gap {
             refused_until: writing.refused_until(killed).unwrap_or_default(),
         }
     }
-}
-
-/// Waits for an answer no longer than a client would that knows others to ask.
-pub async fn patient(write: impl Future<Output = bool>) -> bool {
-    timeout(GIVEN_UP_AFTER, write).await.unwrap_or(false)
 }
 
 async fn keep_patiently(at: SocketAddr, number: u32) -> bool {
@@ -141,16 +121,16 @@ async fn gaps_of_ours(rounds: u32) -> Result<Vec<Gap>> {
         let leader = region.leader().await;
         let rest: Vec<u16> = region.members().into_iter().filter(|member| *member != leader).collect();
         let at: Vec<_> = rest.iter().map(|member| region.http(*member)).collect();
-        let writing = Writing::with(&at, CLIENTS, keep_patiently);
-        more_are_answered(&writing).await;
+        let writing = Writing::start(&at, CLIENTS, keep_patiently);
+        writing.goes_on().await;
         let (registering, killed) = (Registering::start(&at), Instant::now());
         region.kill(leader)?;
-        more_are_answered(&writing).await;
+        writing.goes_on().await;
         gaps.push(Gap::of(&writing, killed).await);
         registering.end("while nobody led")?;
         region.start(leader)?;
         region.ready(leader).await;
-        writing.end(&region).await?;
+        all_kept(writing, &region).await?;
     }
     Ok(gaps)
 }

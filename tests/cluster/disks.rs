@@ -21,11 +21,10 @@ use landbridge_tests::{
 use crate::{
     NotRun,
     clients::{address, persisted, register, shown},
-    crashing::more_are_answered,
     forming::{SEEN_WITHIN, all_show},
     power::{run, text},
     refilling::{SOON, all_vote, persist_at_last},
-    writers::Writing,
+    writers::{all_kept, keeping},
 };
 
 /// A file system in memory, in bytes.
@@ -286,12 +285,12 @@ pub async fn a_disk_that_fails_ends_its_member_with_a_clear_line_and_loses_nothi
     region.all_ready().await;
     all_vote(&region, 3).await;
     let members: Vec<_> = region.members().into_iter().map(|member| region.http(member)).collect();
-    let writing = Writing::start(&members);
-    more_are_answered(&writing).await;
+    let writing = keeping(&members);
+    writing.goes_on().await;
 
     memory.fill(0)?;
     ends_with(&mut region, 1, &["No space left on device"]).await?;
-    more_are_answered(&writing).await;
+    writing.goes_on().await;
     memory.empty()?;
     region.start(1)?;
     region.ready(1).await;
@@ -299,13 +298,13 @@ pub async fn a_disk_that_fails_ends_its_member_with_a_clear_line_and_loses_nothi
 
     device.memory.fill(0)?;
     ends_with(&mut region, 2, &["Input/output error", "Read-only file system"]).await?;
-    more_are_answered(&writing).await;
+    writing.goes_on().await;
     device.mend()?;
     region.start(2)?;
     region.ready(2).await;
     all_vote(&region, 3).await;
 
-    let answered = writing.end(&region).await?;
+    let answered = all_kept(writing, &region).await?;
     println!("  a full disk and a failed sync: {answered} answered, 0 lost");
     for member in region.members() {
         region.kill(member)?;

@@ -5,7 +5,10 @@ use std::time::Instant;
 use anyhow::Result;
 use landbridge_tests::region::Region;
 
-use crate::{crashing::more_are_answered, refilling::all_vote, writers::Writing};
+use crate::{
+    refilling::all_vote,
+    writers::{all_kept, keeping},
+};
 
 /// Members.
 const MEMBERS: u16 = 5;
@@ -18,14 +21,14 @@ pub async fn five_members_lose_two_go_on_and_take_them_back() -> Result<()> {
     let leader = region.leader().await;
     let lost = [leader, 1 + leader % MEMBERS];
     let rest: Vec<_> = region.members().into_iter().filter(|member| !lost.contains(member)).collect();
-    let writing = Writing::start(&rest.iter().map(|member| region.http(*member)).collect::<Vec<_>>());
-    more_are_answered(&writing).await;
+    let writing = keeping(&rest.iter().map(|member| region.http(*member)).collect::<Vec<_>>());
+    writing.goes_on().await;
 
     let killed = Instant::now();
     for member in lost {
         region.kill(member)?;
     }
-    more_are_answered(&writing).await;
+    writing.goes_on().await;
     let gap = writing.gap_since(killed).unwrap_or_default();
     for member in lost {
         region.start(member)?;
@@ -33,7 +36,7 @@ pub async fn five_members_lose_two_go_on_and_take_them_back() -> Result<()> {
     region.all_ready().await;
     all_vote(&region, usize::from(MEMBERS)).await;
 
-    let answered = writing.end(&region).await?;
+    let answered = all_kept(writing, &region).await?;
     println!("  {MEMBERS} members, 2 killed: {answered} answered, 0 lost, longest gap {gap:?}");
     Ok(())
 }

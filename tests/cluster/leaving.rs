@@ -7,10 +7,9 @@ use landbridge_tests::region::Region;
 
 use crate::{
     clients::{Beating, Looking, persisted, shown},
-    crashing::more_are_answered,
     forming::all_show,
     refilling::{all_vote, group},
-    writers::Writing,
+    writers::keeping,
 };
 
 /// Clients that beat.
@@ -74,17 +73,17 @@ pub async fn a_leader_that_ends_hands_leadership_over_and_writes_do_not_wait_for
     let rest: Vec<u16> = region.members().into_iter().filter(|member| *member != leader).collect();
     let before = group(&region, rest[0]).await.and_then(|group| group["term"].as_u64());
     let before = before.context("it tells its term")?;
-    let writing = Writing::start(&rest.iter().map(|member| region.http(*member)).collect::<Vec<_>>());
-    more_are_answered(&writing).await;
+    let writing = keeping(&rest.iter().map(|member| region.http(*member)).collect::<Vec<_>>());
+    writing.goes_on().await;
 
     let asked = Instant::now();
     region.ask_to_end(leader)?;
     region.ended(leader).await?;
-    more_are_answered(&writing).await;
+    writing.goes_on().await;
 
     let gap = writing.gap_since(asked).context("writes were answered")?;
     let (_, refused) = writing.counts();
-    writing.stop();
+    drop(writing);
     println!(
         "  the longest gap between writes was {gap:?}, {refused} were refused; a death costs {ELECTION:?} and more"
     );

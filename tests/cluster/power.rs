@@ -16,8 +16,8 @@ use landbridge_tests::{region::Region, wait::within};
 
 use crate::{
     NotRun,
-    crashing::{more_are_answered, times},
-    writers::Writing,
+    crashing::times,
+    writers::{all_kept, keeping},
 };
 
 /// The size of the device, in bytes; the image has holes where nothing was written.
@@ -131,11 +131,11 @@ pub async fn no_answered_write_is_lost_when_the_power_is_cut() -> Result<()> {
     region.start_all()?;
     region.all_ready().await;
     let members: Vec<_> = region.members().into_iter().map(|member| region.http(member)).collect();
-    let writing = Writing::start(&members);
+    let writing = keeping(&members);
     let (begun, mut copies) = (Instant::now(), 0);
 
     for _ in 0..cuts {
-        more_are_answered(&writing).await;
+        writing.goes_on().await;
         for member in region.members() {
             region.process(member)?.signal("STOP")?;
         }
@@ -146,12 +146,12 @@ pub async fn no_answered_write_is_lost_when_the_power_is_cut() -> Result<()> {
         }
         device.go_on_from(&copy)?;
         region.start_all()?;
-        more_are_answered(&writing).await;
+        writing.goes_on().await;
     }
     region.all_ready().await;
 
     let (_, refused) = writing.counts();
-    let answered = writing.end(&region).await?;
+    let answered = all_kept(writing, &region).await?;
     let took = begun.elapsed().as_secs_f64();
     println!(
         "  {cuts} power cuts ({copies} copies): {answered} answered, 0 lost, {refused} refused, {took:.0} s"

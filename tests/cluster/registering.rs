@@ -6,9 +6,9 @@ use std::{
 };
 
 use anyhow::{Result, ensure};
-use landbridge_tests::http;
+use landbridge_tests::{http, writing::Writing};
 
-use crate::{clients::address, crashing::times, writers::Writing};
+use crate::{clients::address, crashing::times};
 
 /// Instances that are registered at each member again and again, so that none runs out meanwhile.
 const INSTANCES: u32 = 50;
@@ -28,14 +28,14 @@ pub struct Registering {
 impl Registering {
     /// Some clients for each of these members.
     pub fn start(members: &[SocketAddr]) -> Self {
-        Self { begun: Instant::now(), writing: Writing::with(members, CLIENTS, register) }
+        Self { begun: Instant::now(), writing: Writing::start(members, CLIENTS, register) }
     }
 
     /// Ends it; a registration that was not taken is a failure, and so is a time without any. Tells how many were taken.
     pub fn end(self, what: &str) -> Result<usize> {
         let (taken, refused) = self.writing.counts();
         let longest = self.writing.longest_wait_since(self.begun);
-        self.writing.stop();
+        drop(self.writing);
         println!("  {taken} ephemeral registrations {what}, {refused} refused, longest wait {longest:?}");
         ensure!(refused == 0, "{refused} of {taken} ephemeral registrations {what} were not taken");
         ensure!(taken > 0, "nobody registered {what}");

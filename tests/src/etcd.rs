@@ -5,7 +5,7 @@ use std::{
     net::{Ipv4Addr, SocketAddr},
     path::PathBuf,
     process::{Command, Stdio},
-    time::Duration,
+    time::{Duration, Instant},
 };
 
 use anyhow::{Context, Result};
@@ -16,6 +16,7 @@ use crate::{
     http,
     process::{Process, free_port},
     wait::{until_async, within},
+    writing::{Writing, patient},
 };
 
 /// The program, as Debian's package names it.
@@ -105,6 +106,31 @@ impl Etcd {
         within(STANDS_WITHIN, taken).await.context("etcd never took a put")
     }
 
+    /// Kills the leader so often, while so many clients write at each other member, and has each death looked at once writes
+    /// go on: with the writing, and when it was.
+    pub async fn deaths<T>(
+        &mut self,
+        rounds: usize,
+        clients: usize,
+        look: impl AsyncFn(&Writing, Instant) -> T,
+    ) -> Result<Vec<T>> {
+        let mut seen = Vec::new();
+        for _ in 0..rounds {
+            let leader = self.leader().await;
+            let rest = self.members().into_iter().filter(|member| *member != leader);
+            let rest: Vec<_> = rest.map(|member| self.address(member)).collect();
+            let writing = Writing::start(&rest, clients, put_patiently);
+            writing.goes_on().await;
+            let killed = Instant::now();
+            self.kill(leader)?;
+            writing.goes_on().await;
+            seen.push(look(&writing, killed).await);
+            drop(writing);
+            self.start_one(leader)?;
+        }
+        Ok(seen)
+    }
+
     /// Who leads, once every member agrees on it.
     pub async fn leader(&self) -> u16 {
         until_async("one of etcd's members leads", STANDS_WITHIN, async || {
@@ -121,6 +147,11 @@ impl Etcd {
         })
         .await
     }
+}
+
+/// Puts a number under itself, as a client that gives up in time; whether that was answered.
+async fn put_patiently(at: SocketAddr, number: u32) -> bool {
+    patient(put(at, number)).await
 }
 
 /// Puts a number under itself; whether that was answered.
