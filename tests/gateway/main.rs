@@ -47,6 +47,10 @@ use std::{
 
 use size::Size;
 
+/// As the deployed program has it.
+#[global_allocator]
+static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
+
 /// A test: its name is the sentence that would be wrong if it failed.
 type Test = (&'static str, fn(&Size));
 

@@ -173,7 +173,7 @@ impl Gateway {
         for name in &touched {
             match self.guard.shown(name) {
                 Some(specs) => self.book.put(name.clone(), specs, &RULES.health, now),
-                None => self.book.remove(name),
+                None => self.book.remove(name, now),
             }
         }
         if !touched.is_empty() {

@@ -199,7 +199,7 @@ impl EndpointState {
         state
     }
 
-    /// A number no other endpoint of this process ever had.
+    /// A number that no other endpoint of this process ever had; one that came back at once has its old one.
     pub fn serial(&self) -> u64 {
         self.serial
     }

@@ -21,6 +21,7 @@ pub mod hedge;
 pub mod protect;
 pub mod sharing;
 
+mod leavers;
 pub mod route;
 mod shelves;
 pub mod snapshot;

@@ -36,6 +36,8 @@ pub struct Guard {
     present_count: usize,
     departed: BTreeMap<Name, BTreeMap<Place, (EndpointSpec, Moment)>>,
     departed_count: usize,
+    /// Services with departed endpoints by the moment the first of these left: who is not due is not looked at.
+    first_left: BTreeSet<(Moment, Name)>,
     touched: BTreeSet<Name>,
     holding_since: Option<Moment>,
 }
@@ -53,21 +55,39 @@ impl Guard {
         };
         let old = old.unwrap_or_default();
         self.present_count -= old.len();
-        let departed = self.departed.entry(name.clone()).or_default();
-        self.departed_count -= departed.len();
-        departed.extend(old.into_iter().map(|spec| (place(&spec), (spec, now))));
-        departed.retain(|place, _| !listed.contains(place));
-        self.departed_count += departed.len();
-        if departed.is_empty() {
-            self.departed.remove(&name);
-        }
+        self.alter_departed(&name, |departed| {
+            departed.extend(old.into_iter().map(|spec| (place(&spec), (spec, now))));
+            departed.retain(|place, _| !listed.contains(place));
+        });
         self.touched.insert(name);
+    }
+
+    /// Changes what has departed from one service.
+    fn alter_departed(
+        &mut self,
+        name: &Name,
+        change: impl FnOnce(&mut BTreeMap<Place, (EndpointSpec, Moment)>),
+    ) {
+        let first = |departed: &BTreeMap<Place, (EndpointSpec, Moment)>| {
+            departed.values().map(|(_, left)| *left).min().map(|left| (left, name.clone()))
+        };
+        let mut departed = self.departed.remove(name).unwrap_or_default();
+        self.departed_count -= departed.len();
+        if let Some(before) = first(&departed) {
+            self.first_left.remove(&before);
+        }
+        change(&mut departed);
+        self.departed_count += departed.len();
+        if let Some(now) = first(&departed) {
+            self.first_left.insert(now);
+            self.departed.insert(name.clone(), departed);
+        }
     }
 
     /// Decides after a round of offers, or when a hold may be over. Returns the services whose shown list may differ.
     pub fn settle(&mut self, rules: &GuardRules, now: Moment) -> BTreeSet<Name> {
         if !self.holding() {
-            self.forget(|left| now.since(left) >= rules.window_ms);
+            self.forget(rules.window_ms, now);
         }
         let all = self.departed_count + self.present_count;
         let many =
@@ -109,8 +129,9 @@ impl Guard {
     /// An operator says that what is gone is gone; the next `settle` tells which services that changes.
     pub fn release(&mut self) {
         self.holding_since = None;
-        self.touched.extend(self.departed.keys().cloned());
-        self.forget(|_| true);
+        self.touched.extend(std::mem::take(&mut self.departed).into_keys());
+        self.departed_count = 0;
+        self.first_left.clear();
     }
 
     /// The moment at which to settle although the source says nothing new.
@@ -118,12 +139,12 @@ impl Guard {
         self.holding_since.map(|since| since.after(rules.hold_max_ms))
     }
 
-    fn forget(&mut self, over: impl Fn(Moment) -> bool) {
-        self.departed.retain(|_, places| {
-            places.retain(|_, (_, left)| !over(*left));
-            !places.is_empty()
-        });
-        self.departed_count = self.departed.values().map(BTreeMap::len).sum();
+    /// Forgets what left so long ago that it is believed.
+    fn forget(&mut self, window_ms: u64, now: Moment) {
+        let over = |left: Moment| now.since(left) >= window_ms;
+        while let Some((_, name)) = self.first_left.first().filter(|(left, _)| over(*left)).cloned() {
+            self.alter_departed(&name, |departed| departed.retain(|_, (_, left)| !over(*left)));
+        }
     }
 }
 
@@ -210,6 +231,21 @@ mod tests {
         }
 
         assert!(!guard.holding());
+    }
+
+    #[test]
+    fn what_left_is_forgotten_when_its_window_is_over_whatever_left_after_it() {
+        let mut guard = Guard::default();
+        admitted(&mut guard, 0, table(10, 4));
+        let left = |guard: &mut Guard, ms: u64, endpoints| {
+            admitted(guard, ms, table(10, endpoints));
+            (guard.departed_count, guard.first_left.len())
+        };
+
+        assert_eq!(left(&mut guard, 1, 3), (10, 10));
+        assert_eq!(left(&mut guard, 5_000, 2), (20, 10));
+        assert_eq!(left(&mut guard, 10_001, 2), (10, 10), "what left at 1 is over");
+        assert_eq!(left(&mut guard, 10_002, 4), (0, 0), "all are back");
     }
 
     #[test]

@@ -13,10 +13,10 @@ use crate::{
     endpoint::{EndpointState, HealthRules},
     evacuation::Evacuation,
     ladder::{Caller, Costs, Ladder, Orders, Terms},
+    leavers::{Leavers, way},
     route::{Asked, Index, Matched, Policy, Positions, Route, RouteTable, Routed},
     service::{Endpoint, EndpointSpec, Name, Service, ServiceState},
     shelves::Shelves,
-    speech::Speech,
 };
 
 /// What routing sees at one moment.
@@ -144,6 +144,7 @@ pub struct Book {
     index: Arc<Index>,
     listeners: Arc<[RouteTable]>,
     targets: Targets,
+    leavers: Leavers,
     /// The set of names changed since the index was made.
     renamed: bool,
     /// The routes changed since their targets were found.
@@ -167,6 +168,7 @@ impl Book {
             index: Arc::default(),
             listeners: listeners.into(),
             targets: Arc::default(),
+            leavers: Leavers::default(),
             renamed: false,
             relisted: true,
             serial: 0,
@@ -239,7 +241,8 @@ impl Book {
         self.services.keys()
     }
 
-    /// Replaces a service's endpoints. Endpoints of weight 0 are left out; of two with one address the first stays.
+    /// Replaces a service's endpoints. Endpoints of weight 0 are left out; of two with one address the first stays. Who comes
+    /// back at once has its old number, and with it its connections.
     pub fn put(&mut self, name: Name, specs: Vec<EndpointSpec>, rules: &HealthRules, now: Moment) {
         let specs = listed(specs);
         let old = self.services.get(&name).cloned();
@@ -263,12 +266,16 @@ impl Book {
             let fresh = || {
                 newborn |= joins;
                 let state = if joins { EndpointState::newborn } else { EndpointState::new };
-                Arc::new(state(self.next_serial(), guess_us, now))
+                let back = self.leavers.come_back(&name, way(spec), now);
+                Arc::new(state(back.unwrap_or_else(|| self.next_serial()), guess_us, now))
             };
             known.remove(&way(spec)).unwrap_or_else(fresh)
         };
         let endpoints: Vec<_> =
             specs.into_iter().scan(state_of, |of, spec| Some(Endpoint { state: of(&spec), spec })).collect();
+        for (way, state) in known {
+            self.leavers.leave(name.clone(), way, state.serial(), now);
+        }
         let service = self.made(name, serial, endpoints, state);
         if newborn {
             service.watch_until(now.after(rules.slow_start_ms));
@@ -282,8 +289,11 @@ impl Book {
     }
 
     /// Forgets a service.
-    pub fn remove(&mut self, name: &Name) {
+    pub fn remove(&mut self, name: &Name, now: Moment) {
         if let Some(old) = self.services.remove(name) {
+            for endpoint in &old.endpoints {
+                self.leavers.leave(name.clone(), way(&endpoint.spec), endpoint.state.serial(), now);
+            }
             self.endpoints -= old.endpoints.len();
             self.renamed = true;
         }
@@ -325,11 +335,6 @@ fn place(spec: &EndpointSpec) -> (Address, u16) {
     (spec.address.clone(), spec.port)
 }
 
-/// What connections and latencies belong to: a place, and how it is spoken to.
-fn way(spec: &EndpointSpec) -> (Address, u16, Speech) {
-    (spec.address.clone(), spec.port, spec.speech.clone())
-}
-
 /// What may be sent traffic, once per address.
 fn listed(mut specs: Vec<EndpointSpec>) -> Vec<EndpointSpec> {
     let mut seen = BTreeSet::new();
@@ -350,6 +355,7 @@ mod tests {
     use super::*;
     use crate::{
         endpoint::Outcome,
+        leavers::RETURN_MS,
         service::testing::{RULES, caller, spec},
     };
 
@@ -379,6 +385,24 @@ mod tests {
         assert_eq!(latency(0), 7_000.0);
         assert_eq!(latency(1), 7_000.0, "a new endpoint is expected to be like its siblings");
         assert_eq!(before.service(0).serial(), after.service(0).serial());
+    }
+
+    #[test]
+    fn an_endpoint_that_comes_back_at_once_has_its_connections_and_learns_anew() {
+        let mut book = book();
+        let mut at_port_1 = |ports: &[u16], ms| {
+            let specs = ports.iter().map(|port| at(*port)).collect();
+            book.put(name("s"), specs, &RULES, Moment(ms));
+            let snapshot = book.snapshot();
+            let endpoint = snapshot.service(0).endpoints().iter().find(|endpoint| endpoint.port == 1);
+            endpoint.map(|endpoint| (endpoint.state.serial(), endpoint.state.grown(&RULES, Moment(ms)) < 1.0))
+        };
+        let (first, _) = at_port_1(&[1, 2], 0).unwrap();
+
+        assert_eq!(at_port_1(&[2], 1), None);
+        assert_eq!(at_port_1(&[1, 2], 2), Some((first, true)));
+        assert_eq!(at_port_1(&[2], 3), None);
+        assert_ne!(at_port_1(&[1, 2], 4 + RETURN_MS), Some((first, true)), "it was away for too long");
     }
 
     #[test]
@@ -430,7 +454,7 @@ mod tests {
                 dice = dice.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
                 let (which, ports) = (name(&format!("s{}", (dice >> 33) % 200)), (dice >> 20) % 4);
                 if ports == 0 {
-                    book.remove(&which);
+                    book.remove(&which, Moment(0));
                     known.remove(&which);
                 } else {
                     let specs = (0..ports as u16).map(|port| at(1 + port)).collect();
@@ -468,7 +492,7 @@ mod tests {
         book.put(name("s"), vec![at(1)], &RULES, Moment(0));
         assert!(book.snapshot().named("static:s").is_some());
 
-        book.remove(&name("s"));
+        book.remove(&name("s"), Moment(0));
 
         assert!(book.snapshot().named("static:s").is_none());
     }

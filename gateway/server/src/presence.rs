@@ -2,9 +2,9 @@
 //!
 //! Invariant: the ports it listens on are the configured ones and those that the registry has given, never others.
 
-use std::{collections::BTreeMap, net::SocketAddr};
+use std::net::SocketAddr;
 
-use landbridge_client::Table;
+use landbridge_client::{Shelved, Table};
 use landbridge_gateway_core::Name;
 use landbridge_model::{Address, ServiceKey};
 use landbridge_runtime::shutdown::Shutdown;
@@ -32,7 +32,7 @@ const LOOKS_PER_TRY: u32 = 5;
 #[derive(Debug)]
 pub(crate) struct Given {
     listen: Option<std::net::IpAddr>,
-    known: BTreeMap<ServiceKey, u16>,
+    known: Shelved<u16>,
     ports: Vec<ServicePort>,
     missing: usize,
     looks: u32,
@@ -42,7 +42,7 @@ impl Given {
     /// Nothing is given yet; nothing ever will be to a gateway that does not show itself.
     pub(crate) fn new(config: &Config) -> Self {
         let listen = config.presence.as_ref().map(|presence| presence.listen);
-        Self { listen, known: BTreeMap::new(), ports: Vec::new(), missing: 0, looks: 0 }
+        Self { listen, known: Shelved::default(), ports: Vec::new(), missing: 0, looks: 0 }
     }
 
     /// Takes a table in. True if other ports are given than before.

@@ -30,7 +30,7 @@ use crate::{
 #[derive(Debug)]
 pub(crate) struct View {
     pub(crate) snapshot: Snapshot,
-    pub(crate) settings: Settings,
+    pub(crate) settings: Arc<Settings>,
     pub(crate) rules: Arc<[Arc<Rule>]>,
     /// Whom endpoints that speak TLS must be, if any may.
     pub(crate) trust: Option<Arc<Trust>>,

@@ -3,19 +3,17 @@
 //! Invariant: a view is replaced as a whole, never changed; services nothing was said about are carried over as they are.
 
 use std::{
-    cmp::Ordering,
     collections::{BTreeMap, BTreeSet},
-    iter,
     sync::Arc,
 };
 
 use landbridge_client::{Endpoint, Table};
 use landbridge_gateway_core::{Book, EndpointSpec, Evacuation, Guard, Name, RouteTable, Speech};
-use landbridge_model::{Moment, ServiceKey};
+use landbridge_model::Moment;
 use landbridge_runtime::tls::Identity;
 
 use crate::{
-    config::{Config, Live},
+    config::{Config, Live, Settings},
     crossing::{self, Crossings},
     limiter::{Rule, Shares},
     metrics::{EVACUATIONS, TABLE_CHANGES, TABLE_ENDPOINTS, TABLE_HELD, TABLE_SERVICES},
@@ -29,6 +27,8 @@ pub(crate) struct Writer {
     book: Book,
     guard: Guard,
     live: Live,
+    /// As `live` has them, shared by views.
+    settings: Arc<Settings>,
     rules: Arc<[Arc<Rule>]>,
     shares: Shares,
     trust: Option<Arc<Trust>>,
@@ -84,6 +84,7 @@ impl Writer {
             relay,
             roads: Roads::new(&live.peers),
             crossings: crossing::crossings(&live.peers, &Crossings::new()),
+            settings: Arc::new(live.settings.clone()),
             live,
             table: Arc::default(),
             drills: BTreeMap::new(),
@@ -107,7 +108,7 @@ impl Writer {
         let snapshot = self.book.snapshot();
         let (rules, trust) = (self.rules.clone(), self.trust.clone());
         let (relay, crossings) = (self.relay.clone(), self.crossings.clone());
-        View { snapshot, settings: self.live.settings.clone(), rules, trust, relay, crossings }
+        View { snapshot, settings: self.settings.clone(), rules, trust, relay, crossings }
     }
 
     /// True once a registry, or its keepsake, has said anything.
@@ -117,7 +118,7 @@ impl Writer {
 
     /// Takes a newer table of the registry. True when something is to be published.
     pub(crate) fn follow(&mut self, table: Arc<Table>, now: Moment) -> bool {
-        for (key, endpoints) in differences(&self.table.services, &table.services) {
+        for (key, endpoints) in table.services.changed_since(&self.table.services) {
             let specs = endpoints.map(|endpoints| self.roads.specs(endpoints));
             self.guard.offer(now, Name::Registered(key.clone()), specs);
         }
@@ -144,7 +145,7 @@ impl Writer {
         for name in &touched {
             match self.guard.shown(name) {
                 Some(specs) => self.book.put(name.clone(), specs, &self.live.settings.pick.health, now),
-                None => self.book.remove(name),
+                None => self.book.remove(name, now),
             }
         }
         match (held_before, self.guard.holding()) {
@@ -236,7 +237,7 @@ impl Writer {
         for (name, _) in
             old.statics.iter().filter(|(name, _)| !live.statics.iter().any(|(new, _)| new == name))
         {
-            self.book.remove(name);
+            self.book.remove(name, now);
         }
         for (name, specs) in &live.statics {
             self.book.put(name.clone(), specs.clone(), &live.settings.pick.health, now);
@@ -244,6 +245,7 @@ impl Writer {
         self.book.set_costs(live.costs.clone());
         self.book.set_orders(live.orders.clone());
         self.book.set_listeners(live.routes.clone());
+        self.settings = Arc::new(live.settings.clone());
         self.live = live;
     }
 
@@ -267,34 +269,6 @@ impl Writer {
     }
 }
 
-type Listed = BTreeMap<ServiceKey, Arc<[Endpoint]>>;
-
-/// What is new or changed, with its endpoints, and what is gone. Both are walked once, side by side.
-fn differences<'a>(
-    before: &'a Listed,
-    after: &'a Listed,
-) -> impl Iterator<Item = (&'a ServiceKey, Option<&'a Arc<[Endpoint]>>)> {
-    let (mut before, mut after) = (before.iter().peekable(), after.iter().peekable());
-    iter::from_fn(move || {
-        loop {
-            let order = match (before.peek(), after.peek()) {
-                (None, None) => return None,
-                (Some(_), None) => Ordering::Less,
-                (None, Some(_)) => Ordering::Greater,
-                (Some((old, _)), Some((new, _))) => old.cmp(new),
-            };
-            let old = if order.is_le() { before.next() } else { None };
-            let new = if order.is_ge() { after.next() } else { None };
-            match (old, new) {
-                (Some((key, _)), None) => return Some((key, None)),
-                (Some((_, old)), Some((_, new))) if Arc::ptr_eq(old, new) || old == new => {}
-                (_, Some((key, new))) => return Some((key, Some(new))),
-                (None, None) => return None,
-            }
-        }
-    })
-}
-
 /// An endpoint of the registry's table as routing takes it.
 pub fn spec_of(endpoint: &Endpoint) -> EndpointSpec {
     EndpointSpec {
@@ -308,29 +282,5 @@ pub fn spec_of(endpoint: &Endpoint) -> EndpointSpec {
         unverified: endpoint.unverified,
         stale: endpoint.stale,
         speech: Speech::of(&endpoint.metadata),
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn what_is_new_or_gone_is_told_and_nothing_else() {
-        let key = |name: &str| ServiceKey::parse("", "", name).unwrap();
-        let nobody: Arc<[Endpoint]> = Arc::new([]);
-        let listed =
-            |names: &[&str]| names.iter().map(|name| (key(name), nobody.clone())).collect::<Listed>();
-        let told = |before: &Listed, after: &Listed| {
-            let told = differences(before, after);
-            told.map(|(key, now)| (key.service().as_str().to_owned(), now.is_some())).collect::<Vec<_>>()
-        };
-        let (before, after) = (listed(&["a", "c", "d", "f"]), listed(&["b", "c", "d", "e"]));
-
-        let expected = [("a", false), ("b", true), ("e", true), ("f", false)];
-        assert_eq!(told(&before, &after), expected.map(|(name, there)| (name.to_owned(), there)));
-        assert_eq!(told(&after, &after), []);
-        assert_eq!(told(&Listed::new(), &after).len(), 4);
-        assert_eq!(told(&after, &Listed::new()).len(), 4);
     }
 }

@@ -265,7 +265,7 @@ impl Driver {
         self.worth_keeping |= self.join.is_touched() | self.join.refresh_regions(&self.holder);
         self.join.rebuild(&self.holder);
         let table = Arc::new(self.join.table().clone());
-        metrics::table(&table);
+        metrics::table(&table, self.join.endpoint_count());
         self.table.store(table);
         self.changed.send_modify(|count| *count += 1);
         if std::mem::take(&mut self.worth_keeping) {

@@ -16,6 +16,8 @@ pub struct Join {
     /// What the keepsake says of regions that the holder does not have completely.
     remembered: BTreeMap<Region, Remembered>,
     table: Table,
+    /// Of all services of the table together.
+    endpoints: usize,
     touched: BTreeSet<ServiceKey>,
 }
 
@@ -39,12 +41,18 @@ impl Join {
                 }
             }
         }
-        Self { own, remembered, table: keepsake, touched: BTreeSet::new() }
+        let endpoints = keepsake.services.values().map(|endpoints| endpoints.len()).sum();
+        Self { own, remembered, table: keepsake, endpoints, touched: BTreeSet::new() }
     }
 
     /// The table as it stands.
     pub fn table(&self) -> &Table {
         &self.table
+    }
+
+    /// How many endpoints the table has.
+    pub fn endpoint_count(&self) -> usize {
+        self.endpoints
     }
 
     /// Whether anything waits to be made anew.
@@ -82,11 +90,18 @@ impl Join {
     pub fn rebuild(&mut self, holder: &Holder) {
         for service in std::mem::take(&mut self.touched) {
             match holder.service_port(&self.own, &service) {
+                port if port == self.table.ports.get(&service).copied() => {}
                 Some(port) => drop(self.table.ports.insert(service.clone(), port)),
                 None if self.remembered.contains_key(&self.own) => {}
                 None => drop(self.table.ports.remove(&service)),
             }
             let endpoints = self.endpoints(holder, &service);
+            let known = self.table.endpoints(&service);
+            if known == endpoints {
+                // What is the same stays the very same value: whoever compares two tables sees it at once.
+                continue;
+            }
+            self.endpoints = self.endpoints - known.len() + endpoints.len();
             if endpoints.is_empty() {
                 self.table.services.remove(&service);
             } else {

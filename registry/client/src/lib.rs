@@ -5,6 +5,8 @@
 
 pub mod table;
 
+mod shelved;
+
 pub mod follower;
 /// How the table is made of what a holder shows: for those who drive a holder themselves.
 pub mod join;
@@ -18,4 +20,5 @@ mod metrics;
 pub use admin::{Admin, AdminError};
 pub use follower::{Carrying, FollowConfig, Follower, Holding, Target, TargetState};
 pub use presence::Presence;
+pub use shelved::Shelved;
 pub use table::{Endpoint, RegionView, Standing, Table};

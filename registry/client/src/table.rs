@@ -6,6 +6,8 @@ use landbridge_model::{Address, Cluster, InstanceKey, Metadata, Region, ServiceK
 
 pub use landbridge_feed::Standing;
 
+use crate::shelved::Shelved;
+
 /// One address of a service, as a gateway sees it.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Endpoint {
@@ -51,15 +53,15 @@ pub struct RegionView {
     pub remembered: bool,
 }
 
-/// Everything a gateway routes by; never changed, only replaced.
+/// Everything a gateway routes by; never changed, only replaced. A copy shares with its original what is the same in both.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Table {
     /// Endpoints by service, ordered by origin and key.
-    pub services: BTreeMap<ServiceKey, Arc<[Endpoint]>>,
+    pub services: Shelved<Arc<[Endpoint]>>,
     /// How each known region stands.
     pub regions: BTreeMap<Region, RegionView>,
     /// Under which port the region's gateways carry connections to a service, as the registry has given them.
-    pub ports: BTreeMap<ServiceKey, u16>,
+    pub ports: Shelved<u16>,
 }
 
 impl Table {

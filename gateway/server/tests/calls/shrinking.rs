@@ -1,11 +1,14 @@
 //! A table that shrinks too much: what is gone is kept, marked and told, until it returns or an operator lets it go.
 
-use std::sync::Arc;
+use std::{
+    sync::{Arc, atomic::Ordering::Relaxed},
+    time::{Duration, Instant},
+};
 
 use landbridge_client::Table;
 use landbridge_model::ServiceKey;
 
-use crate::harness::{Endpoint, House, listed, page, until};
+use crate::harness::{Endpoint, House, PATIENCE, listed, page, until};
 
 /// Small enough for a test.
 const GUARD: &str = "[protection]\nshare_max = 0.5\nendpoints_floor = 4\nwindow_ms = 10000\n";
@@ -79,4 +82,40 @@ async fn a_table_that_shrinks_a_little_is_followed_at_once() {
 
     until("four are gone", async || endpoints(&house).await.len() == 8).await;
     assert_eq!(unverified(&house).await, 0);
+}
+
+#[tokio::test]
+async fn an_endpoint_that_comes_back_at_once_is_called_on_the_connection_it_had() {
+    let all = [Endpoint::named("stays").await, Endpoint::named("leaves").await];
+    let (both, one) = (table(&all), table(&all[..1]));
+    let house = House::open(&page(&[], "")).await;
+    let called = async || {
+        let before = all[1].count();
+        until("it is called", async || {
+            house.by_path("/svc/orders/").await;
+            all[1].count() > before
+        })
+        .await;
+    };
+    let listed = async |table: &Arc<Table>, count| {
+        house.tables.send(table.clone()).unwrap();
+        until("the table is known", async || endpoints(&house).await.len() == count).await;
+    };
+    listed(&both, 2).await;
+    let begun = Instant::now();
+    loop {
+        called().await;
+        let (left, connections) = (Instant::now(), all[1].connections.load(Relaxed));
+
+        listed(&one, 1).await;
+        listed(&both, 2).await;
+        called().await;
+
+        // On a machine that stood still for longer it has not come back at once.
+        if left.elapsed() < Duration::from_secs(2) {
+            assert_eq!(all[1].connections.load(Relaxed), connections);
+            return;
+        }
+        assert!(begun.elapsed() < PATIENCE, "this machine is too slow");
+    }
 }
