@@ -1,7 +1,6 @@
 //! Calls that go by the gateways of another region: reached, refused, passed on whole, and kept within their quota.
 
 use std::{
-    collections::BTreeMap,
     net::SocketAddr,
     sync::{
         Arc,
@@ -85,7 +84,7 @@ impl House {
         let one = |(name, endpoints): &(&str, Vec<Endpoint>)| {
             (ServiceKey::parse("", "", name).expect("a name"), endpoints.clone().into())
         };
-        let services: BTreeMap<_, _> = services.iter().map(one).collect();
+        let services = services.iter().map(one).collect();
         self.tables.send(Arc::new(Table { services, ..Table::default() })).expect("it follows");
     }
 
