@@ -35,6 +35,8 @@ const OPEN: &[&str] = &[
     "GET /v3/console/server/state",
     "GET /v3/console/server/announcement",
     "GET /v3/console/server/guide",
+    // Figures for scrapers, which the member's own page of metrics tells everybody too.
+    "GET /actuator/prometheus",
     // Addresses of servers, for clients that know none.
     "GET /{cluster}",
     // Configs, of which there are none.

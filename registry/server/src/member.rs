@@ -112,6 +112,8 @@ pub(crate) struct Shared {
     pub(crate) upstream: Option<Upstream>,
     /// What callers are shown who speak TLS.
     pub(crate) callers: Option<CallerTls>,
+    /// What scrapers are told.
+    pub(crate) page: MetricsPage,
     /// What operators did here.
     pub(crate) audit: Audit,
     /// Who was turned away from that.
@@ -222,13 +224,13 @@ pub async fn run(config: Config, page: MetricsPage, asked: Shutdown) -> Result<(
     let (shelf, copies) = open_shelf(&config).await?;
     let (orders, order_queue) = Orders::new(config.limits.core_queue_max);
     let (stream_events, streams) = mpsc::channel(STREAM_EVENTS_MAX);
-    let carried = feeds.map(|(listener, identity)| carry(&config, listener, identity));
-    let carrier = carried.map(|carried| Carrier::start(carried, stream_events, &shutdown));
+    let carrier = feeds.map(|door| Carrier::start(carry(&config, door), stream_events, &shutdown));
     let (udp, listed) = (Arc::new(UdpPush::new(udp, clock)), config.company.clone());
     let (desks, auth) = open_desks(&config, &store)?;
     let shared = Arc::new(Shared {
         callers,
         upstream: upstream(&config, auth.enabled()),
+        page,
         audit: Audit::default(),
         knocks: Knocks::default(),
         clock,
@@ -274,7 +276,7 @@ pub async fn run(config: Config, page: MetricsPage, asked: Shutdown) -> Result<(
         shutdown: shutdown.clone(),
     };
     tokio::spawn(async move { pusher.run().await });
-    open_doors(&shared, http, grpc, health, page, &shutdown);
+    open_doors(&shared, http, grpc, health, &shutdown);
     let sources = Sources { orders: order_queue, applied, streams, company };
     let ended = drive(Driver::new(core, ends, copies), sources, &store).await;
     leave(&shared, store, &shutdown).await;
@@ -363,7 +365,7 @@ async fn open_shelf(config: &Config) -> Result<(Shelf, Vec<Loaded>), Failure> {
 }
 
 /// What this member says of itself to other members, bridges and gateways; which members it dials is told later.
-fn carry(config: &Config, listener: TcpListener, identity: Identity) -> CarrierConfig {
+fn carry(config: &Config, (listener, identity): (TcpListener, Identity)) -> CarrierConfig {
     let id = identity.name().id.as_str().into();
     let peer = Peer { region: config.region.clone(), role: Role::Member(config.member), id };
     CarrierConfig {
@@ -385,18 +387,12 @@ fn open_doors(
     http: TcpListener,
     grpc: TcpListener,
     health: Health,
-    page: MetricsPage,
     shutdown: &Shutdown,
 ) {
-    page.keep_up(shutdown);
-    let nacos_page = (Arc::clone(shared), page.clone());
+    shared.page.keep_up(shutdown);
     let app = ingress::http::router(shared)
         .merge(ingress::admin::routes(Arc::clone(shared)))
-        .merge(landbridge_runtime::pages::routes(health, page))
-        .route(
-            "/nacos/actuator/prometheus",
-            axum::routing::get(ingress::http::monitor::scrape).with_state(nacos_page),
-        );
+        .merge(landbridge_runtime::pages::routes(health, shared.page.clone()));
     let limits = shared.limits.http();
     let serving = Serving { listener: http, what: "http", tls: None, limits, shutdown: shutdown.clone() };
     shutdown.spawn(serve_callers(serving, shared.callers.clone(), app));

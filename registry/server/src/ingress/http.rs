@@ -10,7 +10,7 @@ mod config;
 mod core;
 pub(in crate::ingress) mod door;
 mod instance;
-pub(crate) mod monitor;
+mod monitor;
 mod namespace;
 mod operator;
 mod page;

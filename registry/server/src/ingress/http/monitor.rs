@@ -2,14 +2,12 @@
 //!
 //! Invariant: a name is here only with a figure that is measured; what has none is absent, not 0.
 
-use std::{fmt::Write as _, sync::Arc, time::Duration};
+use std::{fmt::Write as _, time::Duration};
 
 use axum::{
-    extract::State,
     http::header,
     response::{IntoResponse, Response},
 };
-use landbridge_runtime::telemetry::MetricsPage;
 
 use super::operator;
 use crate::member::Shared;
@@ -21,8 +19,8 @@ const LEADING_WITHIN: Duration = Duration::from_secs(1);
 const NO_COST: f64 = -1.0;
 
 /// The scrape answer.
-pub(crate) async fn scrape(State((shared, page)): State<(Arc<Shared>, MetricsPage)>) -> Response {
-    let text = page.render() + &nacos(&shared);
+pub(super) fn scrape(shared: &Shared) -> Response {
+    let text = shared.page.render() + &nacos(shared);
     ([(header::CONTENT_TYPE, "text/plain; version=0.0.4; charset=utf-8")], text).into_response()
 }
 

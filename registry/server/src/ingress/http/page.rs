@@ -14,6 +14,7 @@ use serde_json::{Map, Value, json};
 
 use super::{
     ask::Ask,
+    monitor,
     reply::{Answer, Said},
     routes::{PageCall, Shape},
 };
@@ -47,6 +48,7 @@ pub(super) async fn answer(ask: &Ask, call: PageCall) -> Answer {
         PageCall::Announcement => Ok(Said::Text(String::new())),
         PageCall::ConfigHealth => Ok(Said::Text(answer::CONFIG_HEALTHY.to_owned())),
         PageCall::Targets => targets(ask),
+        PageCall::Monitor => Ok(Said::Whole(Box::new(monitor::scrape(&ask.shared)))),
         PageCall::ServerList => server_list(ask),
         PageCall::AddAddresses => change_addresses(ask, true).await,
         PageCall::RemoveAddresses => change_addresses(ask, false).await,

@@ -179,6 +179,7 @@ pub(crate) enum PageCall {
     Announcement,
     ConfigHealth,
     Targets,
+    Monitor,
     ServerList,
     AddAddresses,
     RemoveAddresses,

@@ -99,6 +99,8 @@ pub(super) const ROUTES: &[Route] = &[
     row("GET", "/prometheus", Plain, Survey, p(P::Targets)),
     row("GET", "/prometheus/namespaceId/{namespaceId}", Plain, Survey, p(P::Targets)),
     row("GET", "/prometheus/namespaceId/{namespaceId}/service/{service}", Plain, Survey, p(P::Targets)),
+    // As open as the member's own page of metrics.
+    row("GET", "/actuator/prometheus", Plain, Open, p(P::Monitor)),
     row("GET", "/{cluster}", Plain, Open, p(P::ServerList)),
     row("POST", "/v1/as/nodes", Plain, Admin, p(P::AddAddresses)),
     row("DELETE", "/v1/as/nodes", Plain, Admin, p(P::RemoveAddresses)),
