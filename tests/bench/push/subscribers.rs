@@ -85,24 +85,29 @@ async fn connect(address: SocketAddr, first: Payload) -> Result<Connection> {
     Ok(Connection { requests, words, heard })
 }
 
-/// Who registers the instances and changes one of them.
+/// Who registers the instances and changes one of them; each says that it lives when it is asked.
 pub struct Publisher {
-    connections: Vec<Connection>,
+    requests: RequestClient<Channel>,
+    _living: JoinSet<()>,
 }
 
 impl Publisher {
     /// Registers all instances.
     pub async fn start(address: SocketAddr) -> Result<Self> {
-        let mut connections = Vec::new();
+        let mut living = JoinSet::new();
+        let mut first = None;
         for place in 0..HOSTS {
-            connections.push(connect(address, registration(place, 0)).await?);
+            let connection = connect(address, registration(place, 0)).await?;
+            first.get_or_insert_with(|| connection.requests.clone());
+            let (told, _) = mpsc::channel(1);
+            living.spawn(listen(connection, told));
         }
-        Ok(Self { connections })
+        Ok(Self { requests: first.context("there is an instance")?, _living: living })
     }
 
     /// Begins a change; says when it was asked for.
     async fn change(&self, change: u32) -> Result<Instant> {
-        let mut requests = self.connections[0].requests.clone();
+        let mut requests = self.requests.clone();
         let asked = Instant::now();
         done(&mut requests, registration(0, change)).await?;
         Ok(asked)
