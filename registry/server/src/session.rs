@@ -63,6 +63,7 @@ pub(crate) struct Session {
     /// Its connection to the Nacos that keeps configs, once it asked for one.
     tunnel: OnceCell<Tunnel>,
     clock: Clock,
+    is_closing: AtomicBool,
     closing: CancellationToken,
 }
 
@@ -165,7 +166,13 @@ impl Session {
 
     /// Asks the connection's task to close it.
     pub(crate) fn close(&self) {
+        self.is_closing.store(true, Ordering::Release);
         self.closing.cancel();
+    }
+
+    /// Whether it was asked to, without a lock: who was woken may ask each time.
+    pub(crate) fn is_closing(&self) -> bool {
+        self.is_closing.load(Ordering::Acquire)
     }
 
     /// Resolves when the connection is to be closed.
@@ -216,6 +223,7 @@ impl Sessions {
             leave_by_ms: AtomicU64::new(0),
             tunnel: OnceCell::new(),
             clock: self.clock,
+            is_closing: AtomicBool::new(false),
             closing: CancellationToken::new(),
         });
         self.open.pin().insert(number, Arc::clone(&session));

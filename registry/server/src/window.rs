@@ -5,6 +5,7 @@
 use std::{
     collections::{BTreeMap, BTreeSet},
     net::SocketAddr,
+    ops::Bound,
     sync::{
         Arc,
         atomic::{AtomicBool, AtomicU64, Ordering},
@@ -19,7 +20,6 @@ use landbridge_runtime::clock::Clock;
 use landbridge_wire::nacos::{ClusterFilter, WatchPattern, grpc::Payload};
 use papaya::HashMap;
 use parking_lot::{Mutex, RwLock};
-use rustc_hash::FxHashMap;
 
 use crate::{
     answer::Encoded,
@@ -117,7 +117,7 @@ pub(crate) struct Pane {
     /// Taken by whoever replaces the face, so that `lastRefTime` rises.
     turn: Mutex<()>,
     labels: Arc<ConsumerLabels>,
-    sessions: Mutex<FxHashMap<u64, Arc<Session>>>,
+    sessions: Mutex<BTreeMap<u64, Arc<Session>>>,
     pub(crate) udp: UdpSubscribers,
     /// Whether the service stands in the pusher's line.
     pub(crate) waits: AtomicBool,
@@ -140,7 +140,12 @@ impl Pane {
     pub(crate) fn push(&self, clusters: &ClusterFilter, session: &Session) -> (u64, Bytes, Labels) {
         let face = self.face.load();
         let wanted = self.wanted(&face, clusters, Consumer::Connected(session));
-        (face.push, face.encoded(&wanted).push(&face.view, &wanted, face.push), wanted.labels)
+        let frame = match wanted.is_everything() {
+            // What nearly everybody wants is lent, not counted: counts go from one processor's cache to another's.
+            true => face.plain.push(&face.view, &wanted, face.push),
+            false => face.encoded(&wanted).push(&face.view, &wanted, face.push),
+        };
+        (face.push, frame, wanted.labels)
     }
 
     /// What a consumer is shown of a face of this pane.
@@ -162,13 +167,16 @@ impl Pane {
         !self.sessions.lock().is_empty() || !self.udp.is_empty()
     }
 
-    /// Makes a push due at every subscribed session; says at how many.
-    pub(crate) fn tell_sessions(&self) -> usize {
+    /// Makes a push due at the next subscribed sessions after the one of this number, at most `max`; says at how many, and
+    /// the number of the last one if there may be more.
+    pub(crate) fn tell_sessions(&self, after: u64, max: usize) -> (usize, Option<u64>) {
         let sessions = self.sessions.lock();
-        for session in sessions.values() {
+        let (mut count, mut last) = (0, after);
+        for (number, session) in sessions.range((Bound::Excluded(after), Bound::Unbounded)).take(max) {
             session.outbox().touched(self.number);
+            (count, last) = (count + 1, *number);
         }
-        sessions.len()
+        (count, (count == max).then_some(last))
     }
 
     fn is_idle(&self) -> bool {

@@ -199,8 +199,8 @@ impl Inner {
     }
 
     fn wake(&mut self) {
-        if let Some(waker) = self.waker.take() {
-            waker.wake();
+        if let Some(waker) = &self.waker {
+            waker.wake_by_ref();
         }
     }
 
@@ -250,7 +250,9 @@ impl Body for PushBody {
         if inner.closed {
             return Poll::Ready(None);
         }
-        inner.waker = Some(cx.waker().clone());
+        if !inner.waker.as_ref().is_some_and(|known| known.will_wake(cx.waker())) {
+            inner.waker = Some(cx.waker().clone());
+        }
         Poll::Pending
     }
 }

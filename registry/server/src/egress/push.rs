@@ -1,10 +1,12 @@
 //! When subscribers hear of a change: at once, and then at most once per service in `push_merge_ms`.
 //!
+//! Many subscribers are told in portions, services in turns: what is touched for a connection is still at hand when its push
+//! is written, and a service with few subscribers does not wait for one with many.
 //! Invariant: a service waits here at most once, so the line is never longer than the number of services.
 
 use std::{
     cmp::Reverse,
-    collections::BinaryHeap,
+    collections::{BinaryHeap, VecDeque},
     sync::{Arc, atomic::Ordering},
 };
 
@@ -13,6 +15,9 @@ use parking_lot::Mutex;
 use tokio::sync::Notify;
 
 use crate::{desk::Desks, egress::udp::UdpPush, metrics, window::Pane};
+
+/// So many connections are told before those get their turn: as many as a worker serves between two looks at what else waits.
+const PORTION: usize = 32;
 
 /// A service whose subscribers are to be told at a moment; ordered by it.
 struct Due {
@@ -38,6 +43,13 @@ impl Ord for Due {
     fn cmp(&self, other: &Self) -> std::cmp::Ordering {
         (self.at_ms, self.pane.number()).cmp(&(other.at_ms, other.pane.number()))
     }
+}
+
+/// A service whose subscribers are being told.
+struct Telling {
+    pane: Arc<Pane>,
+    /// The number of the session that was told last.
+    told: u64,
 }
 
 /// The line of services whose subscribers are to be told.
@@ -69,10 +81,18 @@ impl Pusher {
 
     /// Tells subscribers for as long as the process lives.
     pub(crate) async fn run(&self) {
+        let mut telling = VecDeque::new();
         loop {
             let (due, next_ms) = self.take();
-            for pane in due {
-                self.tell(&pane);
+            telling.extend(due.into_iter().filter_map(|pane| self.begin(pane)));
+            if let Some(Telling { pane, told }) = telling.pop_front() {
+                let (count, told) = pane.tell_sessions(told, PORTION);
+                metrics::fan_out(count);
+                if let Some(told) = told {
+                    telling.push_back(Telling { pane, told });
+                    tokio::task::yield_now().await;
+                }
+                continue;
             }
             let news = self.news.notified();
             match next_ms {
@@ -101,14 +121,14 @@ impl Pusher {
         (due, None)
     }
 
-    fn tell(&self, pane: &Arc<Pane>) {
+    /// A service's turn has come: who listens by UDP is told at once, sessions from here on.
+    fn begin(&self, pane: Arc<Pane>) -> Option<Telling> {
         pane.pushed_ms.store(self.clock.now(), Ordering::Relaxed);
         pane.waits.store(false, Ordering::Release);
         if !self.desks.newest().switches().push_enabled {
-            return;
+            return None;
         }
-        let told = pane.tell_sessions();
-        let sent = self.udp.push(pane);
-        metrics::fan_out(told + sent);
+        metrics::fan_out(self.udp.push(&pane));
+        Some(Telling { pane, told: 0 })
     }
 }

@@ -1,12 +1,13 @@
 //! Accepts SDK connections: one session for each TCP connection, ended when the connection is.
 //!
+//! Invariant: a peer that is gone is found by its silence ([`crate::session`]), sooner than HTTP/2 pings would; there are none.
 //! Invariant: one address takes at most its share of the seats. How fast it asks is not bounded here: a gateway does that.
 //! Nacos attributes every unary call to the connection it came on, so each connection has a service of its own.
 
-use std::{sync::Arc, time::Duration};
+use std::{future::poll_fn, pin::pin, sync::Arc, task::Poll, time::Duration};
 
 use hyper_util::{
-    rt::{TokioExecutor, TokioIo, TokioTimer},
+    rt::{TokioExecutor, TokioIo},
     service::TowerToHyperService,
 };
 use landbridge_registry_core::{ConnectionId, Input};
@@ -25,10 +26,6 @@ const STREAMS_MAX: u32 = 1_024;
 
 /// Header bytes of one call.
 const HEADER_BYTES_MAX: u32 = 16 * 1024;
-
-/// A peer that answers no HTTP/2 ping for so long is gone, whatever its socket says.
-const PING_EVERY: Duration = Duration::from_secs(30);
-const PING_TIMEOUT: Duration = Duration::from_secs(20);
 
 /// Streams that a peer may reset before its connection is closed (rapid reset).
 const RESETS_MAX: usize = 512;
@@ -82,17 +79,11 @@ async fn converse(shared: Arc<Shared>, session: Arc<Session>, stream: TcpStream,
     let conversation = Conversation::new(Arc::clone(&shared), Arc::clone(&session));
     let mut server = hyper::server::conn::http2::Builder::new(TokioExecutor::new());
     server
-        .timer(TokioTimer::new())
         .max_concurrent_streams(STREAMS_MAX)
         .max_header_list_size(HEADER_BYTES_MAX)
-        .max_pending_accept_reset_streams(RESETS_MAX)
-        .keep_alive_interval(PING_EVERY)
-        .keep_alive_timeout(PING_TIMEOUT);
+        .max_pending_accept_reset_streams(RESETS_MAX);
     let serving = server.serve_connection(TokioIo::new(stream), TowerToHyperService::new(conversation));
-    let reason = tokio::select! {
-        ended = serving => if ended.is_ok() { "peer" } else { "broken" },
-        () = session.closing().cancelled() => "closed",
-    };
+    let reason = until_closed(&session, serving).await;
     metrics::connection_closed(reason);
     // Whatever works for the connection ends with it.
     session.close();
@@ -100,4 +91,22 @@ async fn converse(shared: Arc<Shared>, session: Arc<Session>, stream: TcpStream,
     shared.window.forget(&session);
     shared.fuzzy.forget(&session);
     shared.orders.tell(Input::ConnectionEnded { connection }).await;
+}
+
+/// Serves until the peer has gone or the session is to be closed; says why it ended.
+async fn until_closed<E>(session: &Session, serving: impl Future<Output = Result<(), E>>) -> &'static str {
+    let (mut serving, mut closing) = (pin!(serving), pin!(session.closing().cancelled()));
+    let mut waits = false;
+    poll_fn(|cx| {
+        if let Poll::Ready(ended) = serving.as_mut().poll(cx) {
+            return Poll::Ready(if ended.is_ok() { "peer" } else { "broken" });
+        }
+        // A task's waker stays the same: asked once, the wish to close wakes it. Asking at each push would cost two locks.
+        if waits && !session.is_closing() {
+            return Poll::Pending;
+        }
+        waits = true;
+        closing.as_mut().poll(cx).map(|()| "closed")
+    })
+    .await
 }

@@ -8,7 +8,7 @@ use landbridge_registry_core::Input;
 use landbridge_wire::nacos::grpc::{
     Ack, ConnectionSetup, Kind, MESSAGE_BYTES_MAX, Payload, Request, answer as say,
 };
-use tonic::{Status, Streaming, body::Body, codec::Codec};
+use tonic::{Status, Streaming, body::Body, codec::BufferSettings};
 use tonic_prost::ProstCodec;
 
 use super::Unary;
@@ -17,15 +17,18 @@ use crate::{egress::outbox::PushBody, metrics, session::Introduction, upstream};
 /// What we can do that a client must not assume (Nacos 3.1 ability names).
 const ABILITIES: [(&str, bool); 2] = [("supportPersistentInstanceByGrpc", true), ("fuzzyWatch", true)];
 
+/// What a connection keeps for the words of its client, which are acknowledgements; a longer word gets more.
+const WORD_BYTES: usize = 512;
+
 impl Unary {
     /// Opens the stream by which the server asks back.
     pub(super) fn stream(&self, request: HttpRequest<Incoming>) -> HttpResponse<Body> {
         if !self.session.outbox().begin_stream() {
             return Status::already_exists("the connection has its stream already").into_http();
         }
-        let mut codec: ProstCodec<Payload, Payload> = ProstCodec::default();
-        let words =
-            Streaming::new_request(codec.decoder(), request.into_body(), None, Some(MESSAGE_BYTES_MAX));
+        let buffers = BufferSettings::new(WORD_BYTES, WORD_BYTES);
+        let decoder = ProstCodec::<Payload, Payload>::raw_decoder(buffers);
+        let words = Streaming::new_request(decoder, request.into_body(), None, Some(MESSAGE_BYTES_MAX));
         tokio::spawn(self.clone().listen(words));
         let mut answer = HttpResponse::new(Body::new(PushBody::new(Arc::clone(&self.session))));
         answer.headers_mut().insert(http::header::CONTENT_TYPE, tonic::metadata::GRPC_CONTENT_TYPE);
@@ -35,13 +38,11 @@ impl Unary {
     /// Listens to the client's side of the stream until it ends; the end of the stream is the end of the connection.
     async fn listen(self, mut words: Streaming<Payload>) {
         loop {
-            let word = tokio::select! {
-                word = words.message() => word,
-                () = self.session.closing().cancelled() => return,
-            };
-            match word {
+            match words.message().await {
                 Ok(Some(payload)) => self.hear(&payload),
                 Ok(None) => break,
+                // A connection that is closed from here ends its stream too.
+                Err(_) if self.session.is_closing() => break,
                 Err(_) => {
                     metrics::malformed("grpc_stream");
                     break;
