@@ -165,7 +165,7 @@ impl Gateway {
                 self.guard.offer(now, Name::Registered(key.clone()), Some(specs));
             }
         }
-        for key in self.table.services.keys().filter(|key| !table.services.contains_key(*key)) {
+        for key in self.table.services.keys().filter(|key| !table.services.contains_key(key)) {
             self.guard.offer(now, Name::Registered(key.clone()), None);
         }
         self.table = table;
