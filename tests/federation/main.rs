@@ -5,6 +5,7 @@ mod keeper;
 
 mod breaks;
 mod crossing;
+mod guest;
 mod orders;
 mod ports;
 mod processes;

@@ -29,6 +29,10 @@ pub(crate) struct Running {
 }
 
 impl Running {
+    pub(crate) fn of(shutdown: Shutdown) -> Self {
+        Self { shutdown }
+    }
+
     pub(crate) async fn stop(self) {
         self.shutdown.finish(40_000).await.expect("everything ended in time");
     }
@@ -105,12 +109,23 @@ impl Place {
     }
 
     pub(crate) fn bridge(&self, authority: &Authority, peer: &Self) -> Running {
+        let members = self.members();
+        self.bridge_with(authority, peer, &[&members], "")
+    }
+
+    /// A bridge of these members, with more on its page.
+    pub(crate) fn bridge_with(
+        &self,
+        authority: &Authority,
+        peer: &Self,
+        members: &[&str],
+        more: &str,
+    ) -> Running {
         let files = authority.files(&format!("demo/{}/bridge/1", self.name));
         let page = format!(
-            "region = {:?}\nregistries = [\"127.0.0.1:{}\"]\ndata = {:?}\n[peers]\n{} = [\"127.0.0.1:{}\"]\n[budgets]\n{} = {BUDGET}\n\
-             [feeds]\nlisten = \"127.0.0.1:{}\"\n[admin]\nlisten = \"127.0.0.1:{}\"\n{}",
+            "region = {:?}\nregistries = {members:?}\ndata = {:?}\n[peers]\n{} = [\"127.0.0.1:{}\"]\n[budgets]\n{} = {BUDGET}\n\
+             [feeds]\nlisten = \"127.0.0.1:{}\"\n[admin]\nlisten = \"127.0.0.1:{}\"\n{}{more}",
             self.name,
-            self.members,
             self.folder.path().join("bridge"),
             peer.name,
             peer.bridges,

@@ -2,6 +2,7 @@
 
 mod backup;
 mod explained;
+mod guest;
 mod holds;
 mod instance;
 mod link;
@@ -107,9 +108,9 @@ pub(crate) fn run(verb: AdminVerb, target: &Target, output: Output) -> Result<()
 /// Where the role that knows listens by default.
 fn who_knows(verb: &AdminVerb) -> &'static str {
     match verb {
-        AdminVerb::Links | AdminVerb::Link(LinkVerb::Resync { .. } | LinkVerb::Diff { .. }) => {
-            "127.0.0.1:8948"
-        }
+        AdminVerb::Links
+        | AdminVerb::Guest(_)
+        | AdminVerb::Link(LinkVerb::Resync { .. } | LinkVerb::Diff { .. }) => "127.0.0.1:8948",
         AdminVerb::Explain { .. } | AdminVerb::Route(_) => "127.0.0.1:8949",
         AdminVerb::Check
         | AdminVerb::Status
@@ -174,6 +175,7 @@ impl Desk {
             AdminVerb::Register(wish) => instance::register(&self.caller, &wish).await,
             AdminVerb::Deregister(wish) => instance::deregister(&self.caller, &wish).await,
             AdminVerb::Link(verb) => link::run(&self.admin, verb, self.output).await,
+            AdminVerb::Guest(verb) => guest::run(&self.admin, verb, self.output).await,
             AdminVerb::Backup { file, stale } => backup::run(&self.caller, &file, stale, self.output).await,
             AdminVerb::Raft(verb) => raft::run(&self.admin, verb, self.output).await,
             AdminVerb::Holds(verb) => holds::run(&self.admin, verb, self.output).await,

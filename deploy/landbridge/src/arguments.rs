@@ -1,5 +1,6 @@
 //! The command line as people write it.
 
+mod guest;
 mod holds;
 mod policy;
 mod raft;
@@ -10,6 +11,7 @@ use std::path::PathBuf;
 use clap::{Args, Parser, Subcommand, ValueEnum};
 
 use crate::demo::layout::REGIONS_MAX;
+pub(crate) use guest::GuestVerb;
 pub(crate) use holds::HoldsVerb;
 pub(crate) use policy::{ImportWish, PolicyVerb};
 pub(crate) use raft::{RaftVerb, RestoreWish};
@@ -328,6 +330,10 @@ pub(crate) enum AdminVerb {
     /// Pause, freeze, evict, rebuild or compare what is exchanged with another region
     #[command(subcommand)]
     Link(LinkVerb),
+
+    /// Show the foreign registry that a bridge hosts, and change what crosses
+    #[command(subcommand)]
+    Guest(GuestVerb),
 
     /// Show and change who belongs to a region's Raft group
     #[command(subcommand)]

@@ -22,6 +22,7 @@ use serde::Serialize;
 use crate::{
     asks::{Asks, Failed, Verb},
     board::Board,
+    guest::asks as guest,
 };
 
 /// What the pages read, and whom they ask.
@@ -35,23 +36,31 @@ pub(crate) struct Desk {
 }
 
 impl Desk {
-    pub fn new(board: Arc<ArcSwap<Board>>, asks: Asks, token: Option<String>, clock: Clock) -> Self {
-        Self { board, asks, audit: Arc::default(), clock, token: token.map(Arc::from) }
+    pub fn new(
+        board: Arc<ArcSwap<Board>>,
+        asks: Asks,
+        audit: Arc<Audit>,
+        token: Option<String>,
+        clock: Clock,
+    ) -> Self {
+        Self { board, asks, audit, clock, token: token.map(Arc::from) }
     }
 }
 
 /// All routes of the admin listener.
-pub(crate) fn routes(desk: Desk, health: Health, metrics: MetricsPage) -> Router {
+pub(crate) fn routes(desk: Desk, guest: guest::Desk, health: Health, metrics: MetricsPage) -> Router {
     let guarded = Router::new()
         .route("/landbridge/v1/status", get(async |desk: State<Desk>| shown(&desk.board.load().status)))
         .route("/landbridge/v1/regions", get(async |desk: State<Desk>| shown(&desk.board.load().regions)))
         .route("/landbridge/v1/links", get(async |desk: State<Desk>| shown(&desk.board.load().links)))
         .route("/landbridge/v1/copies", get(async |desk: State<Desk>| shown(&desk.board.load().copies)))
+        .route("/landbridge/v1/guest", get(async |desk: State<Desk>| shown(&desk.board.load().guest)))
         .route("/landbridge/v1/audit", get(async |desk: State<Desk>| shown(&desk.audit.rows())))
         .route("/landbridge/v1/links/{peer}/resync", post(resync))
         .route("/landbridge/v1/links/{peer}/diff", post(diff))
-        .route_layer(middleware::from_fn_with_state(desk.clone(), admit))
-        .with_state(desk);
+        .with_state(desk.clone())
+        .merge(guest::routes(guest))
+        .route_layer(middleware::from_fn_with_state(desk, admit));
     pages::routes(health, metrics).merge(guarded)
 }
 
@@ -115,8 +124,9 @@ mod tests {
     async fn asked(token: Option<&str>, path: &str, said: Option<&str>) -> StatusCode {
         let metrics = telemetry::install(BuildInfo { version: "test", role: "bridge" }).unwrap();
         let (asks, _) = Asks::new();
-        let desk = Desk::new(Arc::default(), asks, token.map(str::to_owned), Clock::start());
-        let routes = routes(desk, Health::new(Clock::start()), metrics);
+        let desk = Desk::new(Arc::default(), asks, Arc::default(), token.map(str::to_owned), Clock::start());
+        let (guest, _) = guest::Desk::new(Arc::default(), Clock::start());
+        let routes = routes(desk, guest, Health::new(Clock::start()), metrics);
         let mut request = Request::builder().uri(path);
         if let Some(said) = said {
             request = request.header(header::AUTHORIZATION, said);
@@ -128,7 +138,7 @@ mod tests {
     async fn without_the_right_token_nothing_of_the_links_is_told() {
         let token = Some("0123456789abcdef");
         for said in [None, Some("Bearer "), Some("Bearer 0123456789abcde"), Some("0123456789abcdef")] {
-            for page in ["status", "regions", "links", "copies", "audit"] {
+            for page in ["status", "regions", "links", "copies", "audit", "guest", "guest/release"] {
                 let status = asked(token, &format!("/landbridge/v1/{page}"), said).await;
                 assert_eq!(status, StatusCode::UNAUTHORIZED, "{page} for {said:?}");
             }

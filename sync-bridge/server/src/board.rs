@@ -8,7 +8,7 @@ use landbridge_feed::{Holder, Role};
 use landbridge_model::{LinkOrder, Region};
 use serde::Serialize;
 
-use crate::metrics::standing_name;
+use crate::{guest::GuestRow, metrics::standing_name};
 
 /// Everything the admin pages show.
 #[derive(Clone, Debug, Default, Serialize)]
@@ -17,6 +17,8 @@ pub(crate) struct Board {
     pub regions: Vec<RegionRow>,
     pub links: Vec<LinkRow>,
     pub copies: Vec<CopyRow>,
+    /// The guest that is hosted, if any.
+    pub guest: Option<GuestRow>,
 }
 
 /// What this process is.
@@ -97,6 +99,7 @@ impl Board {
                 .flat_map(|peer| link_rows(peer, holder.order(peer), links, (&streams, &targets)))
                 .collect(),
             copies: copy_rows(holder),
+            guest: None,
         }
     }
 }

@@ -17,6 +17,8 @@ use landbridge_runtime::{
 };
 use serde::Deserialize;
 
+use crate::guest::{GuestConfig, GuestPage, page_of};
+
 /// The page under every page: all defaults, with their reasons.
 pub const DEFAULTS: &str = include_str!("../../../configs/bridge.toml");
 
@@ -38,6 +40,7 @@ struct Page {
     feeds: FeedsPage,
     admin: AdminPage,
     tls: Option<TlsFiles>,
+    guest: GuestPage,
     limits: Limits,
     log: LogConfig,
 }
@@ -100,6 +103,8 @@ pub struct Config {
     pub token: Option<String>,
     /// Its certificate and whom it trusts.
     pub tls: TlsFiles,
+    /// The foreign registry that it hosts as its region, in place of members.
+    pub guest: Option<GuestConfig>,
     /// Its bounds.
     pub limits: Limits,
     /// What is logged.
@@ -147,9 +152,16 @@ fn checked(page: Page) -> Result<Config, Vec<String>> {
     let data = wrong.given(page.data, "data is missing: name a folder for the copies, data = \"…\"");
     let tls = wrong.given(page.tls, "[tls] is missing: `landbridge certs` makes certificates to try with");
     let registries = addresses("registries", page.registries, &mut wrong);
+    let servers = page.guest.servers().to_vec();
+    addresses("guest.servers", servers, &mut wrong);
+    let guest = page_of(page.guest, &mut wrong.0);
     wrong.require(
-        !registries.is_empty(),
+        guest.is_some() || !registries.is_empty(),
         "registries is empty: name the feed port of at least one member, host:9849",
+    );
+    wrong.require(
+        guest.is_none() || registries.is_empty(),
+        "registries and guest.servers are both set: a region is written by its members or by one guest's bridge",
     );
     let mut peers = BTreeMap::new();
     for (name, list) in page.peers {
@@ -175,6 +187,7 @@ fn checked(page: Page) -> Result<Config, Vec<String>> {
             admin_listen: page.admin.listen,
             token: page.admin.token,
             tls,
+            guest,
             limits: page.limits,
             log: page.log,
         }),

@@ -25,6 +25,7 @@ use tokio::{
 use crate::{
     asks::{Answer, Ask, Failed, Report, Verb},
     board::Board,
+    guest::{self, Host, Said},
     metrics,
 };
 
@@ -50,6 +51,16 @@ pub(crate) struct Driver {
     pub resyncing: BTreeSet<FeedId>,
     /// Who waits for what a look finds.
     pub looking: BTreeMap<Region, Asker>,
+    /// The guest that this bridge hosts as its region.
+    pub host: Option<Host>,
+}
+
+/// Whom the loop hears beside the streams.
+pub(crate) struct Heard {
+    pub asked: mpsc::Receiver<Ask>,
+    /// The line to the guest, if there is one.
+    pub said: Option<mpsc::Receiver<Said>>,
+    pub guest_asked: mpsc::Receiver<guest::asks::Ask>,
 }
 
 /// Whom to answer.
@@ -65,12 +76,10 @@ enum Expected {
 
 impl Driver {
     /// Runs until the process ends, and leaves everything saved.
-    pub async fn run(
-        mut self,
-        mut inbox: mpsc::Receiver<Event>,
-        mut asks: mpsc::Receiver<Ask>,
-        shutdown: Shutdown,
-    ) {
+    pub async fn run(mut self, mut inbox: mpsc::Receiver<Event>, heard: Heard, shutdown: Shutdown) {
+        let Heard { asked: mut asks, said, mut guest_asked } = heard;
+        // Without a guest nobody ever says anything.
+        let mut said = said.unwrap_or_else(|| mpsc::channel(1).1);
         let mut ticks = every(TICK);
         let mut saves = every(Duration::from_millis(self.save_ms));
         self.dial();
@@ -83,6 +92,12 @@ impl Driver {
                     None => break,
                 },
                 Some(ask) = asks.recv() => self.answer(ask),
+                Some(said) = said.recv() => self.hosting(|host, now, unix_ms, holder| {
+                    host.hear(now, unix_ms, said, holder)
+                }),
+                Some(ask) = guest_asked.recv() => self.hosting(|host, now, unix_ms, holder| {
+                    ask.perform(host, now, unix_ms, holder)
+                }),
                 _ = ticks.tick() => self.tick(),
                 _ = saves.tick() => self.save(),
                 () = shutdown.wait() => break,
@@ -167,12 +182,33 @@ impl Driver {
         }
     }
 
+    /// Writes the feeds of this start, if this bridge hosts a guest.
+    pub fn begin(&mut self) {
+        if let Some(host) = &self.host {
+            let begins = host.begin(&self.holder);
+            self.step(begins);
+        }
+    }
+
+    /// Has the host of a guest do something, tells the holder what follows, and the guest what is wanted of it.
+    fn hosting(&mut self, deed: impl FnOnce(&mut Host, Moment, u64, &Holder) -> Vec<Input>) {
+        let (now, unix_ms) = (Moment(self.clock.now()), self.clock.unix_ms());
+        let Some(host) = &mut self.host else { return };
+        let inputs = deed(host, now, unix_ms, &self.holder);
+        for input in inputs {
+            self.step(input);
+        }
+    }
+
     /// Steps the holder and does what it asks for.
     pub fn step(&mut self, input: Input) {
         let mut effects = Vec::new();
         self.holder.step(Moment(self.clock.now()), input, &mut effects);
         for effect in effects {
             self.perform(effect);
+        }
+        if let Some(host) = &mut self.host {
+            host.refresh(&self.holder);
         }
     }
 
@@ -183,8 +219,12 @@ impl Driver {
                 tracing::warn!(event = "stream_refused", stream = stream.0, why, "a peer broke the protocol");
                 self.carrier.close(stream, why);
             }
-            // Members and gateways show services; a bridge only holds them.
-            Effect::Touched { .. } => {}
+            // Members and gateways show services; a bridge only holds them, but for its guest.
+            Effect::Touched { service, .. } => {
+                if let Some(host) = &mut self.host {
+                    host.touch(service);
+                }
+            }
             Effect::DirectoryChanged { region } => {
                 if region == self.plan.own {
                     self.dial();
@@ -222,6 +262,7 @@ impl Driver {
 
     fn tick(&mut self) {
         self.pulse.beat();
+        self.hosting(Host::tick);
         self.step(Input::Tick { unix_ms: self.clock.unix_ms() });
         let regions: Vec<Region> = self.holder.regions().cloned().collect();
         let mut effects = Vec::new();
@@ -252,11 +293,16 @@ impl Driver {
         for (region, link) in self.links.links() {
             metrics::link(region, link);
         }
-        match self.holder.status(&self.plan.own) {
-            Some(_) => self.health.pass(REGISTRY_CHECK),
-            None => self.health.fail(REGISTRY_CHECK, "no member of the own region has been followed yet"),
+        match (self.host.as_ref().and_then(Host::lacks), self.holder.status(&self.plan.own)) {
+            (Some(why), _) => self.health.fail(REGISTRY_CHECK, &why),
+            (None, Some(_)) => self.health.pass(REGISTRY_CHECK),
+            (None, None) => {
+                self.health.fail(REGISTRY_CHECK, "no member of the own region has been followed yet")
+            }
         }
-        self.board.store(Arc::new(Board::of(&self.plan, &self.holder, &self.links, &self.carrier)));
+        let guest = self.host.as_ref().map(|host| host.row(Moment(self.clock.now())));
+        let board = Board::of(&self.plan, &self.holder, &self.links, &self.carrier);
+        self.board.store(Arc::new(Board { guest, ..board }));
     }
 
     fn save(&mut self) {

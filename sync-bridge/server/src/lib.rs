@@ -10,6 +10,7 @@ mod admin;
 mod asks;
 mod board;
 mod driver;
+mod guest;
 
 mod metrics;
 
@@ -37,7 +38,9 @@ use tokio::sync::mpsc;
 use admin::Desk;
 use asks::Asks;
 pub use config::{Config, DEFAULTS, Limits};
-use driver::Driver;
+use driver::{Driver, Heard};
+use guest::Host;
+pub use guest::{GuestConfig, GuestPage};
 
 /// Events that wait for the loop; when more come, the streams are held back.
 const EVENTS_MAX: usize = 1024;
@@ -51,6 +54,7 @@ struct Ground {
     hello: Hello,
     shelf: Shelf,
     loaded: Vec<Loaded>,
+    host: Option<Host>,
     feeds: tokio::net::TcpListener,
     admin: tokio::net::TcpListener,
     metrics: telemetry::MetricsPage,
@@ -76,7 +80,11 @@ pub async fn run(config: Config, shutdown: Shutdown) -> Result<(), String> {
         limits: carrying(&config.limits),
     };
     let carrier = Carrier::start(carrying, events, &shutdown);
+    let mut host = ground.host;
+    let hosting = config.guest.as_ref().zip(host.as_mut());
+    let said = hosting.map(|(guest, host)| host.start(guest, &shutdown));
     let mut driver = Driver {
+        host,
         holder: Holder::new(Settings {
             region: config.plan.own.clone(),
             role: Role::Bridge,
@@ -98,7 +106,11 @@ pub async fn run(config: Config, shutdown: Shutdown) -> Result<(), String> {
     for Loaded { feed, view, position, records } in ground.loaded {
         driver.step(Input::Loaded { feed, view, position, records });
     }
-    let pages = admin::routes(Desk::new(board, asks, config.token, clock), health, ground.metrics);
+    driver.begin();
+    let audit = Arc::default();
+    let (guest, guest_asked) = guest::asks::Desk::new(Arc::clone(&audit), clock);
+    let desk = Desk::new(board, asks, audit, config.token, clock);
+    let pages = admin::routes(desk, guest, health, ground.metrics);
     let serving = Serving {
         listener: ground.admin,
         what: "admin",
@@ -107,7 +119,7 @@ pub async fn run(config: Config, shutdown: Shutdown) -> Result<(), String> {
         shutdown: shutdown.clone(),
     };
     shutdown.spawn(http::serve(serving, pages));
-    driver.run(inbox, asked, shutdown).await;
+    driver.run(inbox, Heard { asked, said, guest_asked }, shutdown).await;
     Ok(())
 }
 
@@ -116,14 +128,20 @@ async fn prepare(config: &Config) -> Result<Ground, String> {
     let metrics = telemetry::install(build)?;
     let identity = Identity::load(config.tls.clone())?;
     let hello = hello(config, &identity)?;
-    let folder = config.data.join("copies");
-    let opened = tokio::task::spawn_blocking(move || Shelf::open(&folder)).await;
-    let (shelf, loaded) = opened.map_err(|panic| format!("the copies cannot be read: {panic}"))??;
+    let (data, guest, region) = (config.data.clone(), config.guest.clone(), config.plan.own.clone());
+    let opened = tokio::task::spawn_blocking(move || {
+        let (shelf, loaded) = Shelf::open(&data.join("copies"))?;
+        let now_ms = Clock::start().unix_ms();
+        let host = guest.map(|guest| Host::open(&guest, &region, &data, now_ms, &loaded)).transpose()?;
+        Ok::<_, String>((shelf, loaded, host))
+    });
+    let opened = opened.await.map_err(|panic| format!("the copies cannot be read: {panic}"))?;
+    let (shelf, loaded, host) = opened?;
     let records: usize = loaded.iter().map(|loaded| loaded.records.len()).sum();
     tracing::info!(event = "copies_loaded", feeds = loaded.len(), records, "resuming from the shelf");
     let feeds = listen(config.feeds_listen, "feeds")?;
     let admin = listen(config.admin_listen, "admin")?;
-    Ok(Ground { identity, hello, shelf, loaded, feeds, admin, metrics })
+    Ok(Ground { identity, hello, shelf, loaded, host, feeds, admin, metrics })
 }
 
 /// What the bridge says of itself, if its certificate bears it out.

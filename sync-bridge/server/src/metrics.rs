@@ -4,7 +4,7 @@ use landbridge_feed::Standing;
 use landbridge_model::{Hold, Region};
 use metrics::{counter, gauge, histogram};
 
-use landbridge_bridge_core::Link;
+use landbridge_bridge_core::{Link, guest::State};
 
 /// Tells how one link is doing.
 pub(crate) fn link(region: &Region, link: &Link) {
@@ -101,4 +101,35 @@ pub(crate) fn asked(region: &Region, verb: &'static str) {
 /// Counts a live link that stopped moving.
 pub(crate) fn stalled(region: &Region) {
     counter!("landbridge_bridge_stalls_total", "origin" => region.to_string()).increment(1);
+}
+
+/// Tells how the hosted guest is doing.
+pub(crate) fn guest(state: State, instances: usize, held: usize, put: usize) {
+    for each in [State::Silent, State::Gathering, State::Open] {
+        let holds = f64::from(u8::from(each == state));
+        gauge!("landbridge_bridge_guest_state", "state" => each.name()).set(holds);
+    }
+    gauge!("landbridge_bridge_guest_instances").set(instances as f64);
+    gauge!("landbridge_bridge_guest_held").set(held as f64);
+    gauge!("landbridge_bridge_guest_put").set(put as f64);
+}
+
+/// Counts a failure of the guest.
+pub(crate) fn guest_failed(reason: &'static str) {
+    counter!("landbridge_bridge_guest_failures_total", "reason" => reason).increment(1);
+}
+
+/// Counts instances that were registered in the guest.
+pub(crate) fn guest_put(instances: usize) {
+    counter!("landbridge_bridge_guest_puts_total").increment(instances as u64);
+}
+
+/// Counts instances that went because the guest has them no more.
+pub(crate) fn guest_went(instances: usize) {
+    counter!("landbridge_bridge_guest_gone_total").increment(instances as u64);
+}
+
+/// Counts instances that were not taken for want of room.
+pub(crate) fn guest_full(instances: usize) {
+    counter!("landbridge_bridge_guest_full_total").increment(instances as u64);
 }

@@ -77,6 +77,13 @@ pub struct Seen {
     pub last_ref_ms: u64,
 }
 
+impl Seen {
+    /// Parses what HTTP v1 answers about a service.
+    pub fn parse(text: &[u8]) -> Result<Self, Refusal> {
+        json::read::<RawService<'_>>("a service", text)?.seen()
+    }
+}
+
 impl Told {
     /// Parses a payload by its type.
     pub fn parse(payload: &Payload) -> Result<Self, Refusal> {
