@@ -21,7 +21,7 @@ use hyper::{
 };
 use hyper_util::rt::{TokioExecutor, TokioIo};
 use landbridge_gateway::Config;
-use landbridge_runtime::shutdown::Shutdown;
+use landbridge_runtime::{log, shutdown::Shutdown};
 use landbridge_tests::{
     authority::Authority,
     process::{Process, accepts, free_base},
@@ -227,6 +227,8 @@ fn gateway(arguments: &[String]) -> Result<()> {
     let file = arguments.first().context("gateway wants a file")?;
     let config = Config::load(Some(Path::new(file)), &[], &[]);
     let config = config.map_err(|mistakes| anyhow::anyhow!(mistakes.join("; ")))?;
+    // As the deployed program does: without it, every span is offered to a log that nobody keeps.
+    log::init(&config.log).map_err(anyhow::Error::msg)?;
     let runtime = Builder::new_multi_thread().worker_threads(1).enable_all().build()?;
     runtime.block_on(async {
         let shutdown = Shutdown::on_signals()?;
