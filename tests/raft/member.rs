@@ -23,7 +23,7 @@ use tokio::{
 use tonic::transport::server::Connected;
 use turmoil::net::{TcpListener, TcpStream};
 
-use crate::witness::{Held, Witness, name_of, value_of};
+use crate::witness::{Asking, Held, Witness, name_of, value_of};
 
 /// The members' port.
 const PORT: u16 = 7848;
@@ -118,6 +118,7 @@ impl Seat {
 
     /// Writes, reads, opens feeds and moves leadership, until trouble is over.
     async fn ask(self, store: Store, mut dice: Dice) {
+        let _asking = Asking::begin(&self.witness);
         while !self.witness.seen().ending() {
             sleep(Duration::from_millis(10 + dice.roll() % 60)).await;
             match dice.roll() % 20 {
@@ -173,11 +174,11 @@ impl Seat {
         }
     }
 
-    /// Once trouble is over, tells again and again what it holds.
+    /// Once trouble is over and every client has its last answer, tells again and again what it holds.
     async fn tell_last(self, store: Store, held: Arc<Mutex<Held>>) {
         loop {
             sleep(Duration::from_millis(100)).await;
-            if self.witness.seen().ending() && store.read_index().await.is_ok() {
+            if self.witness.seen().ended() && store.read_index().await.is_ok() {
                 let held = held.lock().expect("nobody panics holding it").clone();
                 self.witness.seen().last(self.member, held, store.notes());
             }

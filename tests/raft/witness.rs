@@ -2,7 +2,7 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
-    sync::{Mutex, MutexGuard, PoisonError},
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
 use landbridge_model::{FeedId, Position, Record, RecordKey};
@@ -51,6 +51,8 @@ pub struct Seen {
     last: BTreeMap<u16, (Held, Notes)>,
     /// Whether trouble is over and only the end is to be told.
     ending: bool,
+    /// Clients that may still be answered.
+    asking: usize,
     wrong: Vec<String>,
 }
 
@@ -92,6 +94,11 @@ impl Seen {
 
     pub fn ending(&self) -> bool {
         self.ending
+    }
+
+    /// Whether trouble is over and nobody waits for an answer: who asks from here on is told of every answer there was.
+    pub fn ended(&self) -> bool {
+        self.ending && self.asking == 0
     }
 
     /// Whether so many members have come to hold the same.
@@ -149,5 +156,22 @@ impl Witness {
     /// A look, or a word; never held across a wait.
     pub fn seen(&self) -> MutexGuard<'_, Seen> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// A client, until it has its last answer or dies with its member.
+pub struct Asking(Arc<Witness>);
+
+impl Asking {
+    /// Counts a client.
+    pub fn begin(witness: &Arc<Witness>) -> Self {
+        witness.seen().asking += 1;
+        Self(Arc::clone(witness))
+    }
+}
+
+impl Drop for Asking {
+    fn drop(&mut self) {
+        self.0.seen().asking -= 1;
     }
 }
