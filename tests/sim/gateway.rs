@@ -1,6 +1,9 @@
 //! A simulated gateway: the production holder, join, table, guard, snapshot and choice, without the proxy around them.
 
-use std::{collections::BTreeMap, sync::Arc};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    sync::Arc,
+};
 
 use landbridge_client::{Standing, Table, join::Join, keepsake};
 use landbridge_feed::{Effect, Holder, Input};
@@ -178,6 +181,14 @@ impl Gateway {
         }
         if !touched.is_empty() {
             self.snapshot = self.book.snapshot();
+            self.forgive();
         }
+    }
+
+    /// Who left is another when it comes back, even where it has its number again: its failures are forgotten, as in production.
+    fn forgive(&mut self) {
+        let there = self.snapshot.services().flat_map(|service| service.endpoints());
+        let there: BTreeSet<u64> = there.map(|endpoint| endpoint.state.serial()).collect();
+        self.blamed.retain(|serial, _| there.contains(serial));
     }
 }
