@@ -1,8 +1,10 @@
 // Subscribes to one service with npm nacos and prints the ports of every list that it is told.
 import nacos from 'nacos';
 
+const { SERVER, NACOS_USER, NACOS_PASSWORD } = process.env;
+const USER = NACOS_USER ? { username: NACOS_USER, password: NACOS_PASSWORD } : {};
 const quiet = { info() {}, debug() {}, warn() {}, error() {}, log() {} };
-const client = new nacos.NacosNamingClient({ logger: quiet, serverList: process.env.SERVER, namespace: 'public' });
+const client = new nacos.NacosNamingClient({ logger: quiet, serverList: SERVER, namespace: 'public', ...USER });
 client.on('error', () => {});
 await client.ready();
 let told = '';
